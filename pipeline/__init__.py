@@ -1,0 +1,1 @@
+"""Graph in, store out."""

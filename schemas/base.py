@@ -1,0 +1,56 @@
+"""The one base class of everything that is written to, or read from, JSON and TOML."""
+
+import difflib
+from typing import Any, List, Type, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from schemas.errors import HeteroShardsError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Frozen(BaseModel):
+    """Immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def validate(model: Type[M], values: Any, error: Type[HeteroShardsError], where: str) -> M:
+    """Build `model` from plain values; the first problem is raised as `error`, naming `where` it stands.
+
+    An unknown key names the nearest known one.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        location = ".".join(str(part) for part in first["loc"])
+        place = f"{where} [{location}]" if location else where
+        if first["type"] == "extra_forbidden":
+            known = _known_keys(model, list(first["loc"][:-1]))
+            raise error(
+                f"unknown key '{first['loc'][-1]}'", where=place, hint=_suggest(str(first["loc"][-1]), known)
+            ) from None
+        context = first.get("ctx", {}).get("error")
+        if isinstance(context, ValueError):
+            raise error(str(context), where=place) from None
+        raise error(first["msg"], actual=repr(first.get("input")), where=place) from None
+
+
+def _known_keys(model: Any, location: List[Any]) -> List[str]:
+    for part in location:
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            return []
+        model = field.annotation
+        for candidate in getattr(model, "__args__", ()):
+            if hasattr(candidate, "model_fields"):
+                model = candidate
+    return list(getattr(model, "model_fields", {}))
+
+
+def _suggest(key: str, known: List[str]) -> str:
+    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    listing = ", ".join(sorted(known))
+    return f"Did you mean '{nearest[0]}'? Known keys: {listing}." if nearest else f"Known keys: {listing}."

@@ -1,0 +1,240 @@
+"""What one padded batch consists of: every tensor's name, dimensions, dtype and pad value, in one place.
+
+Shapes and chunks are derived here from the graph schema and the budget, and stated nowhere else.
+"""
+
+import hashlib
+import json
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
+
+from pydantic import Field, model_validator
+
+from schemas import layout
+from schemas.base import Frozen
+from schemas.budget import Budget
+from schemas.graph import GraphSchema
+
+ID_PAD = -1
+LABEL_PAD = -100
+STATS_CHUNK_BATCHES = 65536
+
+DTYPES = ("int32", "uint8", "bool", "float16", "float32", "float64")
+CODECS = ("none", "blosc-lz4", "zstd")
+
+
+class TensorSpec(Frozen):
+    """One array of a store.
+
+    Attributes:
+        path: where it lies in the store.
+        dims: the name of each dimension; dim 0 is the only one that is chunked.
+        shape: sizes of `dims`.
+        chunk_rows: rows along dim 0 in one chunk.
+        pad_value: what stands in rows that hold nothing; None where every row is real.
+    """
+
+    path: str
+    dims: Tuple[str, ...]
+    shape: Tuple[int, ...]
+    chunk_rows: int = Field(ge=1)
+    dtype: str
+    codec: str
+    pad_value: Optional[float] = None
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> Any:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"tensor {self.path!r} has dtype {self.dtype!r}; known are {DTYPES}")
+        if self.codec not in CODECS:
+            raise ValueError(f"tensor {self.path!r} has codec {self.codec!r}; known are {CODECS}")
+        if len(self.dims) != len(self.shape) or not self.shape or min(self.shape) < 0:
+            raise ValueError(f"tensor {self.path!r} has dims {self.dims} but shape {self.shape}")
+        if self.path.startswith("/") or any(part in ("", ".", "..") for part in self.path.split("/")):
+            raise ValueError(f"tensor path {self.path!r} leaves the store")
+        return self
+
+    @property
+    def chunks(self) -> Tuple[int, ...]:
+        return (self.chunk_rows,) + self.shape[1:]
+
+    @property
+    def num_chunks(self) -> int:
+        return -(-self.shape[0] // self.chunk_rows)
+
+
+class BatchOptions(NamedTuple):
+    """Which optional tensors a store holds, and how batches are chunked."""
+
+    inline_features: bool
+    store_e_id: bool
+    pad_value: float
+    chunk_batches: int
+    codec: str
+    feature_codecs: Dict[str, str]
+
+
+def split_tensors(
+    graph: GraphSchema, budget: Budget, num_hops: int, split: str, num_batches: int, options: BatchOptions
+) -> List[TensorSpec]:
+    """Every per-batch tensor of a split, in the order in which they are written and listed."""
+
+    def spec(
+        path: str, dtype: str, pad: Optional[float], text: str, *dims: Tuple[str, int], codec: str = ""
+    ) -> TensorSpec:
+        return TensorSpec(
+            path=path,
+            dims=("batch",) + tuple(name for name, _ in dims),
+            shape=(num_batches,) + tuple(size for _, size in dims),
+            chunk_rows=options.chunk_batches,
+            dtype=dtype,
+            codec=codec or options.codec,
+            pad_value=pad,
+            description=text,
+        )
+
+    specs = []
+    for node in graph.node_types:
+        rows = (f"{node.name}_node", budget.num_nodes[node.name])
+        specs.append(
+            spec(layout.node_path(split, node.name, "n_id"), "int32", ID_PAD, "global node id of each row", rows)
+        )
+        specs.append(spec(layout.node_path(split, node.name, "mask"), "bool", 0, "True where the row is real", rows))
+        if options.inline_features and node.num_features and node.feature_dtype:
+            path = layout.node_path(split, node.name, "x")
+            features = (f"{node.name}_feature", node.num_features)
+            codec = options.feature_codecs[layout.feature_path(node.name)]
+            specs.append(spec(path, node.feature_dtype, options.pad_value, "features", rows, features, codec=codec))
+    for edge in graph.edge_types:
+        columns = (f"{edge.key}_edge", budget.num_edges[edge.key])
+        text = f"local ids: row 0 into {edge.src}, row 1 into {edge.dst}; pad edges join the last (pad) rows"
+        specs.append(spec(layout.edge_path(split, edge.key, "edge_index"), "int32", None, text, ("end", 2), columns))
+        specs.append(spec(layout.edge_path(split, edge.key, "mask"), "bool", 0, "True where the edge is real", columns))
+        if options.store_e_id or (edge.num_attributes and not options.inline_features):
+            path = layout.edge_path(split, edge.key, "e_id")
+            specs.append(spec(path, "int32", ID_PAD, "global edge id of each column", columns))
+        if options.inline_features and edge.num_attributes and edge.attribute_dtype:
+            path = layout.edge_path(split, edge.key, "edge_attr")
+            attributes = (f"{edge.key}_attribute", edge.num_attributes)
+            codec = options.feature_codecs[layout.edge_feature_path(edge.key)]
+            specs.append(
+                spec(path, edge.attribute_dtype, options.pad_value, "edge features", columns, attributes, codec=codec)
+            )
+    seeds = ("seed", budget.max_seeds)
+    specs.append(spec(layout.seed_path(split, "n_id"), "int32", ID_PAD, "global id of each seed node", seeds))
+    specs.append(spec(layout.seed_path(split, "y"), "int32", LABEL_PAD, "class of each seed node", seeds))
+    specs.append(spec(layout.seed_path(split, "mask"), "bool", 0, "True where the seed is real", seeds))
+    return specs + _stats_tensors(graph, num_hops, split, num_batches, options.codec)
+
+
+def _stats_tensors(graph: GraphSchema, num_hops: int, split: str, num_batches: int, codec: str) -> List[TensorSpec]:
+    node_axes = (("node_type", len(graph.node_types)), ("node_hop", num_hops + 1))
+    edge_axes = (("edge_type", len(graph.edge_types)), ("edge_hop", max(num_hops, 1)))
+    table: List[Tuple[str, str, Tuple[Tuple[str, int], ...]]] = [
+        ("num_seeds", "real seeds", ()),
+        ("round", "resampling pass the batch belongs to", ()),
+        ("num_nodes", "real nodes per type and hop (0 = seeds)", node_axes),
+        ("num_nodes_trimmed", "sampled nodes dropped to fit the budget, per type and hop", node_axes),
+        ("num_edges", "real edges per type and hop (1 = into the seeds)", edge_axes),
+        ("num_edges_trimmed", "sampled edges dropped to fit the budget, per type and hop", edge_axes),
+    ]
+    return [
+        TensorSpec(
+            path=layout.stats_path(split, name),
+            dims=("batch",) + tuple(axis for axis, _ in axes),
+            shape=(num_batches,) + tuple(size for _, size in axes),
+            chunk_rows=min(STATS_CHUNK_BATCHES, max(1, num_batches)),
+            dtype="int32",
+            codec=codec,
+            description=text,
+        )
+        for name, text, axes in table
+    ]
+
+
+def feature_tensors(graph: GraphSchema, codecs: Dict[str, str], chunk_bytes: int) -> List[TensorSpec]:
+    """The feature tables of a store with features = "table": one array per type that has features."""
+    specs = []
+    for node in graph.node_types:
+        if node.num_features and node.feature_dtype:
+            path, dims = layout.feature_path(node.name), (f"{node.name}", f"{node.name}_feature")
+            specs.append(
+                _table(path, dims, (node.num_nodes, node.num_features), node.feature_dtype, codecs, chunk_bytes)
+            )
+    for edge in graph.edge_types:
+        if edge.num_attributes and edge.attribute_dtype:
+            path, dims = layout.edge_feature_path(edge.key), (f"{edge.key}", f"{edge.key}_attribute")
+            shape = (edge.num_edges, edge.num_attributes)
+            specs.append(_table(path, dims, shape, edge.attribute_dtype, codecs, chunk_bytes))
+    return specs
+
+
+def _table(
+    path: str, dims: Tuple[str, ...], shape: Tuple[int, int], dtype: str, codecs: Dict[str, str], chunk_bytes: int
+) -> TensorSpec:
+    row_bytes = shape[1] * ITEM_BYTES[dtype]
+    return TensorSpec(
+        path=path,
+        dims=dims,
+        shape=shape,
+        chunk_rows=max(1, min(max(1, shape[0]), chunk_bytes // row_bytes)),
+        dtype=dtype,
+        codec=codecs[path],
+        description="row i is global id i",
+    )
+
+
+ITEM_BYTES = {"int32": 4, "uint8": 1, "bool": 1, "float16": 2, "float32": 4, "float64": 8}
+
+
+class InputSpec(NamedTuple):
+    """One tensor of the flat, ordered set that a compiled model receives for one batch.
+
+    `kind` is one of `x`, `n_id`, `edge_index`, `edge_attr`, `node_mask`, `edge_mask`, `y`, `seed_mask`;
+    `key` is the node type or edge type key it belongs to (the seed type for `y` and `seed_mask`).
+    """
+
+    kind: str
+    key: str
+    shape: Tuple[int, ...]
+    dtype: str
+
+
+EXTRA_INPUTS = ("n_id", "edge_attr", "node_mask", "edge_mask")
+
+
+def model_inputs(graph: GraphSchema, budget: Budget, extras: Iterable[str] = ()) -> List[InputSpec]:
+    """The inputs of a model over these batches, in schema order (never in a dict's insertion order).
+
+    Always: per node type `x` (or `n_id` when the type has no features), per edge type `edge_index`, then `y`
+    and `seed_mask`. `extras` asks for more, for every type that has them: any of `EXTRA_INPUTS`.
+    """
+    wanted = set(extras)
+    unknown = wanted - set(EXTRA_INPUTS)
+    if unknown:
+        raise ValueError(f"unknown extra inputs {sorted(unknown)}; known are {EXTRA_INPUTS}")
+    inputs = []
+    for node in graph.node_types:
+        rows = budget.num_nodes[node.name]
+        if node.num_features and node.feature_dtype:
+            inputs.append(InputSpec("x", node.name, (rows, node.num_features), node.feature_dtype))
+        if not node.num_features or "n_id" in wanted:
+            inputs.append(InputSpec("n_id", node.name, (rows,), "int32"))
+        if "node_mask" in wanted:
+            inputs.append(InputSpec("node_mask", node.name, (rows,), "bool"))
+    for edge in graph.edge_types:
+        columns = budget.num_edges[edge.key]
+        inputs.append(InputSpec("edge_index", edge.key, (2, columns), "int32"))
+        if "edge_attr" in wanted and edge.num_attributes and edge.attribute_dtype:
+            inputs.append(InputSpec("edge_attr", edge.key, (columns, edge.num_attributes), edge.attribute_dtype))
+        if "edge_mask" in wanted:
+            inputs.append(InputSpec("edge_mask", edge.key, (columns,), "bool"))
+    inputs.append(InputSpec("y", graph.seed_type, (budget.max_seeds,), "int32"))
+    inputs.append(InputSpec("seed_mask", graph.seed_type, (budget.max_seeds,), "bool"))
+    return inputs
+
+
+def shape_signature(inputs: Iterable[InputSpec]) -> str:
+    """A short digest of names, order, shapes and dtypes: what a compiled model was compiled for."""
+    text = json.dumps([list(spec) for spec in inputs])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

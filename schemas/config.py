@@ -1,0 +1,331 @@
+"""One TOML file per job. `[dataset]`, `[sampling]`, `[budget]` and `[store]` decide the content of a store;
+`[model]` and `[train]` say what is trained on it. Every key has its meaning and default here, and an unknown
+key is an error that names the nearest known one.
+"""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Literal, Mapping, Optional, Tuple, Union
+
+from pydantic import Field, field_validator, model_validator
+
+from schemas.base import Frozen, validate
+from schemas.budget import BudgetMode, OverSizePolicy
+from schemas.errors import ConfigError
+from schemas.layout import SPLITS, ZarrFormat
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # the same parser, under the name it had before it joined the standard library
+    import tomli as tomllib
+
+
+def _only_for(
+    section: Frozen, choice: str, legal: Mapping[str, Tuple[str, ...]], needed: Mapping[str, Tuple[str, ...]]
+) -> None:
+    """Reject keys that the chosen variant would ignore, and ask for those it needs."""
+    chosen = getattr(section, choice)
+    for key in {key for keys in legal.values() for key in keys}:
+        if key in section.model_fields_set and key not in legal[chosen]:
+            users = [f"'{name}'" for name, keys in legal.items() if key in keys]
+            raise ValueError(f"'{key}' has no meaning with {choice} = '{chosen}'; it belongs to {' or '.join(users)}")
+    for key in needed.get(chosen, ()):
+        if getattr(section, key) is None:
+            raise ValueError(f"{choice} = '{chosen}' needs '{key}'")
+
+
+class RandomSplit(Frozen):
+    """Shares of the labelled seed nodes per split, drawn with `rng_seed`. A share of 0 leaves a split out."""
+
+    train: float = Field(default=0.6, ge=0, le=1)
+    val: float = Field(default=0.2, ge=0, le=1)
+    test: float = Field(default=0.2, ge=0, le=1)
+    rng_seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _check_sum(self) -> Any:
+        if not 0 < self.train + self.val + self.test <= 1 + 1e-9:
+            raise ValueError("the shares of train, val and test must add up to more than 0 and at most 1")
+        return self
+
+
+class DatasetConfig(Frozen):
+    """Where the graph comes from and what is predicted.
+
+    Attributes:
+        source: `synthetic` (a seeded graph of IMDB's shape), `pyg` (a dataset class of PyG), `file` (a saved
+            `HeteroData`) or `function` (`package.module:function` returning a `HeteroData`).
+        class_name: with `pyg`: the class in `torch_geometric.datasets`, e.g. "IMDB".
+        root: with `pyg`: its folder; default `<DATASETS_DIR or "data">/<class_name>`.
+        path: with `file`: what `torch.save(data, path)` wrote, or a `.pt` of `data.to_dict()`.
+        function: with `function`: `package.module:function`.
+        args: keyword arguments of the synthetic generator, the dataset class or the function.
+        seed_type: the node type that is predicted.
+        label: the attribute that holds its classes.
+        masks: split -> name of the boolean mask attribute on the seed type.
+        random_split: draw the splits instead of reading masks.
+        subset: node type -> keep its first n nodes (and the edges among what is kept).
+        remove_isolated: afterwards drop nodes without any edge.
+        feature_values: what to do about NaN or infinite features: `error` or `allow`.
+    """
+
+    source: Literal["synthetic", "pyg", "file", "function"] = "synthetic"
+    class_name: Optional[str] = None
+    root: Optional[str] = None
+    path: Optional[str] = None
+    function: Optional[str] = None
+    args: Dict[str, Any] = {}
+    seed_type: str = "movie"
+    label: str = "y"
+    masks: Dict[str, str] = {split: f"{split}_mask" for split in SPLITS}
+    random_split: Optional[RandomSplit] = None
+    subset: Dict[str, int] = {}
+    remove_isolated: bool = False
+    feature_values: Literal["error", "allow"] = "error"
+
+    @field_validator("masks")
+    @classmethod
+    def _check_splits(cls, masks: Dict[str, str]) -> Dict[str, str]:
+        unknown = sorted(set(masks) - set(SPLITS))
+        if unknown or not masks:
+            raise ValueError(f"masks must name some of the splits {SPLITS}, got {sorted(masks)}")
+        return masks
+
+    @field_validator("subset")
+    @classmethod
+    def _check_subset(cls, subset: Dict[str, int]) -> Dict[str, int]:
+        if any(count < 1 for count in subset.values()):
+            raise ValueError(f"subset keeps the first n nodes of a type, n >= 1; got {subset}")
+        return subset
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Any:
+        legal = {
+            "synthetic": ("args",),
+            "pyg": ("class_name", "root", "args"),
+            "file": ("path",),
+            "function": ("function", "args"),
+        }
+        needed = {"pyg": ("class_name",), "file": ("path",), "function": ("function",)}
+        _only_for(self, "source", legal, needed)
+        if self.random_split is not None and "masks" in self.model_fields_set:
+            raise ValueError("'masks' and 'random_split' exclude each other")
+        if self.function is not None and self.function.count(":") != 1:
+            raise ValueError(f"'function' reads package.module:function, got {self.function!r}")
+        return self
+
+
+Fanout = Union[List[int], Dict[str, List[int]]]
+
+
+class SamplingConfig(Frozen):
+    """How batches are sampled.
+
+    Attributes:
+        mode: `neighbor`, or `full`: the whole graph as one batch per split.
+        fanout: most in-neighbors per node at each hop (hop 1, next to the seeds, first), -1 for all; a list for
+            every edge type, or a table of lists by edge type key ("src__rel__dst"), "default" for the others.
+        replace: draw with replacement.
+        batch_size: seeds per batch.
+        rounds: resampling passes over the train split.
+        eval_rounds: resampling passes over val and test.
+        rng_seed: root of all draws.
+    """
+
+    mode: Literal["neighbor", "full"] = "neighbor"
+    fanout: Fanout = [5, 5]
+    replace: bool = False
+    batch_size: int = Field(default=64, ge=1, lt=2**24)
+    rounds: int = Field(default=8, ge=1, le=1_000_000)
+    eval_rounds: int = Field(default=1, ge=1, le=1_000_000)
+    rng_seed: int = Field(default=0, ge=0, lt=2**63)
+
+    @model_validator(mode="after")
+    def _check_mode(self) -> Any:
+        neighbor_only = ("fanout", "replace", "batch_size", "rounds", "eval_rounds")
+        _only_for(self, "mode", {"neighbor": neighbor_only, "full": ()}, {})
+        lists = self.fanout.values() if isinstance(self.fanout, dict) else [self.fanout]
+        for fanout in lists:
+            if not fanout or any(k < -1 for k in fanout):
+                raise ValueError(f"a fanout lists at least one hop, each a number of neighbors or -1; got {fanout}")
+        if len({len(fanout) for fanout in lists}) != 1:
+            raise ValueError(f"every fanout must list the same number of hops; got {self.fanout}")
+        return self
+
+
+Sizes = Union[int, Dict[str, int]]
+
+
+class BudgetConfig(Frozen):
+    """How large the padded batch is.
+
+    Attributes:
+        mode: `exact` (count every batch first), `sampled` (the most over `num_batches` random batches, + 1),
+            `uniform` (one number for all node types, one for all edge types) or `explicit` (one per type).
+        num_batches: with `sampled`.
+        nodes: rows, padding included: a number with `uniform`, a table by node type with `explicit`.
+        edges: columns, likewise, by edge type key.
+        oversize: what happens to a batch that does not fit: `error`, `skip` the batch, or trim it, farthest hop
+            first and never a seed: `trim_nodes`, `trim_edges`, `trim_nodes_and_edges`.
+    """
+
+    mode: BudgetMode = "exact"
+    num_batches: int = Field(default=1000, ge=1)
+    nodes: Optional[Sizes] = None
+    edges: Optional[Sizes] = None
+    oversize: OverSizePolicy = "error"
+
+    @model_validator(mode="after")
+    def _check_mode(self) -> Any:
+        sizes = ("nodes", "edges", "oversize")
+        legal = {"exact": (), "sampled": ("num_batches", "oversize"), "uniform": sizes, "explicit": sizes}
+        _only_for(self, "mode", legal, {"uniform": ("nodes", "edges"), "explicit": ("nodes", "edges")})
+        for name, value in (("nodes", self.nodes), ("edges", self.edges)):
+            kind = int if self.mode == "uniform" else dict
+            if value is not None and not isinstance(value, kind):
+                raise ValueError(
+                    f"'{name}' is {'one number' if kind is int else 'a table by type'} with mode = '{self.mode}'"
+                )
+            counts = value.values() if isinstance(value, dict) else [] if value is None else [value]
+            if any(not 1 <= count < 2**31 for count in counts):
+                raise ValueError(f"'{name}' must be 1 to {2**31 - 1}, got {value}")
+        return self
+
+
+class StoreConfig(Frozen):
+    """How a store is written.
+
+    Attributes:
+        root: folder of stores; each is `<root>/<name>-<fingerprint>`.
+        zarr_format: 2 (readable by every zarr) or 3.
+        codec: `auto` (zstd for sparse features, blosc-lz4 for all else), `none`, `blosc-lz4` or `zstd`.
+        features: `table` (once) or `inline` (copied into every batch).
+        e_id: store global edge ids.
+        pad_value: what stands in the feature rows of pad nodes.
+        chunk_batches: batches per chunk; 0 picks as many as make a chunk group of about 4 MB.
+    """
+
+    root: str = "stores"
+    zarr_format: ZarrFormat = 2
+    codec: Literal["auto", "none", "blosc-lz4", "zstd"] = "auto"
+    features: Literal["table", "inline"] = "table"
+    e_id: bool = True
+    pad_value: float = 0.0
+    chunk_batches: int = Field(default=0, ge=0, le=1_000_000)
+
+
+class ModelConfig(Frozen):
+    """Which model is trained.
+
+    Attributes:
+        name: `to_hetero`, `hetero_conv`, `hgt`, or `package.module:factory` (see README, Your own model).
+        hidden_channels: width.
+        num_layers: message-passing layers; should equal the number of hops.
+        heads: attention heads of `hetero_conv` and `hgt`.
+        dropout: between layers, while training.
+        featureless: what stands for the features of a type without `x`: a learned `embedding` per global node
+            id, or a `constant` 1.
+        options: handed to a factory of your own.
+    """
+
+    name: str = "to_hetero"
+    hidden_channels: int = Field(default=64, ge=1)
+    num_layers: int = Field(default=2, ge=1)
+    heads: int = Field(default=4, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    featureless: Literal["embedding", "constant"] = "embedding"
+    options: Dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Any:
+        if self.options and ":" not in self.name:
+            raise ValueError("'options' belongs to a model of your own (name = 'package.module:factory')")
+        return self
+
+
+class TrainConfig(Frozen):
+    """How it is trained.
+
+    Attributes:
+        epochs: at most this many passes; epoch e reads round e modulo the number of rounds.
+        optimizer: `adam`, `adamw` or `sgd`.
+        momentum: of `sgd`.
+        patience: stop after this many epochs without a better validation accuracy; 0 never stops early.
+        eval_every: epochs between validations.
+        backend: `auto`, `eager` or `inductor`.
+        prefetch: shards read ahead in the background.
+        check_chunks: verify the checksum of every chunk that is read.
+        rng_seed: of weights, dropout and the order of batches.
+        root: folder of runs; each is `<root>/<name>-<model>-<backend>-s<rng_seed>` unless named.
+        cache: folder of compiled code, kept between runs.
+    """
+
+    epochs: int = Field(default=30, ge=1)
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: float = Field(default=0.005, gt=0)
+    weight_decay: float = Field(default=0.0005, ge=0)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    patience: int = Field(default=0, ge=0)
+    eval_every: int = Field(default=1, ge=1)
+    backend: Literal["auto", "eager", "inductor"] = "auto"
+    prefetch: int = Field(default=2, ge=1, le=64)
+    check_chunks: bool = True
+    rng_seed: int = Field(default=0, ge=0, lt=2**63)
+    root: str = "runs"
+    cache: str = ".cache"
+
+    @model_validator(mode="after")
+    def _check_momentum(self) -> Any:
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError("'momentum' belongs to optimizer = 'sgd'")
+        return self
+
+
+class JobConfig(Frozen):
+    """A whole file. `name` names stores and runs."""
+
+    name: str = Field(default="job", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    dataset: DatasetConfig = DatasetConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    budget: BudgetConfig = BudgetConfig()
+    store: StoreConfig = StoreConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+
+    def content(self) -> Dict[str, Any]:
+        """The part that decides the content of a store, as plain values (what the manifest records)."""
+        values = self.model_dump(mode="json", include={"dataset", "sampling", "budget", "store"})
+        values["store"].pop("root")
+        return values
+
+    def content_digest(self) -> str:
+        """Digest of `content()`: equal configs over equal data make equal stores."""
+        return hashlib.sha256(json.dumps(self.content(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_config(path: Union[str, Path], overrides: Optional[Mapping[str, Any]] = None) -> JobConfig:
+    """Read a TOML job file. `overrides` maps dotted keys ("model.name") to values that win; None is no override.
+
+    Raises:
+        ConfigError: the file is unreadable, not TOML, or has an unknown or contradictory key.
+    """
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = sorted(str(p) for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+        hint = f"Configs there: {', '.join(known)}." if known else None
+        raise ConfigError("the config file does not exist", where=str(path), hint=hint) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("the config file cannot be read", actual=error, where=str(path)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError("the config file is not TOML", actual=error, where=str(path)) from None
+    values.setdefault("name", path.stem)
+    for dotted, value in (overrides or {}).items():
+        if value is not None:
+            section, _, key = dotted.rpartition(".")
+            table = values.setdefault(section, {}) if section else values
+            table[key] = value
+    return validate(JobConfig, values, ConfigError, str(path))

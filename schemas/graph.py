@@ -1,0 +1,108 @@
+"""The schema of a heterogeneous graph: types and sizes, no data."""
+
+import re
+from typing import Any, Dict, Optional, Tuple
+
+from pydantic import Field, field_validator, model_validator
+
+from schemas.base import Frozen
+
+EdgeTypeTuple = Tuple[str, str, str]
+
+_FORBIDDEN = re.compile(r"[/\\\x00-\x1f]")
+
+
+def edge_key(edge_type: EdgeTypeTuple) -> str:
+    """`("movie", "to", "actor")` -> `"movie__to__actor"`, PyG's own way of naming an edge type."""
+    return "__".join(edge_type)
+
+
+def check_name(name: str) -> str:
+    """Type names become folder names in a store, so they must be safe as one path component."""
+    if not name or name.startswith(".") or len(name) > 120 or _FORBIDDEN.search(name):
+        raise ValueError(
+            f"type name {name!r} cannot name a folder: it must be 1 to 120 characters, "
+            "without slashes, backslashes or control characters, and not start with a dot"
+        )
+    return name
+
+
+class NodeTypeSchema(Frozen):
+    """One node type. `num_features` is None when the type has no `x`."""
+
+    name: str
+    num_nodes: int = Field(ge=0, lt=2**31)
+    num_features: Optional[int] = Field(default=None, ge=1)
+    feature_dtype: Optional[str] = None
+
+    _check_name = field_validator("name")(check_name)
+
+
+class EdgeTypeSchema(Frozen):
+    """One edge type; messages flow from `src` to `dst`. `num_attributes` is None without `edge_attr`."""
+
+    src: str
+    relation: str
+    dst: str
+    num_edges: int = Field(ge=0, lt=2**31)
+    num_attributes: Optional[int] = Field(default=None, ge=1)
+    attribute_dtype: Optional[str] = None
+
+    _check_names = field_validator("src", "relation", "dst")(check_name)
+
+    @property
+    def type(self) -> EdgeTypeTuple:
+        return (self.src, self.relation, self.dst)
+
+    @property
+    def key(self) -> str:
+        return edge_key(self.type)
+
+
+class GraphSchema(Frozen):
+    """Types in a fixed order (the source graph's), the seed type, and the number of label classes."""
+
+    node_types: Tuple[NodeTypeSchema, ...] = Field(min_length=1)
+    edge_types: Tuple[EdgeTypeSchema, ...]
+    seed_type: str
+    num_classes: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _check_types(self) -> Any:
+        names = [t.name for t in self.node_types]
+        keys = [t.key for t in self.edge_types]
+        for kind, values in (("node type", names), ("edge type key", keys)):
+            twice = sorted({v for v in values if values.count(v) > 1})
+            if twice:
+                raise ValueError(f"{kind} {twice[0]!r} stands for more than one type")
+        for edge in self.edge_types:
+            for end in (edge.src, edge.dst):
+                if end not in names:
+                    raise ValueError(f"edge type {edge.type} names the unknown node type {end!r}")
+        if self.seed_type not in names:
+            raise ValueError(f"seed type {self.seed_type!r} is not a node type; there are {names}")
+        return self
+
+    @property
+    def node_names(self) -> Tuple[str, ...]:
+        return tuple(t.name for t in self.node_types)
+
+    @property
+    def edge_keys(self) -> Tuple[str, ...]:
+        return tuple(t.key for t in self.edge_types)
+
+    @property
+    def metadata(self) -> Tuple[Tuple[str, ...], Tuple[EdgeTypeTuple, ...]]:
+        """What `HeteroData.metadata()` gives: (node types, edge types)."""
+        return self.node_names, tuple(t.type for t in self.edge_types)
+
+    def node(self, name: str) -> NodeTypeSchema:
+        return {t.name: t for t in self.node_types}[name]
+
+    def edge(self, key: str) -> EdgeTypeSchema:
+        return {t.key: t for t in self.edge_types}[key]
+
+    @property
+    def node_index(self) -> Dict[str, int]:
+        """Position of each node type: the second axis of every per-type statistics array."""
+        return {name: i for i, name in enumerate(self.node_names)}

@@ -1,0 +1,1 @@
+"""Store in, trained model out."""
