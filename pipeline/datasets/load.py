@@ -1,0 +1,42 @@
+"""`[dataset]` in, `SourceGraph` out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.datasets.source import SourceGraph, from_data
+from pipeline.datasets.words import describe
+from schemas.config import DatasetConfig
+
+if TYPE_CHECKING:
+    from torch_geometric.data import HeteroData
+
+
+def load_dataset(config: DatasetConfig, base: Path = Path(".")) -> SourceGraph:
+    """Load or generate the graph that `config` names; relative paths start at `base`.
+
+    Raises:
+        ConfigError: an argument, class, function or type of the config does not exist.
+        DatasetError: the data is not there, cannot be downloaded or is not one `HeteroData`.
+        GraphError: its labels, masks or edges are malformed, or a split has no seeds.
+    """
+    return from_data(_load(config, base), config, describe(config))
+
+
+def _load(config: DatasetConfig, base: Path) -> HeteroData:
+    if config.source == "synthetic":
+        from pipeline.datasets.synthetic import synthetic_graph
+
+        return synthetic_graph(config.args)
+    if config.source == "pyg":
+        from pipeline.datasets.pyg import load_pyg
+
+        return load_pyg(config, base)
+    if config.source == "file":
+        from pipeline.datasets.file import load_file
+
+        return load_file(base / str(config.path))
+    from pipeline.datasets.function import call_function
+
+    return call_function(str(config.function), config.args, base)

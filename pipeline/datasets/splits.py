@@ -1,0 +1,57 @@
+"""Which seed nodes belong to which split: from masks, or drawn at random."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from schemas.config import DatasetConfig, RandomSplit
+from schemas.errors import ConfigError, GraphError
+
+
+def split_seeds(labels: np.ndarray, masks: Mapping[str, np.ndarray], config: DatasetConfig) -> dict[str, np.ndarray]:
+    """Split -> ids of its seed nodes, int64, ascending.
+
+    `labels` int [nodes] are negative where a node has no label; `masks` are bool [nodes] by split, and not looked at
+    when the config asks for a random split.
+
+    Raises:
+        ConfigError: there is no train split.
+        GraphError: a split has no seeds or an unlabelled one, or two splits share a node.
+    """
+    if config.random_split is not None:
+        seeds = draw_splits(labels, config.random_split)
+    else:
+        seeds = {split: np.flatnonzero(mask) for split, mask in masks.items()}
+    if "train" not in seeds:
+        raise ConfigError("there is no train split", where="[dataset]", hint="Name a mask, or give train a share.")
+    where = f"node type '{config.seed_type}'"
+    taken = np.full(len(labels), "", dtype="<U5")
+    for split, ids in seeds.items():
+        if not len(ids):
+            hint = "Leave the split out of [dataset] masks, or draw another random_split."
+            raise GraphError(f"split '{split}' has no seed nodes", where=where, hint=hint)
+        unlabelled = int((labels[ids] < 0).sum())
+        if unlabelled:
+            hint = "Leave unlabelled nodes out of the masks."
+            text = f"{unlabelled} of {len(ids)} seed nodes of split '{split}' have no label"
+            raise GraphError(text, actual=f"class {labels[ids].min()}", limit="0 or more", where=where, hint=hint)
+        shared = taken[ids][taken[ids] != ""]
+        if len(shared):
+            text = f"splits '{shared[0]}' and '{split}' share {int((shared == shared[0]).sum())} nodes"
+            raise GraphError(text, where=where, hint="Masks must not overlap.")
+        taken[ids] = split
+    return seeds
+
+
+def draw_splits(labels: np.ndarray, shares: RandomSplit) -> dict[str, np.ndarray]:
+    """Shuffle the labelled nodes and cut them by share; a share of 0 leaves its split out.
+
+    A pure function of the labels and `shares`: PCG64's `random` and a stable sort, the same on every machine.
+    """
+    labelled = np.flatnonzero(labels >= 0)
+    rng = np.random.Generator(np.random.PCG64(shares.rng_seed))
+    order = labelled[np.argsort(rng.random(len(labelled)), kind="stable")]
+    parts = {"train": shares.train, "val": shares.val, "test": shares.test}
+    ends = [round(end * len(order)) for end in np.cumsum(list(parts.values()))]
+    cut = zip(parts.items(), [0, *ends], ends, strict=False)
+    return {split: np.sort(order[start:end]) for (split, share), start, end in cut if share > 0}
