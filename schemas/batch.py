@@ -18,7 +18,7 @@ ID_PAD = -1
 LABEL_PAD = -100
 STATS_CHUNK_BATCHES = 65536
 
-DTYPES = ("int32", "uint8", "bool", "float16", "float32", "float64")
+DTYPES = ("int32", "uint32", "uint8", "bool", "float16", "float32", "float64")
 CODECS = ("none", "blosc-lz4", "zstd")
 
 
@@ -157,34 +157,46 @@ def feature_tensors(graph: GraphSchema, codecs: Dict[str, str], chunk_bytes: int
     specs = []
     for node in graph.node_types:
         if node.num_features and node.feature_dtype:
-            path, dims = layout.feature_path(node.name), (f"{node.name}", f"{node.name}_feature")
-            specs.append(
-                _table(path, dims, (node.num_nodes, node.num_features), node.feature_dtype, codecs, chunk_bytes)
-            )
+            path, dims = layout.feature_path(node.name), (node.name, f"{node.name}_feature")
+            shape: Tuple[int, ...] = (node.num_nodes, node.num_features)
+            specs.append(_table(path, dims, shape, node.feature_dtype, codecs[path], chunk_bytes))
     for edge in graph.edge_types:
         if edge.num_attributes and edge.attribute_dtype:
-            path, dims = layout.edge_feature_path(edge.key), (f"{edge.key}", f"{edge.key}_attribute")
+            path, dims = layout.edge_feature_path(edge.key), (edge.key, f"{edge.key}_attribute")
             shape = (edge.num_edges, edge.num_attributes)
-            specs.append(_table(path, dims, shape, edge.attribute_dtype, codecs, chunk_bytes))
+            specs.append(_table(path, dims, shape, edge.attribute_dtype, codecs[path], chunk_bytes))
+    return specs
+
+
+def original_id_tensors(
+    graph: GraphSchema, renumbered: Iterable[str], codec: str, chunk_bytes: int
+) -> List[TensorSpec]:
+    """The ids that nodes had before [dataset] subset or remove_isolated renumbered them."""
+    specs = []
+    for name in sorted(renumbered):
+        path, shape = layout.original_id_path(name), (graph.node(name).num_nodes,)
+        specs.append(_table(path, (name,), shape, "int32", codec, chunk_bytes))
     return specs
 
 
 def _table(
-    path: str, dims: Tuple[str, ...], shape: Tuple[int, int], dtype: str, codecs: Dict[str, str], chunk_bytes: int
+    path: str, dims: Tuple[str, ...], shape: Tuple[int, ...], dtype: str, codec: str, chunk_bytes: int
 ) -> TensorSpec:
-    row_bytes = shape[1] * ITEM_BYTES[dtype]
+    row_bytes = ITEM_BYTES[dtype]
+    for size in shape[1:]:
+        row_bytes *= size
     return TensorSpec(
         path=path,
         dims=dims,
         shape=shape,
         chunk_rows=max(1, min(max(1, shape[0]), chunk_bytes // row_bytes)),
         dtype=dtype,
-        codec=codecs[path],
+        codec=codec,
         description="row i is global id i",
     )
 
 
-ITEM_BYTES = {"int32": 4, "uint8": 1, "bool": 1, "float16": 2, "float32": 4, "float64": 8}
+ITEM_BYTES = {"int32": 4, "uint32": 4, "uint8": 1, "bool": 1, "float16": 2, "float32": 4, "float64": 8}
 
 
 class InputSpec(NamedTuple):

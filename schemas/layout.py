@@ -3,6 +3,7 @@
 <store>/                                    attributes: {"manifest": {...}}
   features/<node type>/x                    [num_nodes, F]          once, when features = "table"
   features/<edge key>/edge_attr             [num_edges, D]          once, when features = "table"
+  features/<node type>/original_id          [num_nodes]             only where [dataset] renumbered the nodes
   <split>/nodes/<node type>/n_id, mask      [batches, nodes]        (+ x when inline)
   <split>/edges/<edge key>/edge_index       [batches, 2, edges]     (+ mask, e_id, edge_attr when inline)
   <split>/seeds/n_id, y, mask               [batches, max_seeds]
@@ -14,6 +15,7 @@ from typing import Literal, Sequence, Tuple
 
 SPLITS: Tuple[str, ...] = ("train", "val", "test")
 MANIFEST_ATTRIBUTE = "manifest"
+ORIGINAL_ID = "original_id"
 ZarrFormat = Literal[2, 3]
 
 
@@ -23,6 +25,10 @@ def feature_path(node_type: str) -> str:
 
 def edge_feature_path(edge_key: str) -> str:
     return f"features/{edge_key}/edge_attr"
+
+
+def original_id_path(node_type: str) -> str:
+    return f"features/{node_type}/{ORIGINAL_ID}"
 
 
 def node_path(split: str, node_type: str, tensor: str) -> str:

@@ -1,0 +1,102 @@
+"""From padded batches to the arrays of a store: chunk by chunk, nothing kept."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.estimate import Fitted
+from pipeline.graph import HeteroGraph
+from pipeline.plan import BatchBlock, Shard
+from pipeline.shapes import PaddedBatches, Sizes
+from pipeline.writer import Checksums, StoreWriter
+from schemas import layout
+from schemas.batch import ID_PAD, LABEL_PAD, TensorSpec
+from schemas.budget import Budget
+
+
+class Sampler(Protocol):
+    """What neighbor sampling and the whole graph have in common."""
+
+    def count(self, seeds: np.ndarray, keys: np.ndarray) -> Sizes: ...
+
+    def pad(self, seeds: np.ndarray, keys: np.ndarray, budget: Budget) -> PaddedBatches: ...
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Turns shards into chunks of a store.
+
+    Attributes:
+        writer: of the store; its manifest says which tensors there are.
+    """
+
+    graph: HeteroGraph
+    writer: StoreWriter
+
+    def write_shard(self, sampler: Sampler, shard: Shard, block: BatchBlock) -> Checksums:
+        """Sample, pad and write one shard of batches."""
+        padded = sampler.pad(block.seeds, block.keys, self.writer.manifest.budget)
+        checksums: Checksums = {}
+        for path, rows in self._tensors(shard.split, padded, block):
+            checksums[path] = {shard.chunk: self.writer.write_chunk(path, shard.chunk, rows)}
+        return checksums
+
+    def _tensors(self, split: str, padded: PaddedBatches, block: BatchBlock) -> Iterator[tuple[str, np.ndarray]]:
+        """(path, [K, ...]) of every per-batch tensor that the manifest lists."""
+        listed = {spec.path for spec in self.writer.manifest.tensors}
+        for node in self.graph.schema.node_types:
+            n_id = padded.n_id(node.name)
+            yield layout.node_path(split, node.name, "n_id"), n_id
+            yield layout.node_path(split, node.name, "mask"), n_id != ID_PAD
+            if (path := layout.node_path(split, node.name, "x")) in listed:
+                yield path, self._gather(self.graph.features[node.name], n_id)
+        for edge in self.graph.schema.edge_types:
+            e_id = padded.e_id(edge.key)
+            yield layout.edge_path(split, edge.key, "edge_index"), padded.edge_index(edge.key)
+            yield layout.edge_path(split, edge.key, "mask"), e_id != ID_PAD
+            if (path := layout.edge_path(split, edge.key, "e_id")) in listed:
+                yield path, e_id
+            if (path := layout.edge_path(split, edge.key, "edge_attr")) in listed:
+                yield path, self._gather(self.graph.edge_attr[edge.key], e_id)
+        is_seed = block.seeds != ID_PAD
+        yield layout.seed_path(split, "n_id"), block.seeds
+        yield layout.seed_path(split, "y"), np.where(is_seed, self.graph.labels[block.seeds], np.int32(LABEL_PAD))
+        yield layout.seed_path(split, "mask"), is_seed
+
+    def _gather(self, table: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        if len(table) == 0:
+            return np.full((*ids.shape, table.shape[1]), self.writer.manifest.pad_value, table.dtype)
+        rows = table[ids]
+        rows[ids == ID_PAD] = self.writer.manifest.pad_value
+        return rows
+
+    def write_table(self, spec: TensorSpec) -> Checksums:
+        """Write one whole feature table."""
+        _, name, tensor = spec.path.split("/")
+        if tensor == layout.ORIGINAL_ID:
+            table = self.graph.original_ids[name].astype(np.int32)
+        else:
+            table = (self.graph.features if tensor == "x" else self.graph.edge_attr)[name]
+        return {spec.path: self._write_rows(spec, table)}
+
+    def write_stats(self, fitted: Fitted) -> Checksums:
+        """Write the statistics of all batches of a split."""
+        arrays = {
+            "num_seeds": fitted.plan.num_seeds(),
+            "round": fitted.plan.rounds(),
+            "num_nodes": fitted.sizes.num_nodes,
+            "num_nodes_trimmed": fitted.trimmed.num_nodes,
+            "num_edges": fitted.sizes.num_edges,
+            "num_edges_trimmed": fitted.trimmed.num_edges,
+        }
+        specs = {spec.path: spec for spec in self.writer.manifest.tensors}
+        paths = {layout.stats_path(fitted.plan.name, name): array for name, array in arrays.items()}
+        return {path: self._write_rows(specs[path], array) for path, array in paths.items()}
+
+    def _write_rows(self, spec: TensorSpec, rows: np.ndarray) -> dict[int, tuple[int, int]]:
+        step = spec.chunk_rows
+        return {
+            i: self.writer.write_chunk(spec.path, i, rows[i * step : (i + 1) * step]) for i in range(spec.num_chunks)
+        }

@@ -1,0 +1,184 @@
+"""From counted batches to a budget, and what becomes of batches that do not fit it."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.plan import SplitPlan
+from pipeline.rng import keyed, stream_root
+from pipeline.shapes import Sizes
+from schemas.budget import Budget
+from schemas.config import BudgetConfig
+from schemas.errors import BudgetError, ConfigError
+from schemas.graph import GraphSchema
+
+SAMPLED_SPLIT = "train"
+
+
+def resolve_budget(
+    config: BudgetConfig, schema: GraphSchema, sizes: Mapping[str, Sizes], max_seeds: int, rng_seed: int
+) -> Budget:
+    """The budget of a config, given the counted (untrimmed) sizes of every batch of every split.
+
+    `exact` is the most over all batches, `sampled` over `num_batches` random ones of the train split, each plus
+    the pad slot; `uniform` and `explicit` are as given.
+
+    Raises:
+        BudgetError: the seeds alone do not fit.
+        ConfigError: an explicit budget leaves a type out or names an unknown one.
+    """
+    counted = Sizes.concatenate(list(sizes.values()))
+    if config.mode == "uniform":
+        num_nodes = {name: _integer(config.nodes) for name in schema.node_names}
+        num_edges = {key: _integer(config.edges) for key in schema.edge_keys}
+    elif config.mode == "explicit":
+        num_nodes = _explicit("nodes", config.nodes, schema.node_names)
+        num_edges = _explicit("edges", config.edges, schema.edge_keys)
+    else:
+        basis = counted if config.mode == "exact" else _sample(sizes, config.num_batches, rng_seed)
+        num_nodes = _plus_one(schema.node_names, basis.node_totals.max(axis=0))
+        num_edges = _plus_one(schema.edge_keys, basis.edge_totals.max(axis=0))
+    if max_seeds > num_nodes[schema.seed_type] - 1:
+        raise BudgetError(
+            "the seeds alone do not fit the budget",
+            actual=f"{max_seeds} seeds, budget {num_nodes[schema.seed_type]} (one row is reserved for padding)",
+            limit=f"a budget of at least {max_seeds + 1}",
+            where=f"node type '{schema.seed_type}'",
+            hint="Raise its budget or lower [sampling] batch_size.",
+        )
+    return Budget(
+        mode=config.mode,
+        num_nodes=num_nodes,
+        num_edges=num_edges,
+        max_seeds=max_seeds,
+        hop_nodes=_hop_capacities(num_nodes, counted.num_nodes),
+        hop_edges=_hop_capacities(num_edges, counted.num_edges),
+    )
+
+
+def _integer(value: object) -> int:
+    assert isinstance(value, int), "checked by BudgetConfig"
+    return value
+
+
+def _plus_one(names: tuple[str, ...], most: np.ndarray) -> dict[str, int]:
+    return {name: int(count) + 1 for name, count in zip(names, most, strict=True)}
+
+
+def _explicit(kind: str, given: object, names: tuple[str, ...]) -> dict[str, int]:
+    assert isinstance(given, dict), "checked by BudgetConfig"
+    unknown = [name for name in given if name not in names]
+    missing = [name for name in names if name not in given]
+    if unknown:
+        nearest = difflib.get_close_matches(unknown[0], names, n=1)
+        hint = f"Did you mean '{nearest[0]}'?" if nearest else f"Known: {', '.join(names)}."
+        raise ConfigError("the budget names an unknown type", actual=unknown[0], where=f"[budget] {kind}", hint=hint)
+    if missing:
+        raise ConfigError("the budget leaves a type out", actual=missing[0], where=f"[budget] {kind}")
+    return {name: given[name] for name in names}
+
+
+def _sample(sizes: Mapping[str, Sizes], num_batches: int, rng_seed: int) -> Sizes:
+    counted = sizes[SAMPLED_SPLIT]
+    order = np.argsort(keyed(stream_root(rng_seed, "budget", SAMPLED_SPLIT, 0), np.arange(len(counted))))
+    return counted[order[:num_batches]]
+
+
+def _hop_capacities(budget: Mapping[str, int], per_hop: np.ndarray) -> dict[str, tuple[int, ...]]:
+    """One more than the most up to each hop, per type; per_hop is [batches, types, hops]."""
+    most = per_hop.cumsum(axis=2).max(axis=0) + 1
+    return {
+        name: tuple(int(min(count, size)) for count in row)
+        for (name, size), row in zip(budget.items(), most, strict=True)
+    }
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What will be written of one split.
+
+    Attributes:
+        plan: its batches, without skipped ones.
+        sizes: their real counts, after trimming.
+        trimmed: what trimming dropped, per type and hop.
+    """
+
+    plan: SplitPlan
+    sizes: Sizes
+    trimmed: Sizes
+    num_batches_skipped: int
+    num_seeds_skipped: int
+
+
+Recount = Callable[[SplitPlan, np.ndarray], Sizes]
+
+
+def fit_split(
+    plan: SplitPlan, sizes: Sizes, budget: Budget, config: BudgetConfig, schema: GraphSchema, recount: Recount
+) -> Fitted:
+    """Apply the over-size policy to the batches of a split that do not fit.
+
+    Args:
+        sizes: untrimmed sizes of every planned batch.
+        recount: counts the batches at some positions anew, trimmed to the budget.
+
+    Raises:
+        BudgetError: a batch does not fit and may not be trimmed, or still does not fit when trimmed as allowed,
+            or skipping leaves nothing.
+    """
+    over = np.flatnonzero(_exceeding(sizes, budget, schema))
+    trimmed = Sizes(np.zeros_like(sizes.num_nodes), np.zeros_like(sizes.num_edges))
+    if len(over) == 0:
+        return Fitted(plan, sizes, trimmed, 0, 0)
+    if config.oversize == "error":
+        _refuse(plan, sizes, budget, schema, over)
+    if config.oversize == "skip":
+        kept = np.setdiff1d(np.arange(plan.num_planned), over)
+        if len(kept) == 0:
+            raise BudgetError(
+                "no batch fits the budget, so skipping leaves none",
+                where=f"split '{plan.name}'",
+                hint="Raise the budget or trim.",
+            )
+        skipped_seeds = int(plan.num_seeds_at(over).sum())
+        return Fitted(plan.keep(kept), sizes[kept], trimmed[kept], len(over), skipped_seeds)
+    after = recount(plan, over)
+    still = _exceeding(after, budget, schema)
+    if still.any():
+        _refuse(plan, after, budget, schema, np.flatnonzero(still), over[still])
+    fitted = Sizes(sizes.num_nodes.copy(), sizes.num_edges.copy())
+    fitted.num_nodes[over], fitted.num_edges[over] = after.num_nodes, after.num_edges
+    trimmed = Sizes(sizes.num_nodes - fitted.num_nodes, sizes.num_edges - fitted.num_edges)
+    return Fitted(plan, fitted, trimmed, 0, 0)
+
+
+def _exceeding(sizes: Sizes, budget: Budget, schema: GraphSchema) -> np.ndarray:
+    """bool [B]: which batches leave no room for the pad slot of some type."""
+    nodes = np.array([budget.num_nodes[name] - 1 for name in schema.node_names])
+    edges = np.array([budget.num_edges[key] - 1 for key in schema.edge_keys])
+    return np.logical_or((sizes.node_totals > nodes).any(axis=1), (sizes.edge_totals > edges).any(axis=1))
+
+
+def _refuse(
+    plan: SplitPlan,
+    sizes: Sizes,
+    budget: Budget,
+    schema: GraphSchema,
+    rows: np.ndarray,
+    positions: np.ndarray | None = None,
+) -> None:
+    """Raise for the first batch that does not fit, saying how many there are."""
+    position = int(rows[0] if positions is None else positions[0])
+    round_index, in_round = divmod(position, plan.batches_per_round)
+    budget.require_fits(
+        _by_type(schema.node_names, sizes.node_totals[rows[0]]),
+        _by_type(schema.edge_keys, sizes.edge_totals[rows[0]]),
+        where=f"split '{plan.name}', round {round_index}, batch {in_round} (the first of {len(rows)} such batches "
+        f"out of {plan.num_planned})",
+    )
+
+
+def _by_type(names: tuple[str, ...], counts: np.ndarray) -> dict[str, int]:
+    return {name: int(count) for name, count in zip(names, counts, strict=True)}

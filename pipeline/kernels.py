@@ -1,0 +1,415 @@
+"""The numba kernels: sample, trim and pad. Arrays in, preallocated arrays out; no objects, no I/O, no global state.
+
+Letters: T node types, E edge types, H hops, B batches, S seed rows, N rows per type, M columns per edge type.
+Arrays over all types are flat; `*_offset` says where a type's part starts.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from pipeline.csc import PackedGraph
+from pipeline.rng import GOLDEN, MIX_1, MIX_2
+
+_GOLDEN = np.uint64(GOLDEN)
+_MIX_1 = np.uint64(MIX_1)
+_MIX_2 = np.uint64(MIX_2)
+_S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
+_LOW32 = np.uint64(0xFFFFFFFF)
+_TWO32 = np.uint64(1 << 32)
+
+OUTSIDE = -1
+DROPPED = -1
+REACHED = -2
+
+
+class Workspace(NamedTuple):
+    """Scratch of one worker. Holds the batch sampled last.
+
+    Attributes:
+        local_id: int32 [all nodes], the local id of a node in the batch, or OUTSIDE.
+        nodes: int32 [all nodes], per type the batch's nodes in order of discovery.
+        new_id: int32 [all nodes], scratch of trimming, by type and old local id.
+        src, dst, e_id: int32 [edge slots], per edge type the batch's edges in order of discovery.
+        slot_offset: int64 [E + 1], where each edge type's slots start.
+        node_end: int64 [T, H + 1], nodes of hops 0..h; edge_end: int64 [E, H], edges of hops 1..h+1.
+        picks: int64 [largest fanout], scratch of one draw.
+    """
+
+    local_id: np.ndarray
+    nodes: np.ndarray
+    new_id: np.ndarray
+    src: np.ndarray
+    dst: np.ndarray
+    e_id: np.ndarray
+    slot_offset: np.ndarray
+    node_end: np.ndarray
+    edge_end: np.ndarray
+    picks: np.ndarray
+
+
+class Padded(NamedTuple):
+    """Output of B padded batches, tensor after tensor.
+
+    Attributes:
+        n_id: int32 [B * all rows]; type t is the [B, N_t] block at B * row_offset[t].
+        e_id: int32 [B * all columns]; edge type e is the [B, M_e] block at B * column_offset[e].
+        edge_index: int32 [2 * B * all columns]; edge type e is the [B, 2, M_e] block at 2 * B * column_offset[e].
+        row_offset: int64 [T + 1]; column_offset: int64 [E + 1].
+    """
+
+    n_id: np.ndarray
+    e_id: np.ndarray
+    edge_index: np.ndarray
+    row_offset: np.ndarray
+    column_offset: np.ndarray
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _hash(z):
+    z = z + _GOLDEN
+    z = (z ^ (z >> _S30)) * _MIX_1
+    z = (z ^ (z >> _S27)) * _MIX_2
+    return z ^ (z >> _S31)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _below(state, bound):
+    """Draw uniformly from [0, bound), 0 < bound <= 2**32; returns (next state, draw).
+
+    Multiply-shift with rejection, exactly uniform (Lemire: Fast random integer generation in an interval, 2019).
+    """
+    n = np.uint64(bound)
+    product = (_hash(state) >> _S32) * n
+    state = state + _GOLDEN
+    if (product & _LOW32) < n:
+        threshold = (_TWO32 - n) % n
+        while (product & _LOW32) < threshold:
+            product = (_hash(state) >> _S32) * n
+            state = state + _GOLDEN
+    return state, np.int64(product >> _S32)
+
+
+@njit(cache=True, nogil=True)
+def _pick(state, degree, count, replace, picks):
+    """Write `count` positions from [0, degree) to picks, each subset equally likely (or with replacement).
+
+    Few out of many: Floyd's algorithm (Bentley, Floyd: A sample of brilliance, CACM 1987), whose j-th draw is from
+    [0, j], j included. Otherwise selection sampling (Knuth, TAOCP 2, 3.4.2, algorithm S), linear in degree.
+    """
+    if replace:
+        for i in range(count):
+            state, picks[i] = _below(state, degree)
+        return
+    if count > 32 and count * count > 16 * degree:
+        taken = 0
+        for i in range(degree):
+            state, draw = _below(state, degree - i)
+            if draw < count - taken:
+                picks[taken] = i
+                taken += 1
+        return
+    for i in range(count):
+        j = degree - count + i
+        state, draw = _below(state, j + 1)
+        for k in range(i):
+            if picks[k] == draw:
+                draw = j
+                break
+        picks[i] = draw
+
+
+@njit(cache=True, nogil=True)
+def sample_batch(graph, seed_type, seeds, key, fanouts, replace, work, keep_edges):
+    """Sample the neighborhood of one batch of distinct seeds into `work`, hop by hop.
+
+    Args:
+        graph: PackedGraph. seeds: int32 [num seeds]. key: uint64 of the batch. fanouts: int64 [H, E].
+        keep_edges: also store edges (their slots must suffice), not only count them.
+
+    The neighbors drawn for a node depend on (key, edge type, node) alone: every node is expanded once per batch.
+    """
+    num_hops = fanouts.shape[0]
+    num_node_types = graph.node_offset.size - 1
+    num_edge_types = graph.src_type.size
+    work.node_end[:] = 0
+    work.edge_end[:] = 0
+    offset = graph.node_offset[seed_type]
+    for i in range(seeds.size):
+        work.nodes[offset + i] = seeds[i]
+        work.local_id[offset + seeds[i]] = i
+    work.node_end[seed_type, 0] = seeds.size
+    for h in range(num_hops):
+        for t in range(num_node_types):
+            work.node_end[t, h + 1] = work.node_end[t, h]
+        for e in range(num_edge_types):
+            work.edge_end[e, h] = work.edge_end[e, h - 1] if h > 0 else 0
+            if fanouts[h, e] != 0:
+                _expand(graph, e, h, key, fanouts[h, e], replace, work, keep_edges)
+
+
+@njit(cache=True, nogil=True)
+def _expand(graph, e, h, key, fanout, replace, work, keep_edges):
+    """Sample in-neighbors along edge type e for the nodes first met at hop h."""
+    src_type, dst_type = graph.src_type[e], graph.dst_type[e]
+    src_offset, dst_offset = graph.node_offset[src_type], graph.node_offset[dst_type]
+    indptr_offset, edge_offset = graph.indptr_offset[e], graph.edge_offset[e]
+    first = work.node_end[dst_type, h - 1] if h > 0 else 0
+    num_src = work.node_end[src_type, h + 1]
+    slot = work.slot_offset[e] + work.edge_end[e, h]
+    start = slot
+    type_key = _hash(key ^ np.uint64(e))
+    for i in range(first, work.node_end[dst_type, h]):
+        node = work.nodes[dst_offset + i]
+        begin = graph.indptr[indptr_offset + node]
+        degree = graph.indptr[indptr_offset + node + 1] - begin
+        count = degree
+        drawn = fanout >= 0 and degree > 0 and (replace or degree > fanout)
+        if drawn:
+            count = fanout
+            _pick(_hash(type_key ^ np.uint64(node)), degree, count, replace, work.picks)
+        for j in range(count):
+            edge = edge_offset + begin + (work.picks[j] if drawn else j)
+            source = graph.row[edge]
+            local = work.local_id[src_offset + source]
+            if local == OUTSIDE:
+                local = num_src
+                work.local_id[src_offset + source] = local
+                work.nodes[src_offset + num_src] = source
+                num_src += 1
+            if keep_edges:
+                work.src[slot] = local
+                work.dst[slot] = i
+                work.e_id[slot] = graph.e_id[edge]
+            slot += 1
+    work.node_end[src_type, h + 1] = num_src
+    work.edge_end[e, h] += slot - start
+
+
+@njit(cache=True, nogil=True)
+def forget_batch(graph, work):
+    """Reset `local_id` for the nodes of the batch in `work`."""
+    for t in range(graph.node_offset.size - 1):
+        offset = graph.node_offset[t]
+        for i in range(work.node_end[t, -1]):
+            work.local_id[offset + work.nodes[offset + i]] = OUTSIDE
+
+
+@njit(cache=True, nogil=True)
+def trim_batch(graph, key, work, node_limit, edge_limit, trim_nodes, trim_edges):
+    """Drop nodes and edges of the batch in `work` beyond the limits (int64 [T], [E]), in place.
+
+    Hops are admitted from the seeds outwards, so what is dropped is farthest; within the hop that does not fit
+    whole, a random subset stays, drawn from (key, hop, type). Edges of a dropped node go with it, and so does a
+    node that no kept edge leads to. Seeds always stay. `local_id` must have been reset before.
+    """
+    num_hops = work.edge_end.shape[1]
+    num_node_types, num_edge_types = work.node_end.shape[0], work.edge_end.shape[0]
+    old_node_end, old_edge_end = work.node_end.copy(), work.edge_end.copy()
+    kept_nodes, kept_edges = work.node_end[:, 0].copy(), np.zeros(num_edge_types, np.int64)
+    for t in range(num_node_types):
+        offset = graph.node_offset[t]
+        for i in range(old_node_end[t, -1]):
+            work.new_id[offset + i] = i if i < old_node_end[t, 0] else DROPPED
+    for h in range(num_hops):
+        hop_key = _hash(key ^ _hash(np.uint64(h + 1)))
+        _mark_reached(graph, work, old_node_end, old_edge_end, h)
+        if trim_nodes:
+            for t in range(num_node_types):
+                room = node_limit[t] - kept_nodes[t]
+                _keep_some_nodes(graph, work, t, old_node_end[t, h], old_node_end[t, h + 1], room, hop_key)
+        for e in range(num_edge_types):
+            room = edge_limit[e] - kept_edges[e] if trim_edges else np.int64(1) << 62
+            kept_edges[e] = _keep_some_edges(graph, work, e, old_edge_end, h, kept_edges[e], room, hop_key)
+            work.edge_end[e, h] = kept_edges[e]
+        _number_reached(graph, work, old_node_end, kept_edges, h, kept_nodes)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _hop_start(ends, row, h):
+    return ends[row, h - 1] if h > 0 else 0
+
+
+@njit(cache=True, nogil=True)
+def _mark_reached(graph, work, node_end, edge_end, h):
+    """Mark nodes of hop h + 1 that an edge joins to a kept node. Nodes dropped at an earlier hop stay dropped."""
+    for e in range(edge_end.shape[0]):
+        src_type = graph.src_type[e]
+        src_offset, dst_offset = graph.node_offset[src_type], graph.node_offset[graph.dst_type[e]]
+        for slot in range(work.slot_offset[e] + _hop_start(edge_end, e, h), work.slot_offset[e] + edge_end[e, h]):
+            is_new = work.src[slot] >= node_end[src_type, h]
+            if is_new and work.new_id[dst_offset + work.dst[slot]] >= 0:
+                work.new_id[src_offset + work.src[slot]] = REACHED
+
+
+@njit(cache=True, nogil=True)
+def _keep_some_nodes(graph, work, t, first, last, room, hop_key):
+    """Of the reached nodes first..last of type t keep at most `room`, each subset equally likely."""
+    offset = graph.node_offset[t]
+    left = 0
+    for i in range(first, last):
+        if work.new_id[offset + i] == REACHED:
+            left += 1
+    state = _hash(hop_key ^ np.uint64(2 * t))
+    for i in range(first, last):
+        if work.new_id[offset + i] != REACHED:
+            continue
+        if left > room:
+            state, draw = _below(state, left)
+            if draw >= room:
+                work.new_id[offset + i] = DROPPED
+            else:
+                room -= 1
+        else:
+            room -= 1
+        left -= 1
+
+
+@njit(cache=True, nogil=True)
+def _keep_some_edges(graph, work, e, edge_end, h, kept, room, hop_key):
+    """Move the edges of hop h + 1 whose ends are both kept to slots from `kept` on, at most `room` of them.
+
+    Source ids stay old ones until `_number_reached`. Returns the new number of kept edges.
+    """
+    src_offset, dst_offset = graph.node_offset[graph.src_type[e]], graph.node_offset[graph.dst_type[e]]
+    base = work.slot_offset[e]
+    left = 0
+    for slot in range(base + _hop_start(edge_end, e, h), base + edge_end[e, h]):
+        if work.new_id[src_offset + work.src[slot]] != DROPPED and work.new_id[dst_offset + work.dst[slot]] >= 0:
+            left += 1
+    state = _hash(hop_key ^ np.uint64(2 * e + 1))
+    for slot in range(base + _hop_start(edge_end, e, h), base + edge_end[e, h]):
+        if work.new_id[src_offset + work.src[slot]] == DROPPED or work.new_id[dst_offset + work.dst[slot]] < 0:
+            continue
+        take = True
+        if left > room:
+            state, draw = _below(state, left)
+            take = draw < room
+        left -= 1
+        if take:
+            room -= 1
+            work.src[base + kept] = work.src[slot]
+            work.dst[base + kept] = work.new_id[dst_offset + work.dst[slot]]
+            work.e_id[base + kept] = work.e_id[slot]
+            kept += 1
+    return kept
+
+
+@njit(cache=True, nogil=True)
+def _number_reached(graph, work, old_node_end, kept_edges, h, kept_nodes):
+    """Give the nodes of hop h + 1 that kept edges lead to their new local ids, in order, and drop the others.
+
+    The kept edges of this hop then get the new ids of their sources.
+    """
+    for t in range(old_node_end.shape[0]):
+        offset = graph.node_offset[t]
+        for i in range(old_node_end[t, h], old_node_end[t, h + 1]):
+            work.new_id[offset + i] = DROPPED
+    for e in range(kept_edges.size):
+        src_offset = graph.node_offset[graph.src_type[e]]
+        base = work.slot_offset[e]
+        for slot in range(base + _hop_start(work.edge_end, e, h), base + kept_edges[e]):
+            if work.new_id[src_offset + work.src[slot]] == DROPPED:
+                work.new_id[src_offset + work.src[slot]] = REACHED
+    for t in range(old_node_end.shape[0]):
+        offset = graph.node_offset[t]
+        for i in range(old_node_end[t, h], old_node_end[t, h + 1]):
+            if work.new_id[offset + i] == REACHED:
+                work.new_id[offset + i] = kept_nodes[t]
+                work.nodes[offset + kept_nodes[t]] = work.nodes[offset + i]
+                kept_nodes[t] += 1
+        work.node_end[t, h + 1] = kept_nodes[t]
+    for e in range(kept_edges.size):
+        src_offset = graph.node_offset[graph.src_type[e]]
+        base = work.slot_offset[e]
+        for slot in range(base + _hop_start(work.edge_end, e, h), base + kept_edges[e]):
+            work.src[slot] = work.new_id[src_offset + work.src[slot]]
+
+
+@njit(cache=True, nogil=True)
+def count_batches(graph, seed_type, seeds, num_seeds, keys, fanouts, replace, work, num_nodes, num_edges):
+    """Sample B batches (seeds int32 [B, S], num_seeds int64 [B], keys uint64 [B]) and only count them.
+
+    Writes num_nodes int32 [B, T, H + 1] and num_edges int32 [B, E, H], per hop.
+    """
+    for b in range(seeds.shape[0]):
+        sample_batch(graph, seed_type, seeds[b, : num_seeds[b]], keys[b], fanouts, replace, work, False)
+        _write_counts(work, num_nodes[b], num_edges[b])
+        forget_batch(graph, work)
+
+
+@njit(cache=True, nogil=True)
+def _write_counts(work, num_nodes, num_edges):
+    for t in range(num_nodes.shape[0]):
+        for h in range(num_nodes.shape[1]):
+            num_nodes[t, h] = work.node_end[t, h] - _hop_start(work.node_end, t, h)
+    for e in range(num_edges.shape[0]):
+        for h in range(num_edges.shape[1]):
+            num_edges[e, h] = work.edge_end[e, h] - _hop_start(work.edge_end, e, h)
+
+
+@njit(cache=True, nogil=True)
+def count_trimmed_batches(
+    graph, seed_type, seeds, num_seeds, keys, fanouts, replace, work, node_limit, edge_limit, trim_nodes, trim_edges,
+    num_nodes, num_edges,
+):  # fmt: skip
+    """As `count_batches`, after trimming to the limits."""
+    for b in range(seeds.shape[0]):
+        sample_batch(graph, seed_type, seeds[b, : num_seeds[b]], keys[b], fanouts, replace, work, True)
+        forget_batch(graph, work)
+        trim_batch(graph, keys[b], work, node_limit, edge_limit, trim_nodes, trim_edges)
+        _write_counts(work, num_nodes[b], num_edges[b])
+
+
+@njit(cache=True, nogil=True)
+def _exceeds(work, node_limit, edge_limit):
+    for t in range(node_limit.size):
+        if work.node_end[t, -1] > node_limit[t]:
+            return True
+    for e in range(edge_limit.size):  # noqa: SIM110, numba has no any()
+        if work.edge_end[e, -1] > edge_limit[e]:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def pad_batches(
+    graph, seed_type, seeds, num_seeds, keys, fanouts, replace, work, node_limit, edge_limit, trim_nodes, trim_edges,
+    out,
+):  # fmt: skip
+    """Sample B batches, trim those over the limits, and write them padded to `out`.
+
+    Limits are budgets less the pad slot, so the last row of every type is padding, and every pad edge joins the
+    last rows of its source and destination type.
+    """
+    num_batches = seeds.shape[0]
+    for b in range(num_batches):
+        sample_batch(graph, seed_type, seeds[b, : num_seeds[b]], keys[b], fanouts, replace, work, True)
+        forget_batch(graph, work)
+        if (trim_nodes or trim_edges) and _exceeds(work, node_limit, edge_limit):
+            trim_batch(graph, keys[b], work, node_limit, edge_limit, trim_nodes, trim_edges)
+        for t in range(node_limit.size):
+            rows = node_limit[t] + 1
+            start = num_batches * out.row_offset[t] + b * rows
+            count = work.node_end[t, -1]
+            out.n_id[start : start + count] = work.nodes[graph.node_offset[t] : graph.node_offset[t] + count]
+            out.n_id[start + count : start + rows] = -1
+        for e in range(edge_limit.size):
+            columns = edge_limit[e] + 1
+            start = num_batches * out.column_offset[e] + b * columns
+            first, count = work.slot_offset[e], work.edge_end[e, -1]
+            out.e_id[start : start + count] = work.e_id[first : first + count]
+            out.e_id[start + count : start + columns] = -1
+            start = 2 * num_batches * out.column_offset[e] + 2 * b * columns
+            out.edge_index[start : start + count] = work.src[first : first + count]
+            out.edge_index[start + count : start + columns] = node_limit[graph.src_type[e]]
+            start += columns
+            out.edge_index[start : start + count] = work.dst[first : first + count]
+            out.edge_index[start + count : start + columns] = node_limit[graph.dst_type[e]]
+
+
+__all__ = [
+    "PackedGraph", "Padded", "Workspace", "count_batches", "count_trimmed_batches", "forget_batch", "pad_batches",
+    "sample_batch", "trim_batch",
+]  # fmt: skip

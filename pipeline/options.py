@@ -1,0 +1,103 @@
+"""From a config to resolved choices: fanouts per edge type, codecs, batches per chunk."""
+
+import difflib
+from collections.abc import Mapping
+
+import numpy as np
+
+from pipeline.graph import HeteroGraph
+from pipeline.plan import SplitPlan
+from schemas import layout
+from schemas.batch import ITEM_BYTES, BatchOptions, split_tensors
+from schemas.budget import Budget
+from schemas.config import SamplingConfig, StoreConfig
+from schemas.errors import ConfigError
+from schemas.graph import GraphSchema
+from schemas.sampling import SamplingSpec
+
+SHARD_BYTES = 4 * 2**20
+SPARSE_DENSITY = 0.1
+DEFAULT_FANOUT = "default"
+
+
+def resolve_sampling(config: SamplingConfig, graph: HeteroGraph) -> SamplingSpec:
+    """Fanouts per edge type and rounds per split.
+
+    Raises:
+        ConfigError: a fanout table names an unknown edge type or leaves one out.
+    """
+    is_full = config.mode == "full"
+    rounds = {
+        split: 1 if is_full else config.rounds if split == "train" else config.eval_rounds for split in graph.seeds
+    }
+    return SamplingSpec(
+        mode=config.mode,
+        fanouts={} if is_full else _fanouts(config, graph.schema.edge_keys),
+        replace=config.replace,
+        batch_size=max(len(seeds) for seeds in graph.seeds.values()) if is_full else config.batch_size,
+        rounds=rounds,
+        rng_seed=config.rng_seed,
+    )
+
+
+def _fanouts(config: SamplingConfig, edge_keys: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    if not isinstance(config.fanout, dict):
+        return dict.fromkeys(edge_keys, tuple(config.fanout))
+    for key in config.fanout:
+        if key not in edge_keys and key != DEFAULT_FANOUT:
+            nearest = difflib.get_close_matches(key, edge_keys, n=1)
+            hint = f"Did you mean '{nearest[0]}'?" if nearest else f"Edge types: {', '.join(edge_keys)}."
+            raise ConfigError("the fanout names an unknown edge type", actual=key, where="[sampling] fanout", hint=hint)
+    resolved = {}
+    for key in edge_keys:
+        fanout = config.fanout.get(key, config.fanout.get(DEFAULT_FANOUT))
+        if fanout is None:
+            hint = f"Add it, or a '{DEFAULT_FANOUT}'."
+            raise ConfigError("the fanout leaves an edge type out", actual=key, where="[sampling] fanout", hint=hint)
+        resolved[key] = tuple(fanout)
+    return resolved
+
+
+def resolve_batch_options(
+    config: StoreConfig, graph: HeteroGraph, budget: Budget, num_hops: int, plans: Mapping[str, SplitPlan]
+) -> BatchOptions:
+    """Codecs by the density of the features, and batches per chunk so that a chunk group is a few MB."""
+    dense = "blosc-lz4" if config.codec == "auto" else config.codec
+    tables = {layout.feature_path(name): x for name, x in graph.features.items()}
+    tables |= {layout.edge_feature_path(key): x for key, x in graph.edge_attr.items()}
+    options = BatchOptions(
+        inline_features=config.features == "inline",
+        store_e_id=config.e_id,
+        pad_value=config.pad_value,
+        chunk_batches=1,
+        codec=dense,
+        feature_codecs={path: _feature_codec(config.codec, x) for path, x in tables.items()},
+    )
+    if config.chunk_batches:
+        return options._replace(chunk_batches=config.chunk_batches)
+    plan = plans.get("train") or next(iter(plans.values()))
+    batch_bytes = bytes_per_batch(graph.schema, budget, num_hops, options)
+    return options._replace(chunk_batches=balanced_chunk(batch_bytes, plan.batches_per_round))
+
+
+def _feature_codec(codec: str, x: np.ndarray) -> str:
+    if codec != "auto":
+        return codec
+    return "zstd" if x.size and np.count_nonzero(x) < SPARSE_DENSITY * x.size else "blosc-lz4"
+
+
+def bytes_per_batch(graph: GraphSchema, budget: Budget, num_hops: int, options: BatchOptions) -> int:
+    """Bytes of one padded batch, all tensors, uncompressed."""
+    specs = split_tensors(graph, budget, num_hops, "train", 1, options)
+    return sum(int(np.prod(spec.shape)) * ITEM_BYTES[spec.dtype] for spec in specs)
+
+
+def balanced_chunk(batch_bytes: int, batches_per_round: int) -> int:
+    """Batches per chunk: about SHARD_BYTES, never more than a round, and a round's chunks of nearly equal size.
+
+    >>> balanced_chunk(SHARD_BYTES // 20, 67)   # 4 chunks of 17 rather than 20, 20, 20, 7
+    17
+    """
+    most = max(1, min(SHARD_BYTES // max(1, batch_bytes), batches_per_round))
+    num_chunks = -(-batches_per_round // most)
+    return -(-batches_per_round // num_chunks)

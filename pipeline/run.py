@@ -1,0 +1,363 @@
+"""`prepare`: count every batch, fix the budget, then sample again and write. Reads top to bottom."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.datasets import SourceGraph, from_data
+from pipeline.encode import Encoder, Sampler
+from pipeline.estimate import Fitted, fit_split, resolve_budget
+from pipeline.full import WholeGraph
+from pipeline.graph import HeteroGraph, build_graph
+from pipeline.options import resolve_batch_options, resolve_sampling
+from pipeline.plan import Shard, SplitPlan, partitions_of, shards_of
+from pipeline.sampler import NeighborSampler
+from pipeline.shapes import Sizes
+from pipeline.workers import Workers
+from pipeline.writer import Checksums, StoreWriter, exclusive, read_attributes
+from schemas import FORMAT_VERSION, layout
+from schemas.batch import ITEM_BYTES, BatchOptions, TensorSpec, feature_tensors, original_id_tensors, split_tensors
+from schemas.budget import Budget
+from schemas.config import JobConfig
+from schemas.errors import ConfigError, StoreError
+from schemas.manifest import Manifest, SplitInfo, parse_manifest
+from schemas.sampling import SamplingSpec
+
+if TYPE_CHECKING:
+    from torch_geometric.data import HeteroData
+
+COUNT_BLOCK_SEEDS = 65536
+SHARDS_PER_PARTITION = 16
+
+Report = Callable[[str], None]
+Progress = Callable[[str, int, int], None]
+
+
+def _silent(*_: object) -> None:
+    """Neither report nor progress."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where the store is, and whether it was there already."""
+
+    path: Path
+    manifest: Manifest
+    was_found: bool
+
+
+def prepare(
+    data: "HeteroData",
+    config: JobConfig,
+    *,
+    store: Path | str | None = None,
+    workers: int = 1,
+    force: bool = False,
+    report: Report = _silent,
+    progress: Progress = _silent,
+) -> Path:
+    """Write the store of a graph in memory, or find it when the same one was written before.
+
+    Args:
+        data: the graph; `config.dataset` names its seed type, label and split masks.
+        config: sampling, budget and store options.
+        store: folder to write; default `<config.store.root>/<config.name>-<fingerprint>`.
+        workers: threads. They never change a byte of the store.
+        force: write it even when it is there.
+        report: called with lines worth reading.
+        progress: called with (what, done, total) in batches.
+
+    Returns:
+        The store's folder.
+
+    Raises:
+        GraphError, ConfigError, BudgetError, StoreError: see schemas/errors.py. No store appears then.
+    """
+    source = from_data(data, config.dataset, {"dataset": "a HeteroData in memory"})
+    return prepare_source(
+        source, config, store=store, workers=workers, force=force, report=report, progress=progress
+    ).path
+
+
+def prepare_source(
+    source: SourceGraph,
+    config: JobConfig,
+    *,
+    store: Path | str | None = None,
+    workers: int = 1,
+    force: bool = False,
+    report: Report = _silent,
+    progress: Progress = _silent,
+) -> Outcome:
+    """As `prepare`, for a graph that has been loaded; says whether the store was found."""
+    graph = build_graph(source, allow_nonfinite=config.dataset.feature_values == "allow")
+    spec = resolve_sampling(config.sampling, graph)
+    content = graph.digest()
+    fingerprint = _fingerprint(config, spec, content)
+    path = Path(store) if store else Path(config.store.root) / f"{config.name}-{fingerprint[:12]}"
+    found = None if force else _existing(path, fingerprint)
+    if found:
+        return Outcome(path, found, was_found=True)
+    workers_pool = Workers(_sampler_factory(graph, spec, config), workers)
+    plans = _plan(graph, spec)
+    sizes = {name: _count(workers_pool, plan, progress) for name, plan in plans.items()}
+    budget = resolve_budget(config.budget, graph.schema, sizes, spec.batch_size, spec.rng_seed)
+    fitted = _fit(workers_pool, plans, sizes, budget, graph, config, report)
+    options = resolve_batch_options(config.store, graph, budget, spec.num_hops, plans)
+    manifest = _manifest(config, graph, spec, budget, fitted, options, fingerprint, content)
+    if options.inline_features:
+        report(_blow_up(manifest))
+    with exclusive(path.with_name(path.name + ".partial"), lambda: report(f"waiting for another prepare of {path}")):
+        found = None if force else _existing(path, fingerprint)
+        if found:
+            return Outcome(path, found, was_found=True)
+        _write(workers_pool, graph, manifest, fitted, path, progress)
+    return Outcome(path, _read(path), was_found=False)
+
+
+def _fingerprint(config: JobConfig, spec: SamplingSpec, content: str) -> str:
+    """Digest of everything that decides a byte of the store."""
+    store = config.store.model_dump(mode="json", exclude={"root"})
+    parts = [FORMAT_VERSION, content, spec.model_dump(mode="json"), config.budget.model_dump(mode="json"), store]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path) -> Manifest:
+    return parse_manifest(read_attributes(path).get(layout.MANIFEST_ATTRIBUTE), str(path))
+
+
+def _existing(path: Path, fingerprint: str) -> Manifest | None:
+    """The manifest of the very store that is wanted, None when nothing is there; anything else is in the way."""
+    if not path.exists():
+        return None
+    hint = "Choose another --store, or --force to replace it."
+    if not path.is_dir() or layout.MANIFEST_ATTRIBUTE not in read_attributes(path):
+        raise StoreError("the path is taken by something that is no store", where=str(path), hint="Choose another.")
+    manifest = _read(path)
+    if manifest.fingerprint != fingerprint:
+        raise StoreError("the path holds a store of other data or another config", where=str(path), hint=hint)
+    return manifest if manifest.complete else None
+
+
+def _sampler_factory(graph: HeteroGraph, spec: SamplingSpec, config: JobConfig) -> Callable[[], Sampler]:
+    if spec.mode == "full":
+        if config.budget.oversize != "error":
+            raise ConfigError(
+                f"[budget] oversize = '{config.budget.oversize}' has no meaning with [sampling] mode = 'full'"
+            )
+        return lambda: WholeGraph(graph)
+    packed = graph.packed()
+    return lambda: NeighborSampler(packed, graph.schema, spec, config.budget.oversize)
+
+
+def _plan(graph: HeteroGraph, spec: SamplingSpec) -> dict[str, SplitPlan]:
+    return {
+        name: SplitPlan(name, seeds.astype(np.int32), spec.batch_size, spec.rounds[name], spec.rng_seed)
+        for name, seeds in graph.seeds.items()
+    }
+
+
+def _count(workers: Workers[Sampler], plan: SplitPlan, progress: Progress) -> Sizes:
+    """Untrimmed sizes of every batch of a split."""
+    step = max(1, COUNT_BLOCK_SEEDS // plan.batch_size)
+    ranges = [(start, min(start + step, plan.num_batches)) for start in range(0, plan.num_batches, step)]
+
+    def count(sampler: Sampler, part: tuple[int, int]) -> Sizes:
+        block = plan.block(*part)
+        return sampler.count(block.seeds, block.keys)
+
+    parts = []
+    for (_, stop), sizes in zip(ranges, workers.map(count, ranges), strict=True):
+        parts.append(sizes)
+        progress(f"counting {plan.name}", stop, plan.num_batches)
+    return Sizes.concatenate(parts)
+
+
+def _fit(
+    workers: Workers[Sampler],
+    plans: dict[str, SplitPlan],
+    sizes: dict[str, Sizes],
+    budget: Budget,
+    graph: HeteroGraph,
+    config: JobConfig,
+    report: Report,
+) -> dict[str, Fitted]:
+    """Apply the over-size policy to every split, and give every worker room for the largest batch."""
+    most_edges = np.max([s.edge_totals.max(axis=0) for s in sizes.values()], axis=0)
+    workers.each(lambda sampler: sampler.reserve_edges(most_edges) if isinstance(sampler, NeighborSampler) else None)
+
+    def recount(plan: SplitPlan, positions: np.ndarray) -> Sizes:
+        def count(sampler: Sampler, part: np.ndarray) -> Sizes:
+            assert isinstance(sampler, NeighborSampler), "the whole graph is never trimmed"
+            block = plan.keep(part).block(0, len(part))
+            return sampler.count_trimmed(block.seeds, block.keys, budget)
+
+        step = max(1, COUNT_BLOCK_SEEDS // plan.batch_size)
+        parts = [positions[start : start + step] for start in range(0, len(positions), step)]
+        return Sizes.concatenate(list(workers.map(count, parts)))
+
+    fitted = {}
+    for name, plan in plans.items():
+        fitted[name] = fit_split(plan, sizes[name], budget, config.budget, graph.schema, recount)
+        _report_losses(fitted[name], report)
+    return fitted
+
+
+def _report_losses(fitted: Fitted, report: Report) -> None:
+    name = fitted.plan.name
+    if fitted.num_batches_skipped:
+        report(
+            f"warning: split '{name}': {fitted.num_batches_skipped} batches over the budget are skipped, "
+            f"and {fitted.num_seeds_skipped} seeds with them"
+        )
+    nodes, edges = int(fitted.trimmed.num_nodes.sum()), int(fitted.trimmed.num_edges.sum())
+    if nodes or edges:
+        all_nodes = nodes + int(fitted.sizes.num_nodes.sum())
+        all_edges = edges + int(fitted.sizes.num_edges.sum())
+        report(
+            f"warning: split '{name}': trimming drops {nodes / all_nodes:.2%} of the sampled nodes "
+            f"and {edges / max(1, all_edges):.2%} of the sampled edges"
+        )
+
+
+def _manifest(
+    config: JobConfig,
+    graph: HeteroGraph,
+    spec: SamplingSpec,
+    budget: Budget,
+    fitted: dict[str, Fitted],
+    options: BatchOptions,
+    fingerprint: str,
+    content: str,
+) -> Manifest:
+    tensors: list[TensorSpec] = []
+    if not options.inline_features:
+        tensors += feature_tensors(graph.schema, options.feature_codecs, FEATURE_CHUNK_BYTES)
+    tensors += original_id_tensors(graph.schema, graph.original_ids, options.codec, FEATURE_CHUNK_BYTES)
+    splits = []
+    for name, fit in fitted.items():
+        num_batches = fit.plan.num_batches
+        chunk = options._replace(chunk_batches=min(options.chunk_batches, num_batches))
+        tensors += split_tensors(graph.schema, budget, spec.num_hops, name, num_batches, chunk)
+        splits.append(
+            SplitInfo(
+                name=name,
+                num_seeds=len(fit.plan.seeds),
+                round_starts=fit.plan.round_starts(),
+                num_batches_skipped=fit.num_batches_skipped,
+                num_seeds_skipped=fit.num_seeds_skipped,
+            )
+        )
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        zarr_format=config.store.zarr_format,
+        fingerprint=fingerprint,
+        complete=False,
+        graph=graph.schema,
+        sampling=spec,
+        budget=budget,
+        splits=tuple(splits),
+        features=config.store.features,
+        pad_value=options.pad_value,
+        chunk_batches=options.chunk_batches,
+        tensors=tuple(tensors),
+        chunk_digests={},
+        config=config.content(),
+        source={**graph.description, "content_sha256": content},
+        provenance=_provenance(),
+    )
+
+
+FEATURE_CHUNK_BYTES = 4 * 2**20
+
+
+def _provenance() -> dict[str, Any]:
+    """What wrote the store. No time and no host: the same job writes the same bytes."""
+    import numcodecs
+    import zarr
+
+    versions = {"numpy": np.__version__, "zarr": zarr.__version__, "numcodecs": numcodecs.__version__}
+    return {"program": "heteroshards", "python": platform.python_version(), **versions}
+
+
+def _blow_up(manifest: Manifest) -> str:
+    """How much larger inline features are than tables, in words."""
+    inline = sum(_num_bytes(spec) for spec in manifest.tensors if spec.path.endswith(("/x", "/edge_attr")))
+    nodes = [(n.num_nodes, n.num_features, n.feature_dtype) for n in manifest.graph.node_types]
+    edges = [(e.num_edges, e.num_attributes, e.attribute_dtype) for e in manifest.graph.edge_types]
+    table = sum(rows * (columns or 0) * ITEM_BYTES[dtype or "float32"] for rows, columns, dtype in nodes + edges)
+    return (
+        f"inline features take {inline / 2**20:,.0f} MiB before compression, "
+        f"{inline / max(1, table):.1f} times the {table / 2**20:,.0f} MiB of tables"
+    )
+
+
+def _num_bytes(spec: TensorSpec) -> int:
+    return int(np.prod(spec.shape, dtype=np.int64)) * ITEM_BYTES[spec.dtype]
+
+
+def _write(
+    workers: Workers[Sampler],
+    graph: HeteroGraph,
+    manifest: Manifest,
+    fitted: dict[str, Fitted],
+    path: Path,
+    progress: Progress,
+) -> None:
+    """Write every partition that is not there yet, then let the store appear."""
+    writer = StoreWriter(path, manifest)
+    writer.init()
+    encoder = Encoder(graph, writer)
+    partitions = dict(_partitions(encoder, fitted))
+    total = sum(fit.plan.num_batches for fit in fitted.values())
+    done = 0
+
+    def write(sampler: Sampler, name: str) -> int:
+        job = partitions[name]
+        if not writer.is_finished(name):
+            writer.finish_partition(name, job.write(sampler))
+        return job.num_batches
+
+    for num_batches in workers.map(write, partitions):
+        done += num_batches
+        progress("writing", done, total)
+    writer.finalise(list(partitions))
+
+
+@dataclass(frozen=True)
+class _Partition:
+    write: Callable[[Sampler], Checksums]
+    num_batches: int = 0
+
+
+def _partitions(encoder: Encoder, fitted: dict[str, Fitted]) -> Iterator[tuple[str, _Partition]]:
+    """Everything there is to write, as named, independent pieces."""
+    manifest = encoder.writer.manifest
+    for spec in manifest.tensors:
+        if spec.path.startswith("features/"):
+            name = spec.path.replace("/", "-")
+            yield name, _Partition(lambda _, spec=spec: encoder.write_table(spec))  # type: ignore[misc]
+    for split, fit in fitted.items():
+        yield f"stats-{split}", _Partition(lambda _, fit=fit: encoder.write_stats(fit))  # type: ignore[misc]
+        num_batches = fit.plan.num_batches
+        shards = list(shards_of(split, num_batches, min(manifest.chunk_batches, num_batches)))
+        for index, part in enumerate(partitions_of(shards, SHARDS_PER_PARTITION)):
+            yield f"{split}-{index:06d}", _shard_partition(encoder, fit.plan, part)
+
+
+def _shard_partition(encoder: Encoder, plan: SplitPlan, shards: list[Shard]) -> _Partition:
+    def write(sampler: Sampler) -> Checksums:
+        checksums: Checksums = {}
+        for shard in shards:
+            written = encoder.write_shard(sampler, shard, plan.block(shard.start, shard.stop))
+            for path, chunks in written.items():
+                checksums.setdefault(path, {}).update(chunks)
+        return checksums
+
+    return _Partition(write, sum(shard.stop - shard.start for shard in shards))

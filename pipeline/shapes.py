@@ -1,0 +1,90 @@
+"""Containers that sampling hands on: sizes of batches, and batches padded to a budget."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from schemas.budget import Budget
+from schemas.graph import GraphSchema
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Real counts of B batches per type and hop.
+
+    Attributes:
+        num_nodes: int32 [B, node types, H + 1], nodes first met at each hop (0 = seeds).
+        num_edges: int32 [B, edge types, max(H, 1)], edges of each hop (1 = into the seeds).
+    """
+
+    num_nodes: np.ndarray
+    num_edges: np.ndarray
+
+    @property
+    def node_totals(self) -> np.ndarray:
+        """int64 [B, node types]."""
+        return self.num_nodes.sum(axis=2, dtype=np.int64)
+
+    @property
+    def edge_totals(self) -> np.ndarray:
+        """int64 [B, edge types]."""
+        return self.num_edges.sum(axis=2, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.num_nodes)
+
+    def __getitem__(self, index: slice | np.ndarray) -> "Sizes":
+        return Sizes(self.num_nodes[index], self.num_edges[index])
+
+    @staticmethod
+    def concatenate(parts: list["Sizes"]) -> "Sizes":
+        return Sizes(np.concatenate([p.num_nodes for p in parts]), np.concatenate([p.num_edges for p in parts]))
+
+
+@dataclass(frozen=True)
+class PaddedBatches:
+    """B batches padded to one budget; each tensor is a contiguous block of one flat array.
+
+    `n_id`, `e_id` and `edge_index` give the blocks by type, without a copy.
+    """
+
+    n_id_flat: np.ndarray
+    e_id_flat: np.ndarray
+    edge_index_flat: np.ndarray
+    row_offset: np.ndarray
+    column_offset: np.ndarray
+    num_batches: int
+    schema: GraphSchema
+
+    @staticmethod
+    def empty(num_batches: int, schema: GraphSchema, budget: Budget) -> "PaddedBatches":
+        rows = np.cumsum([0] + [budget.num_nodes[name] for name in schema.node_names]).astype(np.int64)
+        columns = np.cumsum([0] + [budget.num_edges[key] for key in schema.edge_keys]).astype(np.int64)
+        return PaddedBatches(
+            np.empty(num_batches * rows[-1], np.int32),
+            np.empty(num_batches * columns[-1], np.int32),
+            np.empty(2 * num_batches * columns[-1], np.int32),
+            rows,
+            columns,
+            num_batches,
+            schema,
+        )
+
+    def _block(self, flat: np.ndarray, offset: np.ndarray, index: int, factor: int = 1) -> np.ndarray:
+        scale = factor * self.num_batches
+        return flat[scale * offset[index] : scale * offset[index + 1]]
+
+    def n_id(self, node_type: str) -> np.ndarray:
+        """int32 [B, rows], -1 in pad rows."""
+        block = self._block(self.n_id_flat, self.row_offset, self.schema.node_index[node_type])
+        return block.reshape(self.num_batches, -1)
+
+    def e_id(self, edge_key: str) -> np.ndarray:
+        """int32 [B, columns], -1 in pad columns."""
+        block = self._block(self.e_id_flat, self.column_offset, self.schema.edge_keys.index(edge_key))
+        return block.reshape(self.num_batches, -1)
+
+    def edge_index(self, edge_key: str) -> np.ndarray:
+        """int32 [B, 2, columns]; pad columns join the last rows of both types."""
+        block = self._block(self.edge_index_flat, self.column_offset, self.schema.edge_keys.index(edge_key), 2)
+        return block.reshape(self.num_batches, 2, -1)

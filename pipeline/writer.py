@@ -1,0 +1,198 @@
+"""Writing a store: init, partitions in any order, finalise. Readers see nothing before the last rename.
+
+    <store>.partial/store/            the store as it grows
+    <store>.partial/partitions/       one record per finished partition: the checksums of its chunks
+
+A partition is finished when its record exists, and a record appears by one rename after all its chunks. Chunks are
+pure functions of the plan, so what an interrupted partition left behind is simply written again.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+
+from pipeline import zarr_compat
+from schemas import layout
+from schemas.batch import TensorSpec
+from schemas.errors import StoreError
+from schemas.manifest import Manifest, parse_manifest
+
+
+@contextmanager
+def exclusive(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Create a folder and hold it alone; calls `waiting` once when another process holds it."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            # The holder before us may have finished and removed the folder that we waited for.
+            if folder.exists() and os.stat(folder).st_ino == os.fstat(handle).st_ino:
+                yield
+                return
+        finally:
+            os.close(handle)
+
+
+Checksums = dict[str, dict[int, tuple[int, int]]]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small text file that appears whole or not at all."""
+    temporary = path.with_name(path.name + ".new")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def checksum_spec(spec: TensorSpec) -> TensorSpec:
+    """The array that holds crc32c and size in bytes of every chunk file of a tensor."""
+    return TensorSpec(
+        path=layout.checksum_path(spec.path),
+        dims=("chunk", "crc32c_and_num_bytes"),
+        shape=(spec.num_chunks, 2),
+        chunk_rows=max(1, spec.num_chunks),
+        dtype="uint32",
+        codec="none",
+        description=f"crc32c and size in bytes of each chunk file of {spec.path}",
+    )
+
+
+class StoreWriter:
+    """Writes one store.
+
+    Args:
+        path: the finished store's folder.
+        manifest: everything but `complete` and `chunk_digests`, which `finalise` fills in.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.work = path.with_name(path.name + ".partial")
+        self.store = self.work / "store"
+        self.partitions = self.work / "partitions"
+        self._specs = {spec.path: spec for spec in manifest.tensors}
+        self._codecs = {path: zarr_compat.compressor(spec.codec) for path, spec in self._specs.items()}
+
+    def init(self) -> None:
+        """Fill the work folder, or take over what an interrupted run of the same store left in it."""
+        if self._can_take_over():
+            return
+        for left in (self.store, self.partitions):
+            shutil.rmtree(left, ignore_errors=True)
+        self.partitions.mkdir(parents=True)
+        root = zarr_compat.create_root(self.store, self.manifest.zarr_format, {})
+        for spec in self._specs.values():
+            zarr_compat.create_array(root, spec)
+            zarr_compat.create_array(root, checksum_spec(spec))
+        self._write_manifest(self.manifest)
+
+    def _can_take_over(self) -> bool:
+        """Whether the work folder was fully initialised for the very same store."""
+        try:
+            left = parse_manifest(read_attributes(self.store).get(layout.MANIFEST_ATTRIBUTE), str(self.store))
+        except Exception:
+            return False  # whatever is wrong with it, an unfinished work folder is made anew
+        return left == self.manifest
+
+    def _write_manifest(self, manifest: Manifest) -> None:
+        import zarr
+
+        values = json.loads(manifest.model_dump_json())
+        zarr.open_group(str(self.store), mode="r+").attrs[layout.MANIFEST_ATTRIBUTE] = values
+
+    def is_finished(self, partition: str) -> bool:
+        return self._record(partition).exists()
+
+    def _record(self, partition: str) -> Path:
+        return self.partitions / f"{partition}.json"
+
+    def write_chunk(self, path: str, index: int, rows: np.ndarray) -> tuple[int, int]:
+        """Write one chunk of a tensor from its rows (fewer than a whole chunk's only at the end).
+
+        Returns:
+            crc32c and size of the chunk file.
+        """
+        spec = self._specs[path]
+        assert rows.dtype == np.dtype(spec.dtype) and rows.shape[1:] == spec.shape[1:], path
+        if len(rows) < spec.chunk_rows:  # zarr's chunks are all of one size
+            whole = np.zeros(spec.chunks, rows.dtype)
+            whole[: len(rows)] = rows
+            rows = whole
+        rows = np.ascontiguousarray(rows)
+        codec = self._codecs[path]
+        encoded = rows.tobytes() if codec is None else bytes(codec.encode(rows))
+        file = self.store / path / layout.chunk_name(self.manifest.zarr_format, index, rows.ndim)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("wb") as out:
+            out.write(encoded)
+        return google_crc32c.value(encoded), len(encoded)
+
+    def finish_partition(self, partition: str, checksums: Checksums) -> None:
+        """Record a partition as finished, with the checksums of its chunks: path -> chunk -> (crc32c, size)."""
+        write_atomically(self._record(partition), json.dumps(checksums))
+
+    def finalise(self, partitions: Iterable[str]) -> None:
+        """Check that every partition is there, write checksums and manifest, and let the store appear.
+
+        Raises:
+            StoreError: naming the partitions that are missing.
+        """
+        missing = [name for name in partitions if not self.is_finished(name)]
+        if missing:
+            raise StoreError(
+                f"{len(missing)} partitions are missing",
+                actual=", ".join(missing[:10]),
+                where=str(self.work),
+                hint="Prepare again: only missing partitions are written.",
+            )
+        digests = self._write_checksums(partitions)
+        self._write_manifest(self.manifest.model_copy(update={"complete": True, "chunk_digests": digests}))
+        zarr_compat.consolidate(self.store, self.manifest.zarr_format)
+        replaced = self.work / "replaced"
+        if self.path.exists():
+            self.path.rename(replaced)
+        self.store.rename(self.path)
+        shutil.rmtree(self.work)
+
+    def _write_checksums(self, partitions: Iterable[str]) -> dict[str, int]:
+        tables = {path: np.zeros((spec.num_chunks, 2), np.uint32) for path, spec in self._specs.items()}
+        for partition in partitions:
+            recorded: Mapping[str, Mapping[str, Any]] = json.loads(self._record(partition).read_text())
+            for path, chunks in recorded.items():
+                for index, checksum in chunks.items():
+                    tables[path][int(index)] = checksum
+        digests = {}
+        for path, table in tables.items():
+            name = layout.chunk_name(self.manifest.zarr_format, 0, 2)
+            file = self.store / layout.checksum_path(path) / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(table.astype("<u4").tobytes())
+            digests[path] = google_crc32c.value(table.astype("<u4").tobytes())
+        return digests
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """The root attributes of a local store, {} when it has none."""
+    format_2, format_3 = path / ".zattrs", path / "zarr.json"
+    if format_2.exists():
+        values: dict[str, Any] = json.loads(format_2.read_text(encoding="utf-8"))
+        return values
+    if format_3.exists():
+        return dict(json.loads(format_3.read_text(encoding="utf-8")).get("attributes", {}))
+    return {}
