@@ -1,0 +1,271 @@
+"""A small writer of valid stores, independent of the pipeline: random but consistent content after schemas/layout.py.
+
+The class of a movie is where its first features are largest, so that any model of the features can learn it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+import google_crc32c
+import numpy as np
+import zarr
+
+from schemas import FORMAT_VERSION, layout
+from schemas.batch import BatchOptions, TensorSpec, feature_tensors, split_tensors
+from schemas.budget import Budget
+from schemas.config import JobConfig
+from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
+from schemas.manifest import Manifest, SplitInfo
+from schemas.sampling import SamplingSpec
+
+ZARR_MAJOR = int(zarr.__version__.split(".")[0])
+ZARR_FORMATS = (2, 3) if ZARR_MAJOR >= 3 else (2,)
+NUM_MOVIES, NUM_CLASSES, MAX_SEEDS, NUM_HOPS = 60, 3, 4, 2
+SEEDS = {"train": range(0, 30), "val": range(30, 41), "test": range(41, 60)}
+PAD_VALUE = 0.5
+
+
+def graph_schema() -> GraphSchema:
+    """Movies and actors with features, directors without, features on one edge type."""
+    return GraphSchema(
+        node_types=(
+            NodeTypeSchema(name="movie", num_nodes=NUM_MOVIES, num_features=6, feature_dtype="float32"),
+            NodeTypeSchema(name="director", num_nodes=12),
+            NodeTypeSchema(name="actor", num_nodes=25, num_features=5, feature_dtype="float32"),
+        ),
+        edge_types=(
+            EdgeTypeSchema(src="director", relation="to", dst="movie", num_edges=60),
+            EdgeTypeSchema(
+                src="actor", relation="to", dst="movie", num_edges=150, num_attributes=2, attribute_dtype="float32"
+            ),
+            EdgeTypeSchema(src="movie", relation="to", dst="actor", num_edges=150),
+        ),
+        seed_type="movie",
+        num_classes=NUM_CLASSES,
+    )
+
+
+def budget() -> Budget:
+    nodes = {"movie": 12, "director": 6, "actor": 9}
+    edges = {"director__to__movie": 8, "actor__to__movie": 14, "movie__to__actor": 10}
+    return Budget(
+        mode="exact",
+        num_nodes=nodes,
+        num_edges=edges,
+        max_seeds=MAX_SEEDS,
+        hop_nodes={name: (min(5, size), min(9, size), size) for name, size in nodes.items()},
+        hop_edges={key: (size // 2, size) for key, size in edges.items()},
+    )
+
+
+class Source(NamedTuple):
+    """The source graph's features and labels, by path of their feature table."""
+
+    tables: Dict[str, np.ndarray]
+    labels: np.ndarray
+
+
+def source(rng_seed: int = 0) -> Source:
+    graph, rng = graph_schema(), np.random.default_rng(rng_seed)
+    tables = {}
+    for node in graph.node_types:
+        if node.num_features:
+            x = rng.normal(size=(node.num_nodes, node.num_features)).astype("float32")
+            tables[layout.feature_path(node.name)] = x
+    for edge in graph.edge_types:
+        if edge.num_attributes:
+            attributes = rng.normal(size=(edge.num_edges, edge.num_attributes)).astype("float32")
+            tables[layout.edge_feature_path(edge.key)] = attributes
+    labels = tables["features/movie/x"][:, :NUM_CLASSES].argmax(1).astype("int32")
+    return Source(tables, labels)
+
+
+def split_arrays(specs: List[TensorSpec], split: str, seeds: np.ndarray, src: Source, rng: Any) -> Dict[str, Any]:
+    """Every tensor of a split, filled: `seeds` are the global ids per batch, -1 where there is none."""
+    arrays = {spec.path: np.full(spec.shape, spec.pad_value or 0, dtype=spec.dtype) for spec in specs}
+    for batch, ids in enumerate(seeds):
+        _fill_batch(arrays, split, batch, ids[ids >= 0], src, rng)
+    return arrays
+
+
+def _fill_batch(arrays: Dict[str, Any], split: str, batch: int, seeds: np.ndarray, src: Source, rng: Any) -> None:
+    graph, sizes = graph_schema(), budget()
+    counts = {}
+    for node in graph.node_types:
+        room = sizes.num_nodes[node.name] - 1
+        first = seeds if node.name == graph.seed_type else np.zeros(0, dtype="int64")
+        others = np.setdiff1d(np.arange(node.num_nodes), first)
+        extra = rng.integers(1, room - len(first) + 1)
+        ids = np.concatenate([first, rng.permutation(others)[:extra]])
+        counts[node.name] = len(ids)
+        arrays[layout.node_path(split, node.name, "n_id")][batch, : len(ids)] = ids
+        arrays[layout.node_path(split, node.name, "mask")][batch, : len(ids)] = True
+        inline = layout.node_path(split, node.name, "x")
+        if inline in arrays:
+            arrays[inline][batch, : len(ids)] = src.tables[layout.feature_path(node.name)][ids]
+    for edge in graph.edge_types:
+        num = int(rng.integers(1, sizes.num_edges[edge.key]))
+        index = arrays[layout.edge_path(split, edge.key, "edge_index")][batch]
+        for row, name in enumerate((edge.src, edge.dst)):
+            index[row] = sizes.num_nodes[name] - 1
+            index[row, :num] = rng.integers(0, counts[name], num)
+        arrays[layout.edge_path(split, edge.key, "mask")][batch, :num] = True
+        e_id = rng.permutation(edge.num_edges)[:num]
+        arrays[layout.edge_path(split, edge.key, "e_id")][batch, :num] = e_id
+        inline = layout.edge_path(split, edge.key, "edge_attr")
+        if inline in arrays:
+            arrays[inline][batch, :num] = src.tables[layout.edge_feature_path(edge.key)][e_id]
+    for name, values in (("n_id", seeds), ("y", src.labels[seeds]), ("mask", True)):
+        arrays[layout.seed_path(split, name)][batch, : len(seeds)] = values
+    arrays[layout.stats_path(split, "num_seeds")][batch] = len(seeds)
+
+
+def round_batches(ids: np.ndarray, rng: Any) -> np.ndarray:
+    """One round over a split: permuted ids in rows of MAX_SEEDS, -1 after the last."""
+    padded = np.full(-(-len(ids) // MAX_SEEDS) * MAX_SEEDS, -1)
+    padded[: len(ids)] = rng.permutation(ids)
+    return padded.reshape(-1, MAX_SEEDS)
+
+
+def write_store(
+    path: Path,
+    *,
+    zarr_format: int = 2,
+    features: str = "table",
+    codec: str = "blosc-lz4",
+    chunk_batches: int = 3,
+    rounds: Optional[Dict[str, int]] = None,
+    config: Optional[JobConfig] = None,
+    rng_seed: int = 0,
+    **manifest_values: Any,
+) -> Path:
+    """Write a store of splits train, val and test; returns `path`."""
+    graph, rng, src = graph_schema(), np.random.default_rng(rng_seed), source(rng_seed)
+    rounds = {"train": 2, "val": 1, "test": 1} if rounds is None else rounds
+    codecs = dict.fromkeys(src.tables, codec)
+    options = BatchOptions(features == "inline", True, PAD_VALUE, chunk_batches, codec, codecs)
+    specs = feature_tensors(graph, codecs, chunk_bytes=200) if features == "table" else []
+    arrays: Dict[str, np.ndarray] = {spec.path: src.tables[spec.path] for spec in specs}
+    splits = []
+    for split, num_rounds in rounds.items():
+        passes = [round_batches(np.array(SEEDS[split]), rng) for _ in range(num_rounds)]
+        starts = tuple(int(n) for n in np.cumsum([0] + [len(p) for p in passes]))
+        info = SplitInfo(name=split, num_seeds=len(SEEDS[split]), round_starts=starts)
+        of_split = split_tensors(graph, budget(), NUM_HOPS, split, info.num_batches, options)
+        arrays.update(split_arrays(of_split, split, np.concatenate(passes), src, rng))
+        specs += of_split
+        splits.append(info)
+    digests = _write_arrays(path, specs, arrays, zarr_format)
+    values: Dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "zarr_format": zarr_format,
+        "fingerprint": f"factory-{rng_seed}-{features}",
+        "complete": True,
+        "graph": graph,
+        "sampling": SamplingSpec(
+            mode="neighbor", fanouts={}, replace=False, batch_size=MAX_SEEDS, rounds=rounds, rng_seed=rng_seed
+        ),
+        "budget": budget(),
+        "splits": tuple(splits),
+        "features": features,
+        "pad_value": PAD_VALUE,
+        "chunk_batches": chunk_batches,
+        "tensors": tuple(specs),
+        "chunk_digests": digests,
+        "config": (config or JobConfig()).content(),
+        "source": {"description": "random"},
+        "provenance": {},
+    }
+    manifest = Manifest(**values).model_dump(mode="json")
+    set_manifest(path, {**manifest, **manifest_values})
+    return path
+
+
+def _write_arrays(path: Path, specs: List[TensorSpec], arrays: Dict[str, Any], zarr_format: int) -> Dict[str, int]:
+    root = zarr.open_group(str(path), mode="w", **({"zarr_format": zarr_format} if ZARR_MAJOR >= 3 else {}))
+    digests = {}
+    for spec in specs:
+        array = create_array(root, spec.path, spec.shape, spec.chunks, spec.dtype, spec.codec, zarr_format, spec.dims)
+        array[...] = arrays[spec.path]
+        table = np.zeros((spec.num_chunks, 2), "<u4")
+        for index in range(spec.num_chunks):
+            data = chunk_file(path, spec, zarr_format, index).read_bytes()
+            table[index] = google_crc32c.value(data), len(data)
+        shape = table.shape
+        checksums = create_array(
+            root, layout.checksum_path(spec.path), shape, shape, "uint32", "none", zarr_format, ("chunk", "value")
+        )
+        checksums[...] = table
+        digests[spec.path] = google_crc32c.value(table.tobytes())
+    return digests
+
+
+def create_array(
+    root: Any, path: str, shape: Any, chunks: Any, dtype: str, codec: str, zarr_format: int, dims: Tuple[str, ...]
+) -> Any:
+    """A zarr array as the pipeline lays it out, with either major version of zarr."""
+    import numcodecs
+
+    if zarr_format == 3:
+        from zarr.codecs import BloscCodec, ZstdCodec
+
+        codecs: Any = {
+            "none": None,
+            "blosc-lz4": BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", typesize=np.dtype(dtype).itemsize),
+            "zstd": ZstdCodec(level=1),
+        }
+        return root.create_array(
+            path,
+            shape=shape,
+            chunks=chunks,
+            dtype=dtype,
+            fill_value=0,
+            compressors=codecs[codec],
+            dimension_names=dims,
+            config={"write_empty_chunks": True},
+        )
+    compressors: Any = {
+        "none": None,
+        "blosc-lz4": numcodecs.Blosc(cname="lz4", clevel=5, shuffle=1),
+        "zstd": numcodecs.Zstd(level=1),
+    }
+    if ZARR_MAJOR >= 3:
+        array = root.create_array(
+            path,
+            shape=shape,
+            chunks=chunks,
+            dtype=dtype,
+            fill_value=None,
+            compressors=compressors[codec],
+            config={"write_empty_chunks": True},
+        )
+    else:
+        array = root.create(
+            path,
+            shape=shape,
+            chunks=chunks,
+            dtype=dtype,
+            fill_value=None,
+            compressor=compressors[codec],
+            write_empty_chunks=True,
+        )
+    array.attrs["_ARRAY_DIMENSIONS"] = list(dims)
+    return array
+
+
+def chunk_file(path: Path, spec: TensorSpec, zarr_format: Any, index: int) -> Path:
+    return Path(path) / spec.path / layout.chunk_name(zarr_format, index, len(spec.shape))
+
+
+def set_manifest(path: Path, manifest: Dict[str, Any]) -> None:
+    group = zarr.open_group(str(path), mode="r+")
+    group.attrs[layout.MANIFEST_ATTRIBUTE] = manifest
+
+
+def publish(root: Path, config: JobConfig, **options: Any) -> Path:
+    """Write a store under `root` as `prepare` does, with the pointer to it."""
+    path = write_store(Path(root) / f"{config.name}-factory", config=config, **options)
+    latest = {"store": path.name, "content_digest": config.content_digest()}
+    (Path(root) / f"{config.name}.latest").write_text(json.dumps(latest))
+    return path

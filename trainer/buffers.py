@@ -1,0 +1,46 @@
+"""Aligned memory that is reused, but never while anything still refers to it."""
+
+import sys
+from collections import defaultdict
+from typing import DefaultDict, List
+
+import numpy as np
+
+PAGE_BYTES = 4096
+
+
+def aligned_empty(num_bytes: int) -> np.ndarray:
+    """Uninitialised uint8 [num_bytes] that starts on a page; its base owns the memory."""
+    return _aligned_view(np.empty(num_bytes + PAGE_BYTES, np.uint8), num_bytes)
+
+
+def _aligned_view(owner: np.ndarray, num_bytes: int) -> np.ndarray:
+    offset = -owner.ctypes.data % PAGE_BYTES
+    return owner[offset : offset + num_bytes]
+
+
+class BufferPool:
+    """Hands out aligned buffers; one comes back by itself when the last array or tensor made from it is gone.
+
+    A fresh buffer of some megabytes costs a page fault per page, which is slower than reading into it, so buffers
+    are reused. What a consumer (or autograd) does with its tensors is not known here, so reuse is decided by the
+    reference count of the array that owns the memory: every view in numpy refers to the owner, and so does the
+    storage of `torch.from_numpy(view)`, which all views of that tensor share. Keeping tensors costs memory, never
+    correctness. One thread may call `take`; references may be dropped in any thread.
+    """
+
+    def __init__(self) -> None:
+        self._owners: DefaultDict[int, List[np.ndarray]] = defaultdict(list)
+
+    def take(self, num_bytes: int) -> np.ndarray:
+        """uint8 [num_bytes], page-aligned, contents undefined, shared with nobody."""
+        owners = self._owners[num_bytes]
+        for i in range(len(owners)):
+            if sys.getrefcount(owners[i]) <= 2:  # the list's reference and the call's own
+                return _aligned_view(owners[i], num_bytes)
+        owners.append(np.empty(num_bytes + PAGE_BYTES, np.uint8))
+        return _aligned_view(owners[-1], num_bytes)
+
+    @property
+    def num_buffers(self) -> int:
+        return sum(len(owners) for owners in self._owners.values())

@@ -1,0 +1,166 @@
+"""`python -m trainer train | evaluate | predict`. Torch is imported by the commands, so that --help is quick."""
+
+import json
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Tuple
+
+import click
+
+from schemas.config import JobConfig, load_config
+from schemas.errors import HeteroShardsError
+from schemas.layout import SPLITS
+
+if TYPE_CHECKING:
+    from trainer.job import Job
+
+INTERRUPTED = 130
+
+_SHARED = [
+    click.option(
+        "--config",
+        "config_path",
+        default="configs/quickstart.toml",
+        show_default=True,
+        metavar="FILE",
+        help="The job: a TOML file.",
+    ),
+    click.option("--store", metavar="PATH", help="A store to read instead of the one last prepared for the config."),
+    click.option(
+        "--run",
+        metavar="DIR",
+        help="The run's folder.  [default: <train.root>/<name>-<model>-<backend>-s<seed>]",
+    ),
+    click.option("--model", metavar="NAME", help="Overrides [model] name: to_hetero, hetero_conv, hgt or pkg.mod:fn."),
+    click.option("--backend", metavar="NAME", help="Overrides [train] backend: auto, eager or inductor."),
+    click.option("--seed", type=int, metavar="N", help="Overrides [train] rng_seed."),
+]
+
+
+def shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command."""
+    for option in reversed(_SHARED):
+        command = option(command)
+    return command
+
+
+class _Commands(click.Group):
+    """Turns the errors a user can cause into one line on stderr and an exit code, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HeteroShardsError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted: the same command goes on from where it stopped.", err=True)
+            sys.exit(INTERRUPTED)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    """Train models on a prepared store of padded batches, and use them.
+
+    A store comes from `make prepare`. Progress goes to stderr, results as JSON to stdout.
+
+    \b
+    Exit codes: 0 done, 2 config or usage, 5 store, 6 model, 7 backend, 8 checkpoint or run folder,
+    130 interrupted.
+    """
+
+
+@main.command()
+@shared_options
+@click.option("--epochs", type=int, metavar="N", help="Overrides [train] epochs.")
+@click.option("--resume", "want", flag_value="resume", help="Insist on going on with an earlier run.")
+@click.option("--fresh", "want", flag_value="fresh", help="Start anew; an earlier run is kept as <run>.old-N.")
+def train(epochs: Optional[int], want: Optional[str], **shared: Any) -> None:
+    """Train, keep the best weights, score them on split test.
+
+    An interrupted run goes on by itself: the same command, in the same folder, continues from last.pt and gives
+    the losses that an uninterrupted run gives. A finished run is not trained again: its result is shown. More
+    --epochs continue a finished run. A folder with another job's run (other store, model or training options) is
+    an error that says what differs.
+    """
+    from trainer.fit import fit
+    from trainer.job import backend_of, identity_of
+    from trainer.report import terminal
+    from trainer.runs import claim, locked, read_result
+    from trainer.store import resolve_store
+
+    config, run, store_path = _job_config(shared, {"train.epochs": epochs})
+    store, backend, console = resolve_store(config, store_path), backend_of(config), terminal()
+    run_dir = _run_dir(run, config, backend.name)
+    with locked(run_dir):
+        state = claim(run_dir, config, identity_of(config, store, backend.name), want)
+        if state == "finished":
+            result = read_result(run_dir)
+            console.line(f"{run_dir} holds the finished run of this job; train it again with --fresh.")
+        else:
+            verb = "resuming" if state == "resume" else "training"
+            console.line(f"{verb} {config.model.name} on {store.path} with backend {backend.name} in {run_dir}")
+            result = fit(config, store, run_dir, state == "resume", backend=backend, console=console)
+    click.echo(json.dumps({key: value for key, value in result.items() if key not in ("job", "limits")}))
+
+
+@main.command()
+@shared_options
+@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="The split to score.")
+def evaluate(split: str, **shared: Any) -> None:
+    """Score the best weights of a run on a split: loss, accuracy and macro-F1, one JSON line.
+
+    With several rounds of a split, the probabilities of each seed node are averaged over them.
+    """
+    from trainer.evaluate import evaluate as score
+    from trainer.report import terminal
+
+    with _trained(shared) as (job, _):
+        click.echo(json.dumps({"split": split, **score(job, split, terminal())}))
+
+
+@main.command()
+@shared_options
+@click.option("--split", "splits", type=click.Choice(SPLITS), multiple=True, help="May be repeated.  [default: all]")
+@click.option("--output", metavar="FILE", help="The Parquet file.  [default: <run>/predictions.parquet]")
+def predict(splits: Tuple[str, ...], output: Optional[str], **shared: Any) -> None:
+    """Write predictions of the best weights of a run to a Parquet file.
+
+    Columns: split, node_id (global id), label (null where unknown), prediction, probability (a list, one per class).
+    """
+    from trainer.predict import predict as write
+    from trainer.report import terminal
+
+    with _trained(shared) as (job, run_dir):
+        path = Path(output) if output else run_dir / "predictions.parquet"
+        names = splits or tuple(split.name for split in job.store.manifest.splits)
+        num_rows = write(job, names, path, terminal())
+        click.echo(json.dumps({"output": str(path), "num_rows": num_rows}))
+
+
+def _job_config(shared: Any, more: Any) -> Tuple[JobConfig, Optional[str], Optional[str]]:
+    """(config with overrides, --run, --store)."""
+    overrides = {"model.name": shared["model"], "train.backend": shared["backend"], "train.rng_seed": shared["seed"]}
+    return load_config(shared["config_path"], {**overrides, **more}), shared["run"], shared["store"]
+
+
+def _run_dir(run: Optional[str], config: JobConfig, backend: str) -> Path:
+    from trainer.runs import run_folder
+
+    return Path(run) if run else run_folder(config, backend)
+
+
+@contextmanager
+def _trained(shared: Any) -> Iterator[Tuple["Job", Path]]:
+    """The job of a run with its best weights, and the run's folder."""
+    from trainer.checkpoint import BEST, load_model
+    from trainer.job import backend_of, open_job
+    from trainer.store import resolve_store
+
+    config, run, store_path = _job_config(shared, {})
+    store, backend = resolve_store(config, store_path), backend_of(config)
+    run_dir = _run_dir(run, config, backend.name)
+    with open_job(config, store, backend) as job:
+        load_model(run_dir / BEST, job)
+        yield job, run_dir

@@ -1,0 +1,176 @@
+"""A store's split as a torch Dataset, for loops of your own; `fit` reads through `BatchStream` instead."""
+
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
+
+from schemas import layout
+from schemas.batch import EXTRA_INPUTS, LABEL_PAD, InputSpec, model_inputs
+from trainer.order import sequential_order, shard_runs, shuffled_order
+from trainer.shards import ShardReader
+from trainer.store import Store, open_store
+
+_NAMES = {"node_mask": "mask", "edge_mask": "mask", "seed_mask": "mask"}
+
+
+class ShardDataset(Dataset):
+    """Padded batches of one split, by index.
+
+    Item i is a dict of tensors named as in the store: `nodes/<type>/x`, `n_id`, `mask`; `edges/<key>/edge_index`,
+    `mask`, `e_id` and `edge_attr` where there are any; `seeds/n_id`, `y`, `mask`. Shapes are those of the store
+    without the batch axis, ids are int32. With `as_hetero_data=True` it is a PyG `HeteroData`, see `hetero_data`.
+
+    The shard an item lies in is kept, so reading in order, or shard by shard (`ShardIterable`), reads each shard
+    once. An item is one whole batch: give a `DataLoader` `batch_size=None`. Items never share memory that is
+    written again.
+
+    Args:
+        store: an open store, or where it lies.
+        round: one resampling pass, or None for every batch of the split.
+        check_chunks: verify the checksum of every chunk that is read.
+    """
+
+    def __init__(
+        self,
+        store: Union[Store, str, Path],
+        split: str,
+        round: Optional[int] = None,
+        *,
+        as_hetero_data: bool = False,
+        check_chunks: bool = True,
+    ) -> None:
+        store = store if isinstance(store, Store) else open_store(store)
+        info = store.split(split)
+        self.rounds = list(range(info.num_rounds)) if round is None else [round]
+        if round is not None and not 0 <= round < info.num_rounds:
+            raise IndexError(f"split '{split}' has rounds 0 to {info.num_rounds - 1}, got {round}")
+        self.store = store
+        self.split = split
+        self.as_hetero_data = as_hetero_data
+        self._chunk_batches = store.manifest.chunk_batches
+        self._batches = np.concatenate([sequential_order(info, r) for r in self.rounds])
+        self._names, inputs = _items(store, split)
+        self._reader = ShardReader(store, split, inputs, check_chunks=check_chunks)
+        self._shard: Tuple[int, Dict[str, np.ndarray]] = (-1, {})
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> Any:
+        """Batch `index` of this dataset (of the round, when one was chosen)."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"split '{self.split}' has {len(self)} batches here, got index {index}")
+        batch = int(self._batches[index])
+        shard, row = divmod(batch, self._chunk_batches)
+        if self._shard[0] != shard:
+            self._shard = (shard, self._reader.read(shard))
+        (tensors,) = self._reader.batches(self._shard[1], np.array([row]))
+        item = dict(zip(self._names, tensors))
+        return hetero_data(self.store, item) if self.as_hetero_data else item
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return {**self.__dict__, "_shard": (-1, {})}
+
+
+class ShardIterable(IterableDataset):
+    """The same items as an iterable; the workers of a `DataLoader` take turns shard by shard, each shard read once.
+
+    Args:
+        dataset: its split must not be read by index at the same time.
+        epoch: None for stored order, else shuffled by (`rng_seed`, `epoch`): the order that `fit` uses when the
+            dataset holds one round.
+    """
+
+    def __init__(self, dataset: ShardDataset, epoch: Optional[int] = None, rng_seed: int = 0) -> None:
+        self.dataset = dataset
+        self.epoch = epoch
+        self.rng_seed = rng_seed
+
+    def __iter__(self) -> Iterator[Any]:
+        dataset, worker = self.dataset, get_worker_info()
+        order = self._order()
+        runs = shard_runs(order, dataset._chunk_batches)
+        for begin, end in runs if worker is None else runs[worker.id :: worker.num_workers]:
+            for batch in order[begin:end]:
+                yield dataset[int(batch - dataset._batches[0])]
+
+    def _order(self) -> np.ndarray:
+        dataset = self.dataset
+        if self.epoch is None:
+            return dataset._batches
+        info = dataset.store.split(dataset.split)
+        size = dataset._chunk_batches
+        orders = [shuffled_order(info, r, size, self.rng_seed, self.epoch) for r in dataset.rounds]
+        return np.concatenate(orders)
+
+
+def _items(store: Store, split: str) -> Tuple[List[str], List[InputSpec]]:
+    """Names and inputs of everything a batch holds: all model inputs, plus ids of edges and seeds."""
+    manifest = store.manifest
+    has_e_id = {key: store.has_tensor(layout.edge_path(split, key, "e_id")) for key in manifest.graph.edge_keys}
+    inputs = []
+    for spec in model_inputs(manifest.graph, manifest.budget, EXTRA_INPUTS):
+        inputs.append(spec)
+        if spec.kind == "edge_mask" and has_e_id[spec.key]:
+            inputs.append(InputSpec("e_id", spec.key, spec.shape, "int32"))
+    seeds = (manifest.budget.max_seeds,)
+    inputs.append(InputSpec("seed_n_id", manifest.graph.seed_type, seeds, "int32"))
+    return [item_name(spec) for spec in inputs], inputs
+
+
+def item_name(spec: InputSpec) -> str:
+    """`InputSpec("edge_mask", "a__to__b", ...)` -> "edges/a__to__b/mask"."""
+    if spec.kind in ("y", "seed_mask", "seed_n_id"):
+        return f"seeds/{spec.kind.replace('seed_', '')}"
+    place = "nodes" if spec.kind in ("x", "n_id", "node_mask") else "edges"
+    return f"{place}/{spec.key}/{_NAMES.get(spec.kind, spec.kind)}"
+
+
+def hetero_data(store: Store, item: Dict[str, Tensor]) -> Any:
+    """A batch as PyG `HeteroData`, with the keys that poptorch_geometric's `FixedSizeNeighborLoader` gives.
+
+    Per node type: `x` (absent where the graph has none), `n_id`, `batch` (0 real, 1 pad: pads are a second graph),
+    `ptr` (0, real rows, all rows), `nodes_mask`. On the seed type also `y` [rows], `batch_size` and `input_id`.
+    Per edge type: `edge_index` (int64), `e_id` and `edge_attr` where stored, `edges_mask`. Of the whole batch:
+    `graphs_mask` (True, False), `num_nodes`, `num_edges`.
+
+    It differs from that loader, always so that a pad cannot be taken for something real:
+    `n_id` and `e_id` of pads are -1 (there: 0, a real node); `y` is -100 on every row that is not one of the
+    split's own seeds (there: labels of all sampled nodes, 0 on pads); `input_id` holds the seeds' global ids,
+    -1 after the last (there: positions in the list of input nodes); `batch_size` is the constant number of seed
+    rows, also in a short last batch, so that slices keep one shape. Pad edges join the last row of each type.
+    """
+    from torch_geometric.data import HeteroData
+
+    graph, data = store.manifest.graph, HeteroData()
+    data.graphs_mask = torch.tensor([True, False])
+    data.num_nodes = sum(store.manifest.budget.num_nodes.values())
+    data.num_edges = sum(store.manifest.budget.num_edges.values())
+    for name in graph.node_names:
+        node, mask = data[name], item[f"nodes/{name}/mask"]
+        if f"nodes/{name}/x" in item:
+            node.x = item[f"nodes/{name}/x"]
+        if name == graph.seed_type:
+            seeds = item["seeds/y"]
+            node.y = torch.full(mask.shape, LABEL_PAD)
+            node.y[: len(seeds)] = seeds.long()
+        node.n_id = item[f"nodes/{name}/n_id"].long()
+        node.batch = (~mask).long()
+        node.ptr = torch.tensor([0, int(mask.sum()), len(mask)])
+        node.nodes_mask = mask
+        if name == graph.seed_type:
+            node.batch_size = len(item["seeds/y"])
+            node.input_id = item["seeds/n_id"].long()
+    for edge in graph.edge_types:
+        place, stored = f"edges/{edge.key}", data[edge.type]
+        stored.edge_index = item[f"{place}/edge_index"].long()
+        for key in ("edge_attr", "e_id"):
+            if f"{place}/{key}" in item:
+                value = item[f"{place}/{key}"]
+                stored[key] = value.long() if key == "e_id" else value
+        stored.edges_mask = item[f"{place}/mask"]
+    return data

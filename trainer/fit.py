@@ -1,0 +1,187 @@
+"""Training, top to bottom."""
+
+import json
+import math
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional
+
+import numpy as np
+import torch
+
+from schemas import layout
+from schemas.config import JobConfig, TrainConfig
+from schemas.errors import ConfigError, ModelError
+from trainer.backends import Backend
+from trainer.checkpoint import BEST, LAST, Progress, load_model, resume, save_checkpoint, write_atomically
+from trainer.evaluate import evaluate
+from trainer.job import Job, backend_of, open_job
+from trainer.order import random_keys, shuffled_order
+from trainer.report import SILENT, Console, RunLog, epoch_line
+from trainer.store import Store
+
+RESULT = "result.json"
+
+
+def fit(
+    config: JobConfig,
+    store: Store,
+    run_dir: Path,
+    resume_run: bool = False,
+    *,
+    backend: Optional[Backend] = None,
+    console: Console = SILENT,
+) -> Dict[str, Any]:
+    """Train on split train, keep the best weights by validation accuracy, and score those on split test.
+
+    Leaves `last.pt`, `best.pt`, `metrics.jsonl`, `tensorboard/` and `result.json` in `run_dir`. Without a split val
+    the last weights are the best. The result is a function of config, store and backend; a run that was
+    interrupted and resumed gives the same losses, bit for bit with backend eager on a CPU.
+
+    Args:
+        resume_run: go on from `run_dir/last.pt`.
+        backend: None takes the one that the config names.
+
+    Returns:
+        What `result.json` holds.
+
+    Raises:
+        ConfigError: the store lacks a split that the config needs.
+        CheckpointError: resuming another store's, shape's, model's or training's checkpoint.
+        KeyboardInterrupt: after Ctrl-C, when the present step is done and `last.pt` is written.
+    """
+    _require_splits(config.train, store)
+    run_dir = Path(run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with open_job(config, store, backend or backend_of(config)) as job, stop_on_interrupt() as stop:
+        progress = resume(run_dir / LAST, job) if resume_run else Progress()
+        with RunLog(run_dir, progress.epoch) as log:
+            while not _is_done(progress, config.train):
+                record = _train_epoch(job, progress, stop, console)
+                if record is None:
+                    save_checkpoint(run_dir / LAST, job, progress)
+                    raise KeyboardInterrupt
+                record.update(_validate(job, progress, run_dir, console))
+                log.write(record)
+                progress.next_epoch()
+                save_checkpoint(run_dir / LAST, job, progress)
+                console.line(epoch_line(record, config.train.epochs))
+                if stop.is_set() and not _is_done(progress, config.train):
+                    raise KeyboardInterrupt
+        return _finish(job, progress, run_dir, console)
+
+
+def _require_splits(train: TrainConfig, store: Store) -> None:
+    store.split("train")
+    if train.patience and not store.has_split("val"):
+        raise ConfigError("'patience' needs a validation split, which the store lacks", where=store.path)
+
+
+def _is_done(progress: Progress, train: TrainConfig) -> bool:
+    is_stale = 0 < train.patience <= progress.last_eval_epoch - progress.best_epoch
+    return progress.epoch >= train.epochs or is_stale
+
+
+def _train_epoch(job: Job, progress: Progress, stop: threading.Event, console: Console) -> Optional[Dict[str, Any]]:
+    """The rest of one epoch; its metrics, or None when a stop was asked for before its end."""
+    train, store = job.config.train, job.store
+    info = store.split("train")
+    round = progress.epoch % info.num_rounds
+    order = shuffled_order(info, round, store.manifest.chunk_batches, train.rng_seed, progress.epoch)
+    num_seeds = store.read(layout.stats_path("train", "num_seeds"))
+    first = progress.position
+    if first == 0:  # dropout, too, is a function of (rng_seed, epoch)
+        torch.manual_seed(int(random_keys(1, train.rng_seed, 2, progress.epoch)[0] >> np.uint64(1)))
+    started = time.perf_counter()
+    label = f"epoch {progress.epoch + 1:>3}/{train.epochs}"
+    with job.stream("train", order, first) as stream, console.bar(label, len(order) - first) as bar:
+        for batch, tensors in stream:
+            _, loss = job.compiled.step(tensors)
+            progress.loss_sum += float(loss) * int(num_seeds[batch])
+            progress.num_seeds += int(num_seeds[batch])
+            progress.position = stream.position
+            bar.update(1)
+            if stop.is_set() and progress.position < len(order):
+                return None
+    seconds = time.perf_counter() - started
+    loss_mean = progress.loss_sum / progress.num_seeds
+    if not math.isfinite(loss_mean):
+        hint = "Lower [train] lr, or look for NaN in the features."
+        raise ModelError("the training loss is not finite", actual=loss_mean, where=label, hint=hint)
+    return {
+        "epoch": progress.epoch,
+        "round": round,
+        "loss": loss_mean,
+        "seconds": seconds,
+        "waited_s": stream.waited_s,
+        "waited_percent": 100 * stream.waited_s / seconds,
+        "steps_per_s": (len(order) - first) / seconds,
+    }
+
+
+def _validate(job: Job, progress: Progress, run_dir: Path, console: Console) -> Dict[str, float]:
+    """Validation metrics where they are due; writes `best.pt` when the weights are the best so far."""
+    train = job.config.train
+    if not job.store.has_split("val"):
+        progress.best_epoch = progress.epoch
+        save_checkpoint(run_dir / BEST, job, progress)
+        return {}
+    if (progress.epoch + 1) % train.eval_every and progress.epoch + 1 < train.epochs:
+        return {}
+    found = evaluate(job, "val", console)
+    progress.last_eval_epoch = progress.epoch
+    if progress.best_epoch < 0 or found["accuracy"] > progress.best_score:
+        progress.best_epoch, progress.best_score = progress.epoch, found["accuracy"]
+        save_checkpoint(run_dir / BEST, job, progress)
+    return {f"val_{name}": value for name, value in found.items()}
+
+
+def _finish(job: Job, progress: Progress, run_dir: Path, console: Console) -> Dict[str, Any]:
+    """Score the best weights on val and test, and write `result.json`."""
+    load_model(run_dir / BEST, job)
+    result: Dict[str, Any] = {
+        "name": job.config.name,
+        "model": job.config.model.name,
+        "backend": job.identity["backend"],
+        "rng_seed": job.config.train.rng_seed,
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "num_compilations": job.compiled.num_compilations,
+        "store": job.store.path,
+        "limits": run_limits(job.config.train),
+        "job": job.identity,
+    }
+    for split in ("val", "test"):
+        if job.store.has_split(split):
+            result[split] = evaluate(job, split, console)
+    text = json.dumps(result, indent=2) + "\n"
+    write_atomically(run_dir / RESULT, lambda path: path.write_text(text, encoding="utf-8"))
+    return result
+
+
+def run_limits(train: TrainConfig) -> Dict[str, int]:
+    """When a run ends: the part of its config that may be raised to go on with it."""
+    return {"epochs": train.epochs, "patience": train.patience}
+
+
+@contextmanager
+def stop_on_interrupt() -> Iterator[threading.Event]:
+    """The first Ctrl-C sets the event, so that training stops between two steps; the second one stops at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        stop.set()
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,92 @@
+"""A model built and compiled for one store: what training, evaluation and prediction begin with."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterator, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from schemas.batch import InputSpec, shape_signature
+from schemas.config import JobConfig
+from trainer.backends import Backend, CompiledModel, resolve_backend
+from trainer.models import build_model
+from trainer.seed_model import SeedModel
+from trainer.store import Store
+from trainer.stream import BatchStream
+
+# What may change when a run goes on: how long and how fast, never what is computed.
+FREE_TRAIN_KEYS = {"epochs", "patience", "prefetch", "check_chunks", "root", "cache", "backend"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A compiled model and the store it was compiled for.
+
+    Attributes:
+        inputs: what the model takes, in order.
+        identity: what a checkpoint must agree with, as plain values.
+    """
+
+    config: JobConfig
+    store: Store
+    inputs: Tuple[InputSpec, ...]
+    compiled: CompiledModel
+    identity: Dict[str, Any]
+
+    def stream(self, split: str, order: np.ndarray, start: int = 0) -> BatchStream:
+        """Batches of a split as the model takes them."""
+        train = self.config.train
+        return BatchStream(
+            self.store,
+            split,
+            self.inputs,
+            order,
+            start=start,
+            prefetch=train.prefetch,
+            check_chunks=train.check_chunks,
+        )
+
+
+def backend_of(config: JobConfig) -> Backend:
+    """The backend that the config names, or the best one here for `auto`."""
+    return resolve_backend(config.train.backend, Path(config.train.cache))
+
+
+@contextmanager
+def open_job(config: JobConfig, store: Store, backend: Backend) -> Iterator[Job]:
+    """Build the model from the store's schema, compile it, and free it at the end.
+
+    Initial weights are a function of `config.train.rng_seed`.
+
+    Raises:
+        ModelError, BackendError: the model cannot be built or compiled.
+    """
+    torch.manual_seed(config.train.rng_seed)
+    manifest = store.manifest
+    model = SeedModel(build_model(config.model, manifest.graph), manifest.graph, manifest.budget, config.model)
+    inputs = tuple(model.inputs)
+    compiled = backend.compile(model, config.train, _example(store, inputs))
+    try:
+        identity = {**identity_of(config, store, backend.name), "shape_signature": shape_signature(inputs)}
+        yield Job(config, store, inputs, compiled, identity)
+    finally:
+        compiled.close()
+
+
+def identity_of(config: JobConfig, store: Store, backend: str) -> Dict[str, Any]:
+    """What makes two runs the same computation. The backend is the one that runs, never `auto`."""
+    return {
+        "store": store.fingerprint,
+        "model": config.model.model_dump(mode="json"),
+        "backend": backend,
+        "train": config.train.model_dump(mode="json", exclude=FREE_TRAIN_KEYS),
+    }
+
+
+def _example(store: Store, inputs: Sequence[InputSpec]) -> Sequence[Tensor]:
+    """The first batch of the store."""
+    with BatchStream(store, store.manifest.splits[0].name, inputs, np.zeros(1, dtype=np.int64)) as stream:
+        return next(iter(stream))[1]

@@ -1,0 +1,53 @@
+"""In which order batches are read: pure functions of coordinates, integers in, integers out.
+
+Batches are shuffled in two steps, shards first, then batches within each shard, so that every shard is read once
+and whole. A position in an order is one integer, and resuming is starting at it.
+"""
+
+from typing import List, Tuple
+
+import numpy as np
+
+from schemas.layout import SPLITS
+from schemas.manifest import SplitInfo
+
+
+def random_keys(num: int, rng_seed: int, *coordinates: int) -> np.ndarray:
+    """uint64 [num], a pure function of the arguments.
+
+    The raw output of the Philox generator is the same in every numpy version; its derived methods need not be.
+    """
+    return np.random.Philox(np.random.SeedSequence([rng_seed, *coordinates])).random_raw(num)
+
+
+def sequential_order(split: SplitInfo, round: int) -> np.ndarray:
+    """Batch indices of one round in stored order, int64 [batches of the round]."""
+    return np.arange(split.round_starts[round], split.round_starts[round + 1], dtype=np.int64)
+
+
+def shuffled_order(split: SplitInfo, round: int, chunk_batches: int, rng_seed: int, epoch: int) -> np.ndarray:
+    """Batch indices of one round, int64 [batches of the round], each once and shard by shard.
+
+    Shards are `chunk_batches` consecutive batches of the whole split, so the first and last shard of a round may
+    also hold batches of its neighbours; those are left out.
+
+    Example: round_starts (0, 5, 10), chunk_batches 4, round 1 holds batches 5..9 of shards 1 (4..7) and 2 (8..11).
+    One order is [9, 8, 5, 7, 6]: shard 2, then what round 1 has of shard 1.
+    """
+    batches = sequential_order(split, round)
+    if len(batches) == 0:
+        return batches
+    shards = batches // chunk_batches
+    shards -= shards[0]
+    coordinates = (epoch, SPLITS.index(split.name), round)
+    shard_keys = random_keys(int(shards[-1]) + 1, rng_seed, 0, *coordinates)
+    batch_keys = random_keys(len(batches), rng_seed, 1, *coordinates)
+    return batches[np.lexsort((batch_keys, shards, shard_keys[shards]))]
+
+
+def shard_runs(order: np.ndarray, chunk_batches: int) -> List[Tuple[int, int]]:
+    """The runs of one shard each in an order, as (begin, end): run i is `order[begin:end]`."""
+    if len(order) == 0:
+        return []
+    changes = [int(i) + 1 for i in np.flatnonzero(np.diff(order // chunk_batches))]
+    return list(zip([0, *changes], [*changes, len(order)]))

@@ -1,0 +1,110 @@
+"""What a person sees while it runs, and what stays behind: metrics.jsonl and TensorBoard."""
+
+import json
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Dict, Iterator, List, Mapping, Optional, TextIO, Type
+
+METRICS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
+
+
+class Bar:
+    """Counts nothing; what stands in for a progress bar where none is shown."""
+
+    def update(self, steps: int) -> None:
+        """`steps` more are done."""
+
+
+class Console:
+    """Lines for a person, and progress bars where that person has a terminal.
+
+    Args:
+        stream: where lines go; None is silent.
+    """
+
+    def __init__(self, stream: Optional[TextIO] = None) -> None:
+        self._stream = stream
+
+    def line(self, text: str) -> None:
+        if self._stream is not None:
+            print(text, file=self._stream, flush=True)
+
+    @contextmanager
+    def bar(self, label: str, length: int) -> Iterator[Any]:
+        """A progress bar over `length` steps that vanishes at its end."""
+        if self._stream is None or not self._stream.isatty():
+            yield Bar()
+            return
+        import click
+
+        with click.progressbar(length=length, label=label, file=self._stream, width=30) as bar:
+            yield bar
+        self._stream.write("\x1b[1A\x1b[2K")
+
+
+SILENT = Console()
+
+
+def terminal() -> Console:
+    """Lines to stderr, so that stdout is left to results."""
+    return Console(sys.stderr)
+
+
+def epoch_line(record: Mapping[str, Any], num_epochs: int) -> str:
+    """One line of an epoch's metrics."""
+    parts = [f"epoch {record['epoch'] + 1:>3}/{num_epochs}", f"loss {record['loss']:.4f}"]
+    if "val_accuracy" in record:
+        parts.append(f"val loss {record['val_loss']:.4f}")
+        parts.append(f"accuracy {record['val_accuracy']:.4f}")
+        parts.append(f"macro-F1 {record['val_macro_f1']:.4f}")
+    parts.append(f"{record['steps_per_s']:.0f} steps/s, {record['waited_percent']:.0f}% waiting for data")
+    return "  ".join(parts)
+
+
+class RunLog:
+    """Appends one record per epoch to `metrics.jsonl` and to TensorBoard. Use it in a `with` statement.
+
+    Args:
+        first_epoch: records of this and later epochs, left by an interrupted run, are dropped.
+    """
+
+    def __init__(self, run_dir: Path, first_epoch: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._path = run_dir / METRICS
+        kept = [record for record in read_metrics(run_dir) if record["epoch"] < first_epoch]
+        self._path.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        self._board = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=first_epoch)
+
+    def write(self, record: Dict[str, Any]) -> None:
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        for key, value in record.items():
+            if key not in ("epoch", "round"):
+                kind, _, name = key.partition("_") if key.startswith("val_") else ("train", "", key)
+                self._board.add_scalar(f"{kind}/{name}", value, record["epoch"])
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self._board.close()
+
+
+def read_metrics(run_dir: Path) -> List[Dict[str, Any]]:
+    """The records of a run so far; a last line that was cut off is left out."""
+    path = run_dir / METRICS
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return records

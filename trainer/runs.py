@@ -1,0 +1,104 @@
+"""Run folders: one per job, model, backend and seed. What is in one decides whether training starts or goes on."""
+
+import fcntl
+import json
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional
+
+from schemas.config import JobConfig
+from schemas.errors import CheckpointError
+from trainer.checkpoint import LAST, write_atomically
+from trainer.fit import RESULT, run_limits
+from trainer.store import changed_keys
+
+RUN = "run.json"
+LOCK = ".lock"
+ANOTHER = (
+    "Start anew with --fresh (the old run is kept as <run>.old-N), or name another folder with --run (make: RUN=)."
+)
+
+
+def run_folder(config: JobConfig, backend: str) -> Path:
+    """`<train.root>/<name>-<model>-<backend>-s<rng_seed>`; the backend is the one that runs, never `auto`."""
+    model = config.model.name.replace(":", ".")
+    return Path(config.train.root) / f"{config.name}-{model}-{backend}-s{config.train.rng_seed}"
+
+
+def claim(run_dir: Path, config: JobConfig, identity: Dict[str, Any], want: Optional[str]) -> str:
+    """Decide what training in `run_dir` means, and record the job there.
+
+    An empty or absent folder is `new`. A folder of the same job (store, model, training) is `finished` when it has
+    the result for these limits, else it goes on: `resume` (or `new`, when it never came to a checkpoint). Everything
+    else is an error, unless `want` is "fresh", which moves the old folder aside; `want` = "resume" insists that
+    there is something to resume.
+
+    Raises:
+        CheckpointError: the folder holds another job's run, or nothing to resume.
+    """
+    if want == "fresh" and run_dir.exists():
+        move_aside(run_dir)
+    found = _read(run_dir / RUN)
+    if found is None and run_dir.exists() and any(path.name != LOCK for path in run_dir.iterdir()):
+        raise CheckpointError("the folder is not empty and holds no run", where=str(run_dir), hint=ANOTHER)
+    if found is not None:
+        changed = changed_keys(found, identity)
+        if changed:
+            what = f"the folder holds the run of another job: {'; '.join(changed)}"
+            raise CheckpointError(what, where=str(run_dir), hint=ANOTHER)
+        result = _read(run_dir / RESULT)
+        if result is not None and result["limits"] == run_limits(config.train) and want != "resume":
+            return "finished"
+    if (run_dir / LAST).exists():
+        return "resume"
+    if want == "resume":
+        raise CheckpointError("there is nothing to resume", where=str(run_dir / LAST), hint="Leave out --resume.")
+    text = json.dumps(identity, indent=2) + "\n"
+    write_atomically(run_dir / RUN, lambda path: path.write_text(text, encoding="utf-8"))
+    return "new"
+
+
+def move_aside(run_dir: Path) -> Path:
+    """Rename a folder to `<run>.old-N`, the first N that is free."""
+    number = 1
+    while (target := run_dir.with_name(f"{run_dir.name}.old-{number}")).exists():
+        number += 1
+    os.rename(run_dir, target)
+    return target
+
+
+@contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Let one process at a time train in a folder; the lock ends with the process, however it ends.
+
+    The lock file lies beside the folder, so that the folder can be moved aside.
+
+    Raises:
+        CheckpointError: another process trains there.
+    """
+    run_dir.parent.mkdir(parents=True, exist_ok=True)
+    path = run_dir.with_name(f".{run_dir.name}{LOCK}")
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            hint = "Wait for it, or name another folder with --run (make: RUN=)."
+            raise CheckpointError("another process is training there", where=str(run_dir), hint=hint) from None
+        yield
+
+
+def read_result(run_dir: Path) -> Dict[str, Any]:
+    """What a finished run's `result.json` holds."""
+    result = _read(run_dir / RESULT)
+    assert result is not None
+    return result
+
+
+def _read(path: Path) -> Optional[Dict[str, Any]]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise CheckpointError("a file of the run cannot be read", actual=error, where=str(path), hint=ANOTHER) from None

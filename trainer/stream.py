@@ -1,0 +1,143 @@
+"""Batches in a given order, read and gathered ahead by one background thread."""
+
+import queue
+import threading
+import time
+import weakref
+from types import TracebackType
+from typing import Iterator, List, Optional, Sequence, Tuple, Type
+
+import numpy as np
+from torch import Tensor
+
+from schemas.batch import InputSpec
+from trainer.buffers import BufferPool
+from trainer.order import shard_runs
+from trainer.shards import ShardReader
+from trainer.store import Store
+
+Batch = Tuple[int, Sequence[Tensor]]
+_Queue = queue.Queue  # of parts (List[Batch]); an exception or None ends it
+
+# A shard whose features are gathered can be far larger in memory than on disk; it is handed over in parts of this
+# size, so that memory stays bounded by (prefetch + 2) parts whatever the number of batches per shard.
+PART_BYTES = 16 * 2**20
+
+
+class BatchStream:
+    """Iterates `(batch index, tensors)` once, in the order given; use it in a `with` statement, or call `close`.
+
+    Tensors come in the order of `inputs` with the shapes they name. They are views of buffers that are used again
+    only once nothing refers to them any more (see `BufferPool`), so a consumer may keep them.
+
+    Args:
+        order: batch indices of the split, int64; consecutive ones of one shard are read together.
+        start: position in `order` to begin at.
+        prefetch: parts (shards, or 16 MiB of gathered features when a shard is larger) kept ready.
+        check_chunks: verify the checksum of every chunk.
+
+    Attributes:
+        position: position in `order` of the next batch.
+        waited_s: seconds the consumer has waited for data so far.
+
+    Raises (while iterating, in the consumer):
+        CorruptChunkError: a chunk is missing, truncated or altered.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        split: str,
+        inputs: Sequence[InputSpec],
+        order: np.ndarray,
+        *,
+        start: int = 0,
+        prefetch: int = 2,
+        check_chunks: bool = True,
+    ) -> None:
+        reader = ShardReader(store, split, inputs, BufferPool(), check_chunks)
+        part_batches = max(1, PART_BYTES // max(1, reader.gathered_bytes))
+        self.position = start
+        self.waited_s = 0.0
+        self._queue: _Queue = queue.Queue(maxsize=prefetch)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=_produce,
+            args=(reader, order[start:], store.manifest.chunk_batches, part_batches, self._queue, self._stop),
+            name=f"batches of {split}",
+            daemon=True,  # so that an abandoned stream never keeps the interpreter from exiting
+        )
+        self._finalizer = weakref.finalize(self, self._stop.set)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Batch]:
+        while not self._stop.is_set():
+            started = time.perf_counter()
+            part = self._queue.get()
+            self.waited_s += time.perf_counter() - started
+            if part is None:
+                break
+            if isinstance(part, BaseException):
+                self.close()
+                raise part
+            assert isinstance(part, list)
+            part.reverse()  # pop() below lets go of each batch as it is handed over
+            while part:
+                self.position += 1
+                yield part.pop()
+        self.close()
+
+    def close(self) -> None:
+        """End the thread and drop what it has read ahead. Safe to call twice."""
+        self._stop.set()
+        while self._thread.is_alive():
+            try:
+                self._queue.get_nowait()
+            except queue.Empty:
+                self._thread.join(timeout=0.01)
+
+    def __enter__(self) -> "BatchStream":
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.close()
+
+
+def _produce(
+    reader: ShardReader,
+    order: np.ndarray,
+    chunk_batches: int,
+    part_batches: int,
+    parts: _Queue,
+    stop: threading.Event,
+) -> None:
+    """The background thread. A function, not a method: a thread that held the stream would keep it alive."""
+    try:
+        for part in _parts(reader, order, chunk_batches, part_batches, stop):
+            _put(parts, part, stop)
+        _put(parts, None, stop)
+    except BaseException as error:
+        _put(parts, error, stop)
+
+
+def _parts(
+    reader: ShardReader, order: np.ndarray, chunk_batches: int, part_batches: int, stop: threading.Event
+) -> Iterator[List[Batch]]:
+    for begin, end in shard_runs(order, chunk_batches):
+        if stop.is_set():
+            return
+        run = order[begin:end]
+        arrays = reader.read(int(run[0]) // chunk_batches)
+        for first in range(0, len(run), part_batches):
+            batches = run[first : first + part_batches]
+            yield list(zip(batches.tolist(), reader.batches(arrays, batches % chunk_batches)))
+
+
+def _put(parts: _Queue, part: object, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            return parts.put(part, timeout=0.1)
+        except queue.Full:
+            continue
