@@ -1,1 +1,19 @@
-"""Graph in, store out."""
+"""Graph in, store out.
+
+    from pipeline import prepare
+    path = prepare(data, config)        # HeteroData and schemas.config.JobConfig -> the store's folder
+
+Importing this package imports neither torch nor numba; the first call does.
+"""
+
+from typing import Any
+
+__all__ = ["prepare"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "prepare":
+        from pipeline.run import prepare
+
+        return prepare
+    raise AttributeError(f"module 'pipeline' has no attribute {name!r}")

@@ -1,0 +1,141 @@
+"""`python -m pipeline`: prepare and inspect."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from schemas.config import JobConfig, load_config
+from schemas.errors import HeteroShardsError
+
+CONFIG = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default=Path("configs/quickstart.toml"),
+    show_default=True,
+    help="The job file (see README, Configuration).",
+)
+STORE = click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    help="The store's folder. Default: <store.root>/<name>-<fingerprint>, so that another config or other data "
+    "makes another store.",
+)
+WORKERS = click.option(
+    "-j",
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=os.cpu_count() or 1,
+    show_default="all cores",
+    help="Threads. They never change a byte of the store.",
+)
+
+
+class TypedErrors(click.Group):
+    """Errors for users end in one line and their own exit code, not in a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HeteroShardsError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted; run the same command again to go on where it stopped", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=TypedErrors, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Sample a heterogeneous graph into batches of one fixed shape, and store them.
+
+    Exit codes: 0 done, 2 bad option or config, 3 bad or missing source data, 4 over budget, 5 store not usable,
+    130 interrupted.
+    """
+
+
+@main.command()
+@CONFIG
+@STORE
+@WORKERS
+@click.option("--force", is_flag=True, help="Write the store again even if it is there.")
+def prepare(config_path: Path, store: Path | None, workers: int, force: bool) -> None:
+    """Write the store of a config, or find it.
+
+    Counts every batch first, fixes one capacity per node and edge type, then samples again (the same batches, draw
+    by draw) and writes them padded. A finished store of the same data, sampling, budget and format is found and
+    left as it is. Interrupted, it goes on where it stopped.
+    """
+    from pipeline.datasets import source_stamp
+    from pipeline.latest import find_unchanged, write_note
+
+    config = load_config(config_path)
+    started = time.monotonic()
+    found = None if force else find_unchanged(config, store, source_stamp(config.dataset))
+    if found:
+        click.echo(f"found    {found} (nothing changed since it was written)")
+        return
+    from pipeline.datasets import load_dataset
+    from pipeline.run import prepare_source
+
+    source = load_dataset(config.dataset)
+    click.echo(f"source   {', '.join(f'{key}: {value}' for key, value in source.description.items())}")
+    outcome = prepare_source(
+        source, config, store=store, workers=workers, force=force, report=_report, progress=_progress()
+    )
+    write_note(config, store, outcome.path, outcome.manifest.fingerprint, source_stamp(config.dataset))
+    verb = "found   " if outcome.was_found else "written "
+    click.echo(f"{verb} {outcome.path} in {time.monotonic() - started:.1f} s")
+    for split in outcome.manifest.splits:
+        click.echo(f"         {split.name}: {split.num_seeds} seeds, {split.num_batches} batches")
+    click.echo("next     `make train`, or `make inspect` for the padding")
+
+
+def _report(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _progress() -> Callable[[str, int, int], None]:
+    """A line that updates itself on a terminal, from the third second on; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        return lambda what, done, total: None
+    started = time.monotonic()
+
+    def show(what: str, done: int, total: int) -> None:
+        if time.monotonic() - started > 2:
+            bar = "#" * (30 * done // max(1, total))
+            click.echo(f"\r{what:<15} [{bar:<30}] {done}/{total}", nl=done == total, err=True)
+
+    return show
+
+
+@main.command()
+@CONFIG
+@STORE
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def inspect(config_path: Path, store: Path | None, as_json: bool) -> None:
+    """Show how well batches fill their budget: per split and type, from the store alone."""
+    from pipeline.report import store_report
+    from pipeline.statistics import as_json as to_json
+    from pipeline.statistics import store_use
+
+    use = store_use(store or _store_of(load_config(config_path)))
+    click.echo(json.dumps(to_json(use), indent=2) if as_json else store_report(use))
+
+
+def _store_of(config: JobConfig) -> Path:
+    """The store that was last prepared for a config."""
+    from pipeline.latest import note_path
+    from schemas.errors import StoreError
+
+    note = note_path(config, None)
+    try:
+        return note.with_name(json.loads(note.read_text(encoding="utf-8"))["store"])
+    except (OSError, ValueError, KeyError):
+        raise StoreError("no store was prepared for this config", where=str(note), hint="Run `make prepare`.") from None
