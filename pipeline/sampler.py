@@ -59,7 +59,7 @@ class NeighborSampler:
         self._work = Workspace(
             local_id=np.full(num_nodes, OUTSIDE, np.int32),
             nodes=np.empty(num_nodes, np.int32),
-            new_id=np.empty(0, np.int32),
+            new_id=np.empty(num_nodes if self.trim_nodes or self.trim_edges else 0, np.int32),
             src=np.empty(0, np.int32),
             dst=np.empty(0, np.int32),
             e_id=np.empty(0, np.int32),
@@ -97,7 +97,6 @@ class NeighborSampler:
             src=np.empty(slots, np.int32),
             dst=np.empty(slots, np.int32),
             e_id=np.empty(slots, np.int32),
-            new_id=np.empty(int(self.graph.node_offset[-1]), np.int32),
         )
 
     def count_trimmed(self, seeds: np.ndarray, keys: np.ndarray, budget: Budget) -> Sizes:

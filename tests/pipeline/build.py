@@ -1,0 +1,43 @@
+"""Short ways to the pipeline's objects, for tests."""
+
+from typing import Any
+
+import numpy as np
+from torch_geometric.data import HeteroData
+
+from pipeline.datasets import from_data
+from pipeline.graph import HeteroGraph, build_graph
+from pipeline.sampler import NeighborSampler
+from schemas.config import DatasetConfig, JobConfig
+from schemas.graph import edge_key
+from schemas.sampling import SamplingSpec
+
+
+def hetero_graph(data: HeteroData, seed_type: str | None = None) -> HeteroGraph:
+    config = DatasetConfig(seed_type=seed_type or data.node_types[0])
+    return build_graph(from_data(data, config, {"dataset": "test"}))
+
+
+def sampler(data: HeteroData, fanout: Any, replace: bool = False, oversize: str = "error") -> NeighborSampler:
+    graph = hetero_graph(data)
+    table = fanout if isinstance(fanout, dict) else {edge_key(t): fanout for t in data.edge_types}
+    spec = SamplingSpec(
+        mode="neighbor",
+        fanouts={key: tuple(hops) for key, hops in table.items()},
+        replace=replace,
+        batch_size=1,
+        rounds={},
+        rng_seed=0,
+    )
+    return NeighborSampler(graph.packed(), graph.schema, spec, oversize)
+
+
+def keys_of(count: int, first: int = 0) -> np.ndarray:
+    return np.arange(first, first + count).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+
+
+def job(data: HeteroData, root: Any, **sections: Any) -> JobConfig:
+    """A config for a graph whose first node type is the seed type."""
+    dataset = {"seed_type": data.node_types[0], **sections.pop("dataset", {})}
+    store = {"root": str(root), **sections.pop("store", {})}
+    return JobConfig.model_validate({"name": "test", "dataset": dataset, "store": store, **sections})
