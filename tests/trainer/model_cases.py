@@ -1,0 +1,110 @@
+"""Small schemas and random batches for the tests of models and backends."""
+
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from schemas.batch import InputSpec
+from schemas.budget import Budget
+from schemas.config import ModelConfig
+from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
+from trainer.models import build_model
+from trainer.seed_model import SeedModel
+
+Relations = Sequence[Tuple[str, str, str]]
+
+# A self relation, two relations between the same types, a featureless type that is never a destination, a type
+# that is never a source, and names that PyG's containers would trip over.
+RELATIONS: Relations = (
+    ("actor", "to", "movie"),
+    ("movie", "to", "actor"),
+    ("actor", "voices", "movie"),
+    ("movie", "sequel-of", "movie"),
+    ("genre", "to", "movie"),
+    ("movie", "to", "items"),
+    ("movie1", "keys", "actor"),
+)
+FEATURES = {"movie": 5, "actor": 4, "genre": None, "items": 3, "movie1": 2}
+NUM_CLASSES = 3
+
+
+def schema(
+    relations: Relations = RELATIONS, features: Optional[Dict[str, Optional[int]]] = None, dtype: str = "float32"
+) -> GraphSchema:
+    sizes = FEATURES if features is None else features
+    return GraphSchema(
+        node_types=tuple(
+            NodeTypeSchema(name=name, num_nodes=40, num_features=size, feature_dtype=dtype if size else None)
+            for name, size in sizes.items()
+        ),
+        edge_types=tuple(EdgeTypeSchema(src=s, relation=r, dst=d, num_edges=60) for s, r, d in relations),
+        seed_type="movie",
+        num_classes=NUM_CLASSES,
+    )
+
+
+def budget(graph: GraphSchema, rows: int = 9, columns: int = 14, max_seeds: int = 4) -> Budget:
+    nodes = {name: rows + i for i, name in enumerate(graph.node_names)}
+    edges = {key: columns + i for i, key in enumerate(graph.edge_keys)}
+    return Budget(
+        mode="explicit",
+        num_nodes=nodes,
+        num_edges=edges,
+        max_seeds=max_seeds,
+        hop_nodes={name: (size,) for name, size in nodes.items()},
+        hop_edges={key: (size,) for key, size in edges.items()},
+    )
+
+
+def larger(graph: GraphSchema, small: Budget, rng: np.random.Generator) -> Budget:
+    """The same budget with one to three pad rows and columns more of every type."""
+    nodes = {name: size + int(rng.integers(1, 4)) for name, size in small.num_nodes.items()}
+    edges = {key: size + int(rng.integers(1, 4)) for key, size in small.num_edges.items()}
+    return small.model_copy(update={"num_nodes": nodes, "num_edges": edges})
+
+
+def random_batch(graph: GraphSchema, inputs: List[InputSpec], rows: Dict[str, int], seed: int = 0) -> List[Tensor]:
+    """Real rows and edges everywhere."""
+    rng = np.random.default_rng(seed)
+    return [_random(graph, spec, rows, rng) for spec in inputs]
+
+
+def _random(graph: GraphSchema, spec: InputSpec, rows: Dict[str, int], rng: np.random.Generator) -> Tensor:
+    if spec.kind == "edge_index":
+        edge = graph.edge(spec.key)
+        ends = [rng.integers(0, rows[name], spec.shape[1]) for name in (edge.src, edge.dst)]
+        return torch.from_numpy(np.stack(ends).astype(spec.dtype))
+    if spec.dtype == "bool":
+        return torch.ones(spec.shape, dtype=torch.bool)
+    if spec.kind in ("y", "n_id"):
+        return torch.from_numpy(rng.integers(0, NUM_CLASSES, spec.shape).astype(spec.dtype))
+    return torch.from_numpy(rng.normal(size=spec.shape).astype(spec.dtype))
+
+
+def padded(graph: GraphSchema, batch: List[Tensor], inputs: List[InputSpec], rows: Dict[str, int]) -> List[Tensor]:
+    """`batch` in the larger shapes of `inputs`: garbage features, ids -1, pad edges from last row to last row."""
+    result = []
+    for tensor, spec in zip(batch, inputs):
+        pad = torch.zeros(spec.shape, dtype=tensor.dtype)
+        if spec.kind == "x":
+            pad = 1000 * torch.randn(spec.shape).to(tensor.dtype)
+        elif spec.kind == "n_id":
+            pad = torch.full(spec.shape, -1, dtype=tensor.dtype)
+        elif spec.kind == "edge_index":
+            edge = graph.edge(spec.key)
+            last = torch.tensor([[rows[edge.src] - 1], [rows[edge.dst] - 1]], dtype=tensor.dtype)
+            pad = last.expand(spec.shape).clone()
+        pad[tuple(slice(0, size) for size in tensor.shape)] = tensor
+        result.append(pad)
+    return result
+
+
+def seed_model(graph: GraphSchema, limits: Budget, config: ModelConfig) -> Tuple[SeedModel, List[Tensor]]:
+    """An initialised model and a batch for it."""
+    torch.manual_seed(1)
+    model = SeedModel(build_model(config, graph), graph, limits, config)
+    batch = random_batch(graph, model.inputs, limits.num_nodes)
+    model.initialise(batch)
+    return model, batch

@@ -1,0 +1,231 @@
+import os
+import warnings
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from schemas.config import ModelConfig, TrainConfig
+from schemas.errors import BackendError, ModelError, SignatureMismatchError
+from schemas.graph import GraphSchema
+from tests.trainer.model_cases import NUM_CLASSES, budget, random_batch, schema, seed_model
+from trainer.backends import BackendFallbackWarning, CompiledModel, inductor, resolve_backend
+from trainer.backends.optimizers import make_optimizer
+from trainer.models import MODELS
+
+HERE = "tests.trainer.test_backends"
+RELATIONS = (("actor", "to", "movie"), ("genre", "to", "movie"), ("movie", "to", "actor"))
+FEATURES = {"movie": 5, "actor": 4, "genre": None}
+ADAM = TrainConfig()
+CAN_COMPILE, REASON = inductor.InductorBackend(Path()).is_available()
+needs_compiler = pytest.mark.skipif(not CAN_COMPILE, reason=REASON)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # OpenMP threads that wait for a busy core spin, which makes steps 100 times slower
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("compiled")
+
+
+def _compiled(
+    backend: str, cache: Path, name: str = "to_hetero", train: TrainConfig = ADAM, **values: Any
+) -> Tuple[CompiledModel, List[List[Tensor]]]:
+    graph = schema(RELATIONS, FEATURES)
+    config = ModelConfig(name=name, **{"hidden_channels": 4, "heads": 2, "num_layers": 1, **values})
+    model, batch = seed_model(graph, budget(graph), config)
+    batches = [random_batch(graph, model.inputs, budget(graph).num_nodes, seed) for seed in range(4)]
+    return resolve_backend(backend, cache).compile(model, train, batch), batches
+
+
+def _assert_equal(one: Dict[str, Tensor], other: Dict[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, other[name], atol=1e-4, rtol=1e-4)
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_inductor_trains_as_eager_does_with_one_compilation_each(name: str, cache: Path) -> None:
+    environment = dict(os.environ)
+    train = TrainConfig(lr=0.01)
+    eager, batches = _compiled("eager", cache, name, train)
+    compiled, _ = _compiled("inductor", cache, name, train)
+    for batch in batches:
+        for expected, actual in zip(eager.step(batch), compiled.step(batch)):
+            torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
+        for expected, actual in zip(eager.infer(batch), compiled.infer(batch)):
+            torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
+    _assert_equal(eager.model_state(), compiled.model_state())
+    assert compiled.num_compilations == {"train": 1, "infer": 1}
+    assert eager.num_compilations == {"train": 0, "infer": 0}
+    assert any((cache / "inductor").iterdir())
+    assert dict(os.environ) == environment
+
+
+@needs_compiler
+def test_dropout_compiles_and_differs_from_step_to_step(cache: Path) -> None:
+    compiled, batches = _compiled("inductor", cache, f"{HERE}:Dropping", TrainConfig(lr=1e-30))
+    losses = {float(compiled.step(batches[0])[1]) for _ in range(4)}
+    assert len(losses) > 1
+    assert len({float(compiled.infer(batches[0])[1]) for _ in range(3)}) == 1
+    assert compiled.num_compilations == {"train": 1, "infer": 1}
+
+
+@needs_compiler
+def test_a_second_compilation_is_an_error(cache: Path) -> None:
+    compiled, batches = _compiled("inductor", cache, f"{HERE}:Flagged")
+    compiled.infer(batches[0])
+    Flagged.factor = 2
+    try:
+        with pytest.raises(BackendError, match="the infer step would be compiled a second time"):
+            compiled.infer(batches[0])
+    finally:
+        Flagged.factor = 1
+
+
+@needs_compiler
+def test_what_cannot_be_compiled_is_said(cache: Path) -> None:
+    compiled, batches = _compiled("inductor", cache, f"{HERE}:DataDependent")
+    with pytest.raises(BackendError, match=r"the train step does not compile.*backend = 'eager'"):
+        compiled.step(batches[0])
+
+
+@needs_compiler
+def test_many_models_in_one_process_compile(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has its own count of compilations, although torch counts them per code object."""
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
+    for _ in range(3):
+        compiled, batches = _compiled("inductor", cache, f"{HERE}:Flagged")
+        compiled.infer(batches[0])
+        compiled.close()
+        assert compiled.num_compilations == {"train": 0, "infer": 1}
+
+
+def test_steps_and_inference_share_parameters(tmp_path: Path) -> None:
+    compiled, batches = _compiled("eager", tmp_path)
+    before = compiled.infer(batches[0])[1]
+    for _ in range(20):
+        out, loss = compiled.step(batches[0])
+    assert not out.requires_grad and not loss.requires_grad
+    assert compiled.infer(batches[0])[1] < before
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        TrainConfig(optimizer="adam"),
+        TrainConfig(optimizer="adamw", weight_decay=0.1),
+        TrainConfig(optimizer="sgd", momentum=0.9, lr=0.1),
+    ],
+    ids=lambda train: train.optimizer,
+)
+def test_a_saved_state_continues_as_if_uninterrupted(train: TrainConfig, tmp_path: Path) -> None:
+    first, batches = _compiled("eager", tmp_path, train=train)
+    first.step(batches[0])
+    weights, state = first.model_state(), first.optimizer_state()
+    expected = [first.step(batch)[1] for batch in batches[1:]]
+    second, _ = _compiled("eager", tmp_path, train=train)
+    second.load_model_state(weights)
+    second.load_optimizer_state(state)
+    assert [second.step(batch)[1] for batch in batches[1:]] == expected
+    _assert_equal(first.model_state(), second.model_state())
+
+
+def test_optimizers_follow_the_config() -> None:
+    weights = [nn.Parameter(torch.zeros(1))]
+    sgd = make_optimizer(weights, TrainConfig(optimizer="sgd", momentum=0.5, lr=0.25, weight_decay=0.125))
+    assert isinstance(sgd, torch.optim.SGD)
+    assert [sgd.defaults[key] for key in ("momentum", "lr", "weight_decay")] == [0.5, 0.25, 0.125]
+    for name, kind in (("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)):
+        optimizer = make_optimizer(weights, TrainConfig(optimizer=name, lr=0.25, weight_decay=0.125))
+        assert type(optimizer) is kind
+        assert (optimizer.defaults["lr"], optimizer.defaults["weight_decay"]) == (0.25, 0.125)
+
+
+def test_another_signature_is_refused(tmp_path: Path) -> None:
+    compiled, batches = _compiled("eager", tmp_path)
+    good = batches[0]
+    wrong = {
+        r"movie: x differs .*; got float32 \(8, 5\); expected float32 \(9, 5\)": [good[0][:-1]] + good[1:],
+        r"movie: x differs .*; got float16 \(9, 5\)": [good[0].half()] + good[1:],
+        r"another number of tensors": good[:-1],
+    }
+    for message, batch in wrong.items():
+        for call in (compiled.step, compiled.infer):
+            with pytest.raises(SignatureMismatchError, match=message):
+                call(batch)
+    compiled.step(good)
+
+
+def test_compile_refuses_a_model_that_breaks_its_contract(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="wrong shape"):
+        _compiled("eager", tmp_path, f"{HERE}:Squeezed")
+
+
+def test_close_leaves_the_weights_readable(tmp_path: Path) -> None:
+    compiled, batches = _compiled("eager", tmp_path)
+    compiled.step(batches[0])
+    before = compiled.model_state()
+    compiled.close()
+    _assert_equal(compiled.model_state(), before)
+
+
+@pytest.mark.parametrize("name", ["auto", "inductor"])
+def test_falls_back_to_eager_with_a_warning(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inductor, "MIN_TORCH", (0, 0))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.warns(
+        BackendFallbackWarning, match=f"'{name}' runs as 'eager'.*no C\\+\\+ compiler 'no-such-compiler'"
+    ):
+        assert resolve_backend(name, tmp_path).name == "eager"
+    monkeypatch.setattr(inductor, "MIN_TORCH", (99, 0))
+    with pytest.warns(BackendFallbackWarning, match="is older than 99.0"):
+        assert resolve_backend(name, tmp_path).name == "eager"
+
+
+def test_backends_by_name(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert resolve_backend("eager", tmp_path).name == "eager"
+        if CAN_COMPILE:
+            assert resolve_backend("auto", tmp_path).name == "inductor"
+    with pytest.raises(BackendError, match="got 'poplar'; expected one of auto, eager, inductor"):
+        resolve_backend("poplar", tmp_path)
+
+
+class Flagged(nn.Module):
+    """Multiplies by a class attribute, on which compiled code is specialised."""
+
+    factor = 1
+
+    def __init__(self, graph: GraphSchema, config: ModelConfig) -> None:
+        super().__init__()
+        self.linear = nn.Linear(5, NUM_CLASSES)
+
+    def forward(self, x_dict: Dict[str, Tensor], edge_index_dict: Any) -> Tensor:
+        return self.linear(x_dict["movie"]) * self.factor
+
+
+class Dropping(Flagged):
+    def forward(self, x_dict: Dict[str, Tensor], edge_index_dict: Any) -> Tensor:
+        return self.linear(nn.functional.dropout(x_dict["movie"], 0.5, self.training))
+
+
+class DataDependent(Flagged):
+    def forward(self, x_dict: Dict[str, Tensor], edge_index_dict: Any) -> Tensor:
+        out = self.linear(x_dict["movie"])
+        return out if out.sum() > 0 else -out
+
+
+class Squeezed(Flagged):
+    def forward(self, x_dict: Dict[str, Tensor], edge_index_dict: Any) -> Tensor:
+        return self.linear(x_dict["movie"])[:1]

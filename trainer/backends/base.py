@@ -1,0 +1,71 @@
+"""What every backend offers: compile a model for one batch signature, then step and infer with it."""
+
+from abc import ABC, abstractmethod
+from typing import Any, Dict, Sequence, Tuple
+
+from torch import Tensor
+
+from schemas.config import TrainConfig
+from trainer.seed_model import SeedModel
+
+
+class CompiledModel(ABC):
+    """A model, its optimizer and its compiled code. Batches are the tensors of `SeedModel.inputs`, in order.
+
+    Attributes:
+        num_compilations: {"train": n, "infer": n}, counted as they happen; a second one of a kind is an error.
+    """
+
+    num_compilations: Dict[str, int]
+
+    @abstractmethod
+    def step(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
+        """Forward, backward and one optimizer update in training mode; detached `(out, loss)` from before it.
+
+        Raises:
+            SignatureMismatchError: shapes or dtypes differ from those compiled for.
+            BackendError: the model does not compile, or would have to be compiled again.
+        """
+
+    @abstractmethod
+    def infer(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
+        """`(out, loss)` in eval mode, without gradients, with the present weights; errors as for `step`."""
+
+    @abstractmethod
+    def model_state(self) -> Dict[str, Tensor]:
+        """A copy of the weights, on the CPU."""
+
+    @abstractmethod
+    def load_model_state(self, state: Dict[str, Tensor]) -> None:
+        """Take over weights in place; compiled code stays valid."""
+
+    @abstractmethod
+    def optimizer_state(self) -> Dict[str, Any]:
+        """A copy of the optimizer's state."""
+
+    @abstractmethod
+    def load_optimizer_state(self, state: Dict[str, Any]) -> None:
+        """Take over an optimizer's state."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what compilation holds. Belongs into a `finally`."""
+
+
+class Backend(ABC):
+    """One way to run models."""
+
+    name: str
+
+    @abstractmethod
+    def is_available(self) -> Tuple[bool, str]:
+        """Whether it runs on this machine, and the reason when it does not."""
+
+    @abstractmethod
+    def compile(self, model: SeedModel, train: TrainConfig, example: Sequence[Tensor]) -> CompiledModel:
+        """Initialise the model from one batch, make its optimizer, and bind both to the batch's signature.
+
+        Raises:
+            SignatureMismatchError: the example is not of the shapes and dtypes of `model.inputs`.
+            ModelError: the model breaks its contract (see `SeedModel.initialise`).
+        """

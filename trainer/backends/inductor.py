@@ -1,0 +1,130 @@
+"""torch.compile with one static graph for training and one for inference, and compiled code kept on disk.
+
+The folder of compiled code is the environment variable TORCHINDUCTOR_CACHE_DIR, which torch reads at each
+compilation and which it has no other way to set. It is set while one of our models compiles and put back after.
+"""
+
+import contextlib
+import os
+import shutil
+import sys
+import sysconfig
+import types
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from schemas.config import TrainConfig
+from schemas.errors import BackendError
+from trainer.backends.base import Backend, CompiledModel
+from trainer.backends.eager import Call, TorchModel
+from trainer.seed_model import SeedModel
+
+MIN_TORCH = (2, 6)  # PyG's message passing does not trace into one graph reliably before
+_CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+
+
+class InductorBackend(Backend):
+    """`torch.compile(fullgraph=True, dynamic=False)`: exactly one compilation for training, one for inference.
+
+    Args:
+        cache: folder of compiled code, kept between runs.
+    """
+
+    name = "inductor"
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache / "inductor"
+
+    def is_available(self) -> Tuple[bool, str]:
+        version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+        if version < MIN_TORCH:
+            return False, f"torch {torch.__version__} is older than {MIN_TORCH[0]}.{MIN_TORCH[1]}"
+        compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+        if not shutil.which(compiler):
+            return False, f"there is no C++ compiler '{compiler}'"
+        headers = Path(sysconfig.get_paths()["include"]) / "Python.h"
+        if not headers.is_file():
+            return False, f"Python's headers are not installed ({headers} is missing)"
+        return True, ""
+
+    def compile(self, model: SeedModel, train: TrainConfig, example: Sequence[Tensor]) -> CompiledModel:
+        return InductorModel(model, train, example, self._cache)
+
+
+class InductorModel(TorchModel):
+    """Its two calls are compiled when first used."""
+
+    def __init__(self, model: SeedModel, train: TrainConfig, example: Sequence[Tensor], cache: Path) -> None:
+        super().__init__(model, train, example)
+        self._cache = cache
+        self._calls: Dict[str, Call] = {kind: self._compiled(kind) for kind in self.num_compilations}
+
+    def forward(self, kind: str, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
+        return self._calls[kind](*batch)
+
+    def step(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
+        with self._compiling("train"):
+            return super().step(batch)
+
+    def infer(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
+        with self._compiling("infer"):
+            return super().infer(batch)
+
+    def close(self) -> None:
+        super().close()
+        self._calls.clear()
+
+    def _compiled(self, kind: str) -> Call:
+        from torch._inductor.compile_fx import compile_fx  # takes a second to import
+
+        def compile_once(graph: torch.fx.GraphModule, example: List[Tensor]) -> Any:
+            self.num_compilations[kind] += 1
+            if self.num_compilations[kind] > 1:
+                raise _CompiledAgainError
+            return compile_fx(graph, example)
+
+        return torch.compile(_own_code(self._model), backend=compile_once, fullgraph=True, dynamic=False)
+
+    @contextlib.contextmanager
+    def _compiling(self, kind: str) -> Iterator[None]:
+        is_first = self.num_compilations[kind] == 0
+        try:
+            with _cache_folder(self._cache) if is_first else contextlib.nullcontext():
+                yield
+        except torch._dynamo.exc.TorchDynamoException as error:
+            if self.num_compilations[kind] > 1:
+                hint = "A compiled model must stay as it is: no changed modules, modes or flags between steps."
+                raise BackendError(f"the {kind} step would be compiled a second time", hint=hint) from error
+            hint = "Use [train] backend = 'eager', or a model without data-dependent shapes and branches."
+            first_line = str(error).strip().split("\n")[0]
+            raise BackendError(f"the {kind} step does not compile", actual=first_line, hint=hint) from error
+
+
+class _CompiledAgainError(Exception):
+    pass
+
+
+def _own_code(model: SeedModel) -> Call:
+    """A call of the model with a code object of its own. Compiled code is kept per code object, at most eight
+    versions of it, so that models in one process (five seeds, say) would use up each other's."""
+
+    def call(*tensors: Tensor) -> Tuple[Tensor, Tensor]:
+        return model(*tensors)
+
+    return types.FunctionType(call.__code__.replace(), call.__globals__, closure=call.__closure__)
+
+
+@contextlib.contextmanager
+def _cache_folder(folder: Path) -> Iterator[None]:
+    before = os.environ.get(_CACHE_VARIABLE)
+    os.environ[_CACHE_VARIABLE] = str(folder.resolve())
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_CACHE_VARIABLE, None)
+        else:
+            os.environ[_CACHE_VARIABLE] = before

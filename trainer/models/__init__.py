@@ -1,0 +1,42 @@
+"""Models over padded batches, built from a store's schema alone.
+
+Every model is a module with `forward(x_dict, edge_index_dict, **extras)`: features per node type
+`[rows, features]` (types without features come as their embedding or constant), `edge_index` per edge type
+`[2, columns]` int64; it returns logits `[rows of the seed type, num_classes]`, or a dict that holds them under the
+seed type. Pad rows come last and pad edges join pad rows only, so a message-passing model needs no masks.
+"""
+
+from typing import Callable, Dict
+
+from torch import nn
+
+from schemas.config import ModelConfig
+from schemas.graph import GraphSchema
+from trainer.models.hetero_conv import hetero_conv
+from trainer.models.hgt import StaticHGTConv, hgt
+from trainer.models.to_hetero import to_hetero
+from trainer.models.user import load_factory, unknown_model, user_model
+
+__all__ = ["MODELS", "StaticHGTConv", "build_model"]
+
+Factory = Callable[[GraphSchema, ModelConfig], nn.Module]
+
+MODELS: Dict[str, Factory] = {"to_hetero": to_hetero, "hetero_conv": hetero_conv, "hgt": hgt}
+
+
+def build_model(config: ModelConfig, graph: GraphSchema) -> nn.Module:
+    """The model `config.name` for this graph: one of `MODELS`, or a factory of the user's.
+
+    A factory is called as `factory(graph: GraphSchema, config: ModelConfig) -> nn.Module`; `config.options` holds
+    what the user wrote for it. Its module may have `extra_inputs: Tuple[str, ...]`, any of
+    `schemas.batch.EXTRA_INPUTS`, to be called with `n_id_dict`, `edge_attr_dict`, `node_mask_dict` or
+    `edge_mask_dict` too. Lazy layers (`in_channels=-1`) are welcome.
+
+    Raises:
+        ModelError: the name is unknown, the factory cannot be imported or called, or breaks this contract.
+    """
+    if ":" in config.name:
+        return user_model(load_factory(config.name), graph, config)
+    if config.name not in MODELS:
+        raise unknown_model(config.name, sorted(MODELS))
+    return MODELS[config.name](graph, config)

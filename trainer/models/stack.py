@@ -1,0 +1,135 @@
+"""What the three built-in models share: which relations each layer needs, and the walk through the layers."""
+
+import re
+from typing import Callable, Dict, List, NamedTuple, Sequence, Set, Tuple
+
+from torch import Tensor, nn
+from torch_geometric.nn import Linear
+
+from schemas.config import ModelConfig
+from schemas.errors import ModelError
+from schemas.graph import EdgeTypeTuple, GraphSchema
+
+_ORDINARY = re.compile("[A-Za-z](_?[A-Za-z0-9])*(?<=[A-Za-z])")
+_RESERVED = (set(dir(nn.ModuleDict())) | set(dir(nn.ParameterDict()))) - {"to"}  # attributes of torch's containers
+
+
+class LayerPlan(NamedTuple):
+    """Types a layer reads, relations it passes messages over, and types it computes, in schema order."""
+
+    inputs: Tuple[str, ...]
+    relations: Tuple[EdgeTypeTuple, ...]
+    outputs: Tuple[str, ...]
+
+    @property
+    def destinations(self) -> Set[str]:
+        return {dst for _, _, dst in self.relations}
+
+
+def plan_layers(graph: GraphSchema, num_layers: int) -> List[LayerPlan]:
+    """Walk back from the seed type, so that no layer computes what never reaches the seed nodes.
+
+    With movie <-> actor and two layers, the last layer only uses actor -> movie, the first one both relations.
+    """
+    plans: List[LayerPlan] = []
+    needed = {graph.seed_type}
+    for _ in range(num_layers):
+        relations = tuple(edge.type for edge in graph.edge_types if edge.dst in needed)
+        inputs = needed | {src for src, _, _ in relations}
+        plans.append(LayerPlan(_ordered(graph, inputs), relations, _ordered(graph, needed)))
+        needed = inputs
+    return plans[::-1]
+
+
+def _ordered(graph: GraphSchema, names: Set[str]) -> Tuple[str, ...]:
+    return tuple(name for name in graph.node_names if name in names)
+
+
+def with_safe_names(graph: GraphSchema) -> GraphSchema:
+    """The same graph under names that torch's containers and PyG's `to_hetero` take.
+
+    Ordinary names stay as they are. Of others ("written-by", "items", "movie1") only letters and digits stay, and an
+    x follows: a final digit can clash with the variables that `to_hetero` numbers, and PyG splits keys at "___".
+    """
+    nodes = _safe([node.name for node in graph.node_types])
+    relations = _safe([edge.relation for edge in graph.edge_types])
+    return GraphSchema(
+        node_types=tuple(node.model_copy(update={"name": nodes[node.name]}) for node in graph.node_types),
+        edge_types=tuple(
+            edge.model_copy(
+                update={"src": nodes[edge.src], "relation": relations[edge.relation], "dst": nodes[edge.dst]}
+            )
+            for edge in graph.edge_types
+        ),
+        seed_type=nodes[graph.seed_type],
+        num_classes=graph.num_classes,
+    )
+
+
+def _safe(names: Sequence[str]) -> Dict[str, str]:
+    aliases = {name: name for name in names if _ORDINARY.fullmatch(name) and name not in _RESERVED}
+    for name in sorted(set(names) - set(aliases)):
+        words = re.findall("[A-Za-z0-9]+", name)
+        alias = "_".join(["type"] * (not words or words[0][0].isdigit()) + words + ["x"])
+        while alias in aliases.values():
+            alias += "x"
+        aliases[name] = alias
+    return aliases
+
+
+def head_channels(config: ModelConfig) -> int:
+    """Width of one attention head.
+
+    Raises:
+        ModelError: `hidden_channels` is not a multiple of `heads`.
+    """
+    if config.hidden_channels % config.heads:
+        raise ModelError(
+            "hidden_channels must be a multiple of heads",
+            actual=f"hidden_channels = {config.hidden_channels} and heads = {config.heads}",
+            where=f"[model] name = '{config.name}'",
+        )
+    return config.hidden_channels // config.heads
+
+
+class HeteroStack(nn.Module):
+    """Layers after one another, dropout after each, and a linear head on the seed type.
+
+    Args:
+        make_layer: builds one layer; its `forward(x_dict, edge_index_dict)` takes `plan.inputs` and returns
+            `plan.outputs`, activated, `[rows, hidden_channels]`. Names are those of `with_safe_names`.
+        encode: bring every type to `hidden_channels` with a linear layer and a ReLU first.
+    """
+
+    def __init__(
+        self,
+        graph: GraphSchema,
+        config: ModelConfig,
+        make_layer: Callable[[LayerPlan, ModelConfig], nn.Module],
+        encode: bool = False,
+    ) -> None:
+        super().__init__()
+        safe = with_safe_names(graph)
+        plans = plan_layers(safe, config.num_layers)
+        self._nodes = [(old, new) for old, new in zip(graph.node_names, safe.node_names) if new in plans[0].inputs]
+        self._edges = [
+            (old.type, new.type)
+            for old, new in zip(graph.edge_types, safe.edge_types)
+            if new.type in plans[0].relations
+        ]
+        self._seed_type = safe.seed_type
+        width = config.hidden_channels
+        self.encoder = nn.ModuleDict({name: Linear(-1, width) for name in plans[0].inputs} if encode else {})
+        self.layers = nn.ModuleList(make_layer(plan, config) for plan in plans)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = Linear(width, graph.num_classes)
+
+    def forward(self, x_dict: Dict[str, Tensor], edge_index_dict: Dict[EdgeTypeTuple, Tensor]) -> Tensor:
+        """Logits `[rows of the seed type, num_classes]`."""
+        hidden = {new: x_dict[old] for old, new in self._nodes}
+        edges = {new: edge_index_dict[old] for old, new in self._edges}
+        for name, linear in self.encoder.items():
+            hidden[name] = linear(hidden[name]).relu()
+        for layer in self.layers:
+            hidden = {name: self.dropout(x) for name, x in layer(hidden, edges).items()}
+        return self.head(hidden[self._seed_type])

@@ -1,0 +1,51 @@
+"""SAGEConv layers made heterogeneous by PyG's `to_hetero`: mean over a relation's neighbors, sum over relations."""
+
+import warnings
+from typing import Dict
+
+from torch import Tensor, nn
+from torch_geometric.nn import Linear, SAGEConv
+from torch_geometric.nn import to_hetero as pyg_to_hetero
+
+from schemas.config import ModelConfig
+from schemas.graph import EdgeTypeTuple, GraphSchema
+from trainer.models.stack import HeteroStack, LayerPlan
+
+
+def to_hetero(graph: GraphSchema, config: ModelConfig) -> nn.Module:
+    """`num_layers` SAGEConv layers with ReLU and a linear head on the seed type. `heads` has no part in it."""
+    return HeteroStack(graph, config, ToHeteroLayer)
+
+
+class _Sage(nn.Module):
+    def __init__(self, out_channels: int) -> None:
+        super().__init__()
+        self.conv = SAGEConv((-1, -1), out_channels)
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        return self.conv(x, edge_index)
+
+
+class ToHeteroLayer(nn.Module):
+    """One SAGEConv per relation. `to_hetero` converts layer by layer, because it cannot feed a type that receives
+    no messages into a second layer; such a type goes through a linear layer instead."""
+
+    def __init__(self, plan: LayerPlan, config: ModelConfig) -> None:
+        super().__init__()
+        self._outputs = plan.outputs
+        width = config.hidden_channels
+        carried = [name for name in plan.outputs if name not in plan.destinations]
+        self.carry = nn.ModuleDict({name: Linear(-1, width) for name in carried})
+        self.conv = _convert(_Sage(width), plan) if plan.relations else None
+
+    def forward(self, x_dict: Dict[str, Tensor], edge_index_dict: Dict[EdgeTypeTuple, Tensor]) -> Dict[str, Tensor]:
+        updated = self.conv(x_dict, edge_index_dict) if self.conv is not None else {}
+        carried = {name: linear(x_dict[name]) for name, linear in self.carry.items()}
+        return {name: (carried[name] if name in carried else updated[name]).relu() for name in self._outputs}
+
+
+def _convert(layer: nn.Module, plan: LayerPlan) -> nn.Module:
+    with warnings.catch_warnings():
+        # Types that receive no messages are carried by the layer around it, which is what PyG warns about.
+        warnings.filterwarnings("ignore", message="There exist node types")
+        return pyg_to_hetero(layer, (list(plan.inputs), list(plan.relations)), aggr="sum")

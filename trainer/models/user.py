@@ -1,0 +1,63 @@
+"""A model of the user's own, named `package.module:factory`."""
+
+import difflib
+import importlib
+from typing import Any, Callable, Sequence
+
+from torch import nn
+
+from schemas.batch import EXTRA_INPUTS
+from schemas.config import ModelConfig
+from schemas.errors import ModelError
+from schemas.graph import GraphSchema
+
+_SIGNATURE = "factory(graph: GraphSchema, config: ModelConfig) -> torch.nn.Module"
+
+
+def load_factory(name: str) -> Callable[..., Any]:
+    """Import what `package.module:factory` names.
+
+    Raises:
+        ModelError: the module cannot be imported, has no such attribute, or it cannot be called.
+    """
+    module_name, _, attribute = name.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, ValueError) as error:
+        hint = "Write it as package.module:factory and run where Python can import the package."
+        raise ModelError("the module of the model cannot be imported", actual=error, where=name, hint=hint) from error
+    except AttributeError as error:
+        raise ModelError("the module has no such factory", actual=error, where=name) from error
+    if not callable(factory):
+        raise ModelError("the factory cannot be called", actual=type(factory).__name__, limit=_SIGNATURE, where=name)
+    return factory
+
+
+def user_model(factory: Callable[..., Any], graph: GraphSchema, config: ModelConfig) -> nn.Module:
+    """Call the factory and check what it returns.
+
+    Raises:
+        ModelError: it takes other arguments, returns no module, or asks for unknown `extra_inputs`.
+    """
+    try:
+        model = factory(graph, config)
+    except TypeError as error:
+        hint = f"Its signature must be {_SIGNATURE}."
+        raise ModelError("the factory failed", actual=error, where=config.name, hint=hint) from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            "the factory returned no module", actual=type(model).__name__, limit=_SIGNATURE, where=config.name
+        )
+    extras = getattr(model, "extra_inputs", ())
+    if isinstance(extras, str) or not set(extras) <= set(EXTRA_INPUTS):
+        raise ModelError(
+            "extra_inputs of the model are unknown", actual=extras, limit=f"any of {EXTRA_INPUTS}", where=config.name
+        )
+    return model
+
+
+def unknown_model(name: str, known: Sequence[str]) -> ModelError:
+    """The error for a name that is neither built in nor a factory; it names the nearest known model."""
+    nearest = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean '{nearest[0]}'?" if nearest else "Or name a factory of your own as package.module:factory."
+    return ModelError("there is no such model", actual=repr(name), limit=f"one of {', '.join(known)}", hint=hint)

@@ -1,0 +1,130 @@
+"""The module that a backend compiles: one flat batch in, `(out, loss)` on its seed nodes out."""
+
+from typing import Any, Dict, List, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.parameter import is_lazy
+
+from schemas.batch import LABEL_PAD, InputSpec, model_inputs
+from schemas.budget import Budget
+from schemas.config import ModelConfig
+from schemas.errors import ModelError
+from schemas.graph import GraphSchema
+from trainer.models.featureless import Featureless
+
+
+class SeedModel(nn.Module):
+    """A model with its inputs flattened and its loss inside.
+
+    Every shape is a constant of the budget, and nothing depends on data: seeds are a static slice (they are the
+    first rows of their type), and masked seeds get a label that the loss ignores.
+
+    Attributes:
+        inputs: the tensors `forward` takes, in order: their kind, type, shape and dtype.
+    """
+
+    def __init__(self, model: nn.Module, graph: GraphSchema, budget: Budget, config: ModelConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.featureless = Featureless(graph, config)
+        self.extra_inputs: Tuple[str, ...] = tuple(getattr(model, "extra_inputs", ()))
+        self.inputs: List[InputSpec] = model_inputs(graph, budget, self.extra_inputs)
+        self._node_names = graph.node_names
+        self._edge_types = {edge.key: edge.type for edge in graph.edge_types}
+        self._seed_type = graph.seed_type
+        self._num_classes = graph.num_classes
+        self._num_seed_rows = budget.num_nodes[graph.seed_type]
+        self._max_seeds = budget.max_seeds
+
+    def forward(self, *tensors: Tensor) -> Tuple[Tensor, Tensor]:
+        """The tensors of `inputs`, in that order.
+
+        Returns:
+            Logits `[max_seeds, num_classes]` and the scalar cross entropy, the mean over real seeds (NaN when a
+            batch has none, which no store holds).
+        """
+        batch = self._unflatten(tensors)
+        out = self._seed_rows(self._run(batch))[: self._max_seeds]
+        target = torch.where(batch["seed_mask"][self._seed_type], batch["y"][self._seed_type].long(), LABEL_PAD)
+        return out, cross_entropy(out, target, ignore_index=LABEL_PAD)
+
+    def initialise(self, example: Sequence[Tensor]) -> None:
+        """Run once without gradients, which materialises lazy parameters, and check the output.
+
+        In eval mode, so that no running statistics change. Call it before an optimizer is made.
+
+        Raises:
+            ModelError: the output has another shape than `[rows of the seed type, num_classes]`, or the model has a
+                lazy parameter that it did not use.
+        """
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            with torch.no_grad():
+                out = self._seed_rows(self._run(self._unflatten(example)))
+        finally:
+            for module, was_training in modes:
+                module.training = was_training
+        expected = (self._num_seed_rows, self._num_classes)
+        actual = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        if actual != expected or not out.is_floating_point():
+            raise ModelError(
+                "the model's output has the wrong shape",
+                actual=f"{actual} ({out.dtype})" if isinstance(out, Tensor) else actual,
+                limit=f"floats {expected}: a logit per row of '{self._seed_type}' and class",
+                where=type(self.model).__name__,
+            )
+        unused = [name for name, parameter in self.named_parameters() if is_lazy(parameter)]
+        if unused:
+            hint = "Leave out layers that the forward pass does not use."
+            raise ModelError(f"lazy parameters were never used: {', '.join(unused)}", hint=hint)
+
+    def _run(self, batch: Dict[str, Dict[str, Tensor]]) -> Any:
+        dtype = self._dtype()
+        x_dict = {name: x.to(dtype) for name, x in batch.get("x", {}).items()}
+        x_dict.update(self.featureless(batch.get("n_id", {}), dtype))
+        x_dict = {name: x_dict[name] for name in self._node_names}
+        edge_index_dict = {self._edge_types[key]: index.long() for key, index in batch["edge_index"].items()}
+        return self.model(x_dict, edge_index_dict, **self._extras(batch, dtype))
+
+    def _extras(self, batch: Dict[str, Dict[str, Tensor]], dtype: torch.dtype) -> Dict[str, Dict[Any, Tensor]]:
+        extras: Dict[str, Dict[Any, Tensor]] = {}
+        for kind in self.extra_inputs:
+            tensors = batch.get(kind, {})
+            if kind.startswith("edge"):
+                by_type = {self._edge_types[key]: tensor for key, tensor in tensors.items()}
+                is_float = kind == "edge_attr"
+                extras[f"{kind}_dict"] = {t: v.to(dtype) if is_float else v for t, v in by_type.items()}
+            else:
+                extras[f"{kind}_dict"] = dict(tensors)
+        return extras
+
+    def _unflatten(self, tensors: Sequence[Tensor]) -> Dict[str, Dict[str, Tensor]]:
+        """kind -> node type or edge type key -> tensor."""
+        if len(tensors) != len(self.inputs):
+            raise ModelError("a batch has the wrong number of tensors", actual=len(tensors), limit=len(self.inputs))
+        batch: Dict[str, Dict[str, Tensor]] = {"edge_index": {}}
+        for spec, tensor in zip(self.inputs, tensors):
+            batch.setdefault(spec.kind, {})[spec.key] = tensor
+        return batch
+
+    def _seed_rows(self, out: Any) -> Any:
+        if not isinstance(out, dict):
+            return out
+        if self._seed_type not in out:
+            raise ModelError(
+                "the model returned a dict without the seed type",
+                actual=sorted(map(str, out)),
+                limit=repr(self._seed_type),
+                where=type(self.model).__name__,
+            )
+        return out[self._seed_type]
+
+    def _dtype(self) -> torch.dtype:
+        """What the model computes in: features may be stored in half precision."""
+        for parameter in self.parameters():
+            if parameter.is_floating_point():
+                return parameter.dtype
+        return torch.get_default_dtype()
