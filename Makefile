@@ -1,0 +1,63 @@
+# `make` lists the targets. Everything runs in .venv, made from any Python >= 3.10 and the versions in constraints.txt.
+
+CONFIG ?= configs/quickstart.toml
+PYTHON ?= python3
+VENV := .venv
+RUN_PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+# Handed on only when set; `make train MODEL=hgt BACKEND=eager` overrides the config.
+STORE_OPTION := $(if $(STORE),--store '$(STORE)')
+TRAIN_OPTIONS := --config '$(CONFIG)' $(STORE_OPTION) $(if $(MODEL),--model '$(MODEL)') \
+	$(if $(BACKEND),--backend '$(BACKEND)') $(if $(RUN),--run '$(RUN)')
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help prepare inspect train evaluate predict test test-jit-free lint clean
+
+help:  ## list the targets
+	@echo 'make TARGET [CONFIG=configs/quickstart.toml] [STORE=...] [MODEL=...] [BACKEND=...] [RUN=...]'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+prepare: $(READY)  ## sample the graph of CONFIG into padded batches, once
+	@$(RUN_PYTHON) -m pipeline prepare --config '$(CONFIG)' $(STORE_OPTION)
+
+inspect: $(READY)  ## show how full the batches of a store are
+	@$(RUN_PYTHON) -m pipeline inspect --config '$(CONFIG)' $(STORE_OPTION)
+
+train: prepare  ## train MODEL on the store (prepared first when it is not there)
+	@$(RUN_PYTHON) -m trainer train $(TRAIN_OPTIONS)
+
+evaluate: $(READY)  ## score the best weights of a run
+	@$(RUN_PYTHON) -m trainer evaluate $(TRAIN_OPTIONS)
+
+predict: $(READY)  ## write the predictions of a run to Parquet
+	@$(RUN_PYTHON) -m trainer predict $(TRAIN_OPTIONS)
+
+test: $(READY)  ## run all tests, then the kernels' tests again without the JIT
+	$(RUN_PYTHON) -m pytest -n 2 --dist loadfile
+	@$(MAKE) --no-print-directory test-jit-free
+
+test-jit-free: $(READY)  ## run the kernels' tests as plain Python
+	NUMBA_DISABLE_JIT=1 $(RUN_PYTHON) -m pytest -m kernels
+
+lint: $(READY)  ## check format, style and types
+	$(RUN_PYTHON) -m ruff format --check .
+	$(RUN_PYTHON) -m ruff check .
+	$(RUN_PYTHON) -m mypy
+
+clean:  ## remove .venv and caches; stores, runs and data stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# The first Python >= 3.10 among PYTHON and the usual names makes the environment; a failed install is repeated.
+$(READY): pyproject.toml constraints.txt
+	@set -e; for python in '$(PYTHON)' python3.11 python3.12 python3.13 python3.10 python3 python; do \
+		if $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' >/dev/null 2>&1; then \
+			[ -x $(RUN_PYTHON) ] || { echo "making $(VENV) with $$($$python --version)"; $$python -m venv $(VENV); }; \
+			$(RUN_PYTHON) -m pip install --quiet --no-input --disable-pip-version-check \
+				-e '.[pipeline,trainer,dev]' -c constraints.txt; \
+			touch $@; exit 0; \
+		fi; \
+	done; \
+	echo 'error: no Python 3.10 to 3.13 was found; install one, or name it: make PYTHON=/path/to/python3' >&2; exit 1

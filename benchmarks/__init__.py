@@ -1,0 +1,1 @@
+"""Side-by-side measurements. Results lie in RESULTS.md, dated, with machine and command."""
