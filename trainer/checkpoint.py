@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping
@@ -81,7 +82,9 @@ def resume(path: Path, job: Job) -> Progress:
 
 def _read(path: Path) -> Dict[str, Any]:
     try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # torch 2.0 warns of its own use of a deprecated class
+            warnings.filterwarnings("ignore", message="TypedStorage is deprecated", category=UserWarning)
+            contents = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError("there is no checkpoint", where=str(path), hint="Train first: `make train`.") from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:

@@ -9,10 +9,14 @@ from torch import Tensor
 from schemas import layout
 from schemas.batch import InputSpec
 from schemas.errors import CorruptChunkError, SignatureMismatchError
-from trainer.buffers import BufferPool
+from trainer.buffers import BufferPool, aligned_empty
 from trainer.store import Store
 
 _STORED = {"node_mask": "mask", "edge_mask": "mask", "seed_mask": "mask", "seed_n_id": "n_id"}
+
+# Gathered batches begin at multiples of this. Matrix products may round differently at another alignment, so a
+# batch must lie the same way wherever in a shard reading began: resumed runs are equal bit for bit.
+SLOT_BYTES = 64
 
 
 class InputSource(NamedTuple):
@@ -105,13 +109,13 @@ class ShardReader:
         columns: List[Sequence[Tensor]] = []
         for spec, source in zip(self.inputs, self._sources):
             if source.table:
-                columns.append(self._gather(spec, source, arrays[source.path], rows).unbind(0))
+                columns.append(self._gather(spec, source, arrays[source.path], rows))
             else:
                 views = torch.from_numpy(arrays[source.path]).unbind(0)
                 columns.append([views[row] for row in rows])
         return list(zip(*columns))
 
-    def _gather(self, spec: InputSpec, source: InputSource, ids: np.ndarray, rows: np.ndarray) -> Tensor:
+    def _gather(self, spec: InputSpec, source: InputSource, ids: np.ndarray, rows: np.ndarray) -> List[Tensor]:
         table = self._tables[str(source.table)]
         wanted = ids[rows]
         if wanted.min() < -1 or wanted.max() >= len(table) - 1:
@@ -121,10 +125,14 @@ class ShardReader:
                 limit=f"-1 (pad) to {len(table) - 2}",
                 where=source.path,
             )
-        shape = (len(rows), *spec.shape)
-        num_bytes = int(np.prod(shape)) * table.itemsize
-        buffer = self._pool.take(num_bytes) if self._pool else np.empty(num_bytes, np.uint8)
-        out = buffer.view(table.dtype).reshape(shape)
-        # "wrap" sends the pad id -1 to the last row, the pad row, and is the mode that writes straight into `out`
-        np.take(table, wanted, axis=0, out=out, mode="wrap")
-        return torch.from_numpy(out)
+        num_bytes = int(np.prod(spec.shape)) * table.itemsize
+        slot_bytes = -(-num_bytes // SLOT_BYTES) * SLOT_BYTES
+        total = len(rows) * slot_bytes
+        buffer = self._pool.take(total) if self._pool else aligned_empty(total)
+        tensors = []
+        for slot, batch in zip(buffer.reshape(len(rows), slot_bytes), wanted):
+            out = slot[:num_bytes].view(table.dtype).reshape(spec.shape)
+            # "wrap" sends the pad id -1 to the last row, the pad row, and is the mode that writes straight into `out`
+            np.take(table, batch, axis=0, out=out, mode="wrap")
+            tensors.append(torch.from_numpy(out))
+        return tensors

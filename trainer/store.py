@@ -158,7 +158,7 @@ def _open_group(path: str) -> Any:
     import zarr
 
     try:
-        return zarr.open_group(path, mode="r")
+        return zarr.open_group(zarr.storage.ZipStore(path, mode="r") if path.endswith(".zip") else path, mode="r")
     except Exception as error:  # each kind of store has errors of its own
         raise StoreError("zarr cannot open the store", actual=repr(error), where=path, hint=PREPARE) from error
 

@@ -1,0 +1,52 @@
+"""Stores that tests read (shared, never written to) and jobs to train on them."""
+
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+from schemas.config import JobConfig
+from tests.trainer.store_factory import write_store
+from trainer.store import Store, open_store
+
+
+@pytest.fixture(scope="session")
+def store_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Store]:
+    """An open store with the given `write_store` options, written once per session."""
+    written = {}
+
+    def make(**options: Any) -> Store:
+        key = repr(sorted(options.items()))
+        if key not in written:
+            written[key] = write_store(tmp_path_factory.mktemp("store") / "s", **options)
+        return open_store(written[key])
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def table_store(store_of: Callable[..., Store]) -> Store:
+    return store_of()
+
+
+@pytest.fixture()
+def config(tmp_path: Path) -> JobConfig:
+    return make_config(tmp_path)
+
+
+def make_config(root: Path, **train: Any) -> JobConfig:
+    """A small, quick job with dropout, so that a resumed run must restore the random state too."""
+    values = {
+        "name": "tiny",
+        "store": {"root": str(root / "stores")},
+        "model": {"hidden_channels": 8, "dropout": 0.2},
+        "train": {
+            "epochs": 4,
+            "lr": 0.02,
+            "backend": "eager",
+            "root": str(root / "runs"),
+            "cache": str(root / "c"),
+            **train,
+        },
+    }
+    return JobConfig.model_validate(values)

@@ -1,0 +1,83 @@
+"""The Dataset: items by name, as HeteroData with the tutorial's keys, and through a DataLoader."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from tests.trainer.store_factory import PAD_VALUE
+from trainer.dataset import ShardDataset, ShardIterable
+from trainer.order import shuffled_order
+
+
+@pytest.mark.parametrize("features", ["table", "inline"])
+def test_items_are_the_store_by_name(store_of, features):
+    store = store_of(features=features)
+    dataset = ShardDataset(store, "test")
+    assert len(dataset) == 5
+    for index in (3, 0, 4, -5):
+        item = dataset[index]
+        for path in ("nodes/movie/n_id", "nodes/actor/mask", "edges/movie__to__actor/e_id", "seeds/n_id", "seeds/y"):
+            np.testing.assert_array_equal(item[path].numpy(), store.read(f"test/{path}")[index], err_msg=path)
+        pads = ~item["nodes/movie/mask"]
+        assert pads.any()
+        assert (item["nodes/movie/x"][pads] == PAD_VALUE).all()
+    assert "nodes/director/x" not in item
+    with pytest.raises(IndexError, match="index 5"):
+        dataset[5]
+
+
+def test_a_round_is_its_batches(table_store):
+    starts = table_store.split("train").round_starts
+    dataset = ShardDataset(table_store.path, "train", round=1)  # a path does as well
+    assert len(dataset) == starts[2] - starts[1]
+    np.testing.assert_array_equal(dataset[0]["seeds/n_id"].numpy(), table_store.read("train/seeds/n_id")[starts[1]])
+    with pytest.raises(IndexError, match="rounds 0 to 1"):
+        ShardDataset(table_store, "train", round=2)
+
+
+def test_items_may_be_kept(table_store):
+    dataset = ShardDataset(table_store, "train")
+    kept = [item["nodes/movie/n_id"] for item in (dataset[i] for i in range(len(dataset)))]
+    np.testing.assert_array_equal(torch.stack(kept).numpy(), table_store.read("train/nodes/movie/n_id"))
+
+
+def test_hetero_data_has_the_tutorials_keys(table_store):
+    data = ShardDataset(table_store, "test", as_hetero_data=True)[4]  # the short last batch: 3 of 4 seeds
+    sizes = table_store.manifest.budget
+    assert data.graphs_mask.tolist() == [True, False]
+    assert (data.num_nodes, data.num_edges) == (sum(sizes.num_nodes.values()), sum(sizes.num_edges.values()))
+    movie = data["movie"]
+    assert set(movie.keys()) == {"x", "y", "n_id", "batch", "ptr", "nodes_mask", "batch_size", "input_id"}
+    assert set(data["director"].keys()) == {"n_id", "batch", "ptr", "nodes_mask"}
+    assert set(data["movie", "to", "actor"].keys()) == {"edge_index", "e_id", "edges_mask"}
+    assert set(data["actor", "to", "movie"].keys()) == {"edge_index", "edge_attr", "e_id", "edges_mask"}
+    real = int(movie.nodes_mask.sum())
+    assert movie.ptr.tolist() == [0, real, sizes.num_nodes["movie"]]
+    assert movie.batch.tolist() == [0] * real + [1] * (sizes.num_nodes["movie"] - real)
+    assert (movie.n_id[real:] == -1).all()
+    assert movie.batch_size == 4
+    assert movie.input_id.tolist() == [*movie.n_id[:3].tolist(), -1]
+    assert (movie.y[:3] >= 0).all()
+    assert (movie.y[3:] == -100).all()
+    pads = data["movie", "to", "actor"].edge_index[:, ~data["movie", "to", "actor"].edges_mask]
+    assert (pads[0] == sizes.num_nodes["movie"] - 1).all()
+    assert (pads[1] == sizes.num_nodes["actor"] - 1).all()
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_data_loader_reads_every_batch_once(table_store, num_workers):
+    dataset = ShardDataset(table_store, "train")
+    loader = DataLoader(ShardIterable(dataset, epoch=3), batch_size=None, num_workers=num_workers)
+    first = sorted(item["seeds/n_id"].tolist() for item in loader)
+    assert first == sorted(table_store.read("train/seeds/n_id").tolist())
+
+
+def test_the_iterable_has_the_order_of_fit(table_store):
+    dataset = ShardDataset(table_store, "train", round=1)
+    order = shuffled_order(table_store.split("train"), 1, table_store.manifest.chunk_batches, 7, 2)
+    seeds = table_store.read("train/seeds/n_id")
+    shuffled = [item["seeds/n_id"].tolist() for item in ShardIterable(dataset, epoch=2, rng_seed=7)]
+    assert shuffled == seeds[order].tolist()
+    stored = [item["seeds/n_id"].tolist() for item in ShardIterable(dataset)]
+    assert stored == seeds[np.sort(order)].tolist()

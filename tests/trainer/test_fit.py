@@ -1,0 +1,222 @@
+"""Training learns, resumes bit for bit, stops early, and refuses what is not its own."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from schemas.errors import CheckpointError, ConfigError, ModelError
+from tests.trainer.conftest import make_config
+from tests.trainer.store_factory import source
+from trainer.backends import CompiledModel
+from trainer.backends.eager import EagerBackend, TorchModel
+from trainer.checkpoint import BEST, LAST, load_model, write_atomically
+from trainer.evaluate import answer
+from trainer.fit import fit
+from trainer.job import backend_of, open_job
+from trainer.predict import predict
+from trainer.report import read_metrics
+
+
+def losses(run: Path):
+    return [record["loss"] for record in read_metrics(run)]
+
+
+def test_learns_and_leaves_everything_behind(table_store, tmp_path):
+    result = fit(make_config(tmp_path, epochs=25), table_store, tmp_path / "run")
+    found = losses(tmp_path / "run")
+    assert len(found) == result["epochs"] == 25
+    assert found[-1] < 0.6 * found[0]
+    assert result["test"]["accuracy"] > 0.6  # one class in three
+    assert result["backend"] == "eager"
+    assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
+    record = read_metrics(tmp_path / "run")[3]
+    assert (record["epoch"], record["round"]) == (3, 1)
+    assert record["steps_per_s"] == pytest.approx(8 / record["seconds"])
+    assert 0 <= record["waited_s"] <= record["seconds"]
+    assert {"val_loss", "val_accuracy", "val_macro_f1"} <= set(record)
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+    contents = torch.load(tmp_path / "run" / BEST, weights_only=True)
+    assert contents["progress"]["best_epoch"] == result["best_epoch"]
+    assert contents["job"]["store"] == table_store.fingerprint
+    best = max(record["val_accuracy"] for record in read_metrics(tmp_path / "run"))
+    assert result["val"]["accuracy"] == best == contents["progress"]["best_score"]
+
+
+def test_the_loss_weighs_every_seed_alike(table_store, tmp_path, monkeypatch):
+    """Epochs have 7 batches of 4 seeds and one of 2."""
+    seen = []
+    original = TorchModel.step
+
+    def step(self, batch):
+        out, loss = original(self, batch)
+        seen.append((float(loss), int(batch[-1].sum())))
+        return out, loss
+
+    monkeypatch.setattr(TorchModel, "step", step)
+    fit(make_config(tmp_path, epochs=1), table_store, tmp_path / "run")
+    values, counts = np.array(seen).T
+    assert sorted(counts) == [2] + [4] * 7
+    assert losses(tmp_path / "run") == [pytest.approx(np.average(values, weights=counts))]
+
+
+def test_two_runs_are_equal_and_another_seed_is_not(table_store, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        fit(make_config(tmp_path, rng_seed=seed), table_store, tmp_path / name)
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+    assert losses(tmp_path / "a") != losses(tmp_path / "c")
+
+
+class InterruptAt(EagerBackend):
+    """Sends Ctrl-C to this process during step number `at`."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def compile(self, *args) -> CompiledModel:
+        compiled, steps = super().compile(*args), iter(range(1_000_000))
+        step = compiled.step
+
+        def interrupted(batch):
+            if next(steps) == self.at:
+                os.kill(os.getpid(), signal.SIGINT)
+            return step(batch)
+
+        compiled.step = interrupted
+        return compiled
+
+
+@pytest.mark.parametrize("at", [0, 11, 15])  # of epoch 0, amid epoch 1, at its very end
+def test_an_interrupted_run_resumes_bit_for_bit(table_store, tmp_path, at):
+    config = make_config(tmp_path)
+    whole = fit(config, table_store, tmp_path / "whole")
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, table_store, tmp_path / "cut", backend=InterruptAt(at))
+    assert signal.getsignal(signal.SIGINT) is before
+    progress = torch.load(tmp_path / "cut" / LAST, weights_only=True)["progress"]
+    assert (progress["epoch"], progress["position"]) == ((at + 1) // 8, (at + 1) % 8)
+    resumed = fit(config, table_store, tmp_path / "cut", resume_run=True)
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    assert resumed == whole
+    states = [torch.load(tmp_path / name / LAST, weights_only=True) for name in ("whole", "cut")]
+    assert all(torch.equal(states[0]["model"][key], states[1]["model"][key]) for key in states[0]["model"])
+
+
+def test_records_after_the_checkpoint_are_dropped(table_store, tmp_path):
+    """As after a crash between the metrics and the checkpoint of an epoch."""
+    config = make_config(tmp_path, epochs=2)
+    fit(config, table_store, tmp_path / "run")
+    with open(tmp_path / "run" / "metrics.jsonl", "a") as file:
+        file.write('{"epoch": 2, "loss": 9.0}\n{"epo')
+    fit(make_config(tmp_path, epochs=3), table_store, tmp_path / "run", resume_run=True)
+    fit(make_config(tmp_path, epochs=3), table_store, tmp_path / "whole")
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+
+
+def test_stops_early(table_store, tmp_path):
+    config = make_config(tmp_path, epochs=60, patience=3, lr=1e-9)
+    result = fit(config, table_store, tmp_path / "run")
+    assert result["best_epoch"] == 0
+    assert result["epochs"] == 4
+
+
+def test_validates_when_due(table_store, tmp_path):
+    config = make_config(tmp_path, epochs=5, eval_every=2)
+    fit(config, table_store, tmp_path / "run")
+    due = ["val_accuracy" in record for record in read_metrics(tmp_path / "run")]
+    assert due == [False, True, False, True, True]
+
+
+def test_without_a_validation_split(store_of, tmp_path):
+    store = store_of(rounds={"train": 1})
+    result = fit(make_config(tmp_path), store, tmp_path / "run")
+    assert result["best_epoch"] == 3
+    assert "test" not in result
+    assert "val" not in result
+    with pytest.raises(ConfigError, match="patience"):
+        fit(make_config(tmp_path, patience=1), store, tmp_path / "run")
+    with pytest.raises(ConfigError, match="no split 'train'"):
+        fit(make_config(tmp_path), store_of(rounds={"test": 1}), tmp_path / "run")
+
+
+def test_a_diverging_run_says_so(table_store, tmp_path):
+    with pytest.raises(ModelError, match="not finite"):
+        fit(make_config(tmp_path, lr=1e30, epochs=9), table_store, tmp_path / "run")
+
+
+def test_foreign_checkpoints_are_refused(table_store, store_of, tmp_path):
+    run = tmp_path / "run"
+    config = make_config(tmp_path, epochs=1)
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        fit(config, table_store, run, resume_run=True)
+    fit(config, table_store, run)
+    with pytest.raises(CheckpointError, match="store"):
+        fit(config, store_of(rng_seed=1), run, resume_run=True)
+    wider = config.model_copy(update={"model": config.model.model_copy(update={"hidden_channels": 16})})
+    with pytest.raises(CheckpointError, match=r"model.hidden_channels: 8 -> 16"):
+        fit(wider, table_store, run, resume_run=True)
+    with pytest.raises(CheckpointError, match=r"train.lr: 0.02 -> 0.5"):
+        fit(make_config(tmp_path, epochs=2, lr=0.5), table_store, run, resume_run=True)
+    with open_job(make_config(tmp_path, lr=0.5), table_store, EagerBackend()) as job:
+        assert load_model(run / BEST, job).epoch == 0  # other training options do not matter to evaluation
+    for content in (b"", b"no checkpoint", (run / LAST).read_bytes()[:200]):
+        (run / LAST).write_bytes(content)
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            fit(config, table_store, run, resume_run=True)
+    torch.save({"model": {}}, run / LAST)
+    with pytest.raises(CheckpointError, match="no checkpoint of this program"):
+        fit(config, table_store, run, resume_run=True)
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, fail)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_answers_average_the_rounds(store_of, tmp_path):
+    """By a loop over seeds and rounds."""
+    store = store_of(rounds={"train": 1, "test": 3})
+    config = make_config(tmp_path)
+    with open_job(config, store, backend_of(config)) as job:
+        found = answer(job, "test")
+        order = np.arange(store.split("test").num_batches)
+        sums = {}
+        with job.stream("test", order) as stream:
+            for batch, tensors in stream:
+                probabilities = torch.softmax(job.compiled.infer(tensors)[0], -1).double().numpy()
+                for row, node in enumerate(store.read("test/seeds/n_id")[batch]):
+                    if node >= 0:
+                        sums.setdefault(int(node), []).append(probabilities[row])
+    assert found.node_id.tolist() == sorted(sums) == list(range(41, 60))
+    for node, row, label in zip(found.node_id, found.probability, found.label):
+        assert len(sums[node]) == 3
+        np.testing.assert_allclose(row, np.mean(sums[node], axis=0), rtol=1e-6)
+        assert label == source().labels[node]
+    assert found.scores()["accuracy"] == np.mean(found.prediction == found.label)
+
+
+def test_predictions_as_parquet(table_store, tmp_path):
+    pq = pytest.importorskip("pyarrow.parquet")
+    config = make_config(tmp_path)
+    with open_job(config, table_store, backend_of(config)) as job:
+        assert predict(job, ["test", "val"], tmp_path / "new" / "p.parquet") == 19 + 11
+        expected = answer(job, "val")
+    rows = [row for row in pq.read_table(str(tmp_path / "new" / "p.parquet")).to_pylist() if row["split"] == "val"]
+    assert [row["node_id"] for row in rows] == list(range(30, 41))
+    assert [row["label"] for row in rows] == source().labels[30:41].tolist()
+    assert [row["prediction"] for row in rows] == expected.prediction.tolist()
+    np.testing.assert_allclose([row["probability"] for row in rows], expected.probability, rtol=1e-6)

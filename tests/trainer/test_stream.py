@@ -1,0 +1,155 @@
+"""The stream equals direct reads, ends cleanly, and hands errors to its consumer."""
+
+import gc
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from schemas.batch import EXTRA_INPUTS, InputSpec, model_inputs
+from schemas.errors import CorruptChunkError, SignatureMismatchError, StoreError
+from tests.trainer.store_factory import PAD_VALUE, chunk_file, source, write_store
+from trainer import stream as stream_module
+from trainer.order import sequential_order, shuffled_order
+from trainer.store import open_store
+from trainer.stream import BatchStream
+
+
+def inputs_of(store, extras=EXTRA_INPUTS):
+    return model_inputs(store.manifest.graph, store.manifest.budget, extras)
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("batches of")]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    yield
+    assert threads() == []
+
+
+def expected_tensors(store, split, batch):
+    """The inputs of one batch, gathered row by row from whole arrays."""
+    tables = source().tables
+    for spec in inputs_of(store):
+        place = f"{split}/nodes/{spec.key}" if spec.kind in ("x", "n_id", "node_mask") else f"{split}/edges/{spec.key}"
+        place = f"{split}/seeds" if spec.kind in ("y", "seed_mask") else place
+        if spec.kind in ("x", "edge_attr"):
+            ids = store.read(f"{place}/{'n_id' if spec.kind == 'x' else 'e_id'}")[batch]
+            table = tables[f"features/{spec.key}/{spec.kind}"]
+            rows = [table[i] if i >= 0 else np.full(table.shape[1], PAD_VALUE, table.dtype) for i in ids]
+            yield np.stack(rows)
+        else:
+            name = "mask" if spec.kind.endswith("mask") else spec.kind
+            yield store.read(f"{place}/{name}")[batch]
+
+
+@pytest.mark.parametrize("features", ["table", "inline"])
+@pytest.mark.parametrize("check_chunks", [True, False])
+def test_equals_direct_reads(store_of, features, check_chunks):
+    store = store_of(features=features)
+    inputs = inputs_of(store)
+    order = shuffled_order(store.split("train"), 1, store.manifest.chunk_batches, 0, 5)
+    with BatchStream(store, "train", inputs, order, check_chunks=check_chunks) as stream:
+        found = list(stream)  # all kept: none may be overwritten by later ones
+    assert [batch for batch, _ in found] == order.tolist()
+    assert stream.position == len(order)
+    for batch, tensors in found:
+        for spec, tensor, expected in zip(inputs, tensors, expected_tensors(store, "train", batch)):
+            assert tuple(tensor.shape) == spec.shape
+            assert tensor.dtype == getattr(torch, spec.dtype)
+            np.testing.assert_array_equal(tensor.numpy(), expected, err_msg=str(spec))
+
+
+def test_resuming_is_an_integer(table_store):
+    order = shuffled_order(table_store.split("train"), 0, 3, 0, 0)
+    for start in (0, 1, 5, len(order)):
+        with BatchStream(table_store, "train", inputs_of(table_store), order, start=start) as stream:
+            assert [batch for batch, _ in stream] == order[start:].tolist()
+
+
+def test_large_shards_come_in_parts(table_store, monkeypatch):
+    monkeypatch.setattr(stream_module, "PART_BYTES", 1)
+    order = sequential_order(table_store.split("test"), 0)
+    with BatchStream(table_store, "test", inputs_of(table_store), order) as stream:
+        assert [batch for batch, _ in stream] == order.tolist()
+
+
+def test_abandoned_streams_end_their_thread(table_store):
+    order = np.tile(sequential_order(table_store.split("train"), 0), 200)
+    stream = BatchStream(table_store, "train", inputs_of(table_store), order, prefetch=1)
+    next(iter(stream))
+    assert len(threads()) == 1
+    del stream
+    gc.collect()
+    deadline = time.monotonic() + 5
+    while threads() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threads() == []
+
+
+def test_reads_no_further_ahead_than_asked(table_store, monkeypatch):
+    read = []
+    original = stream_module.ShardReader.read
+    monkeypatch.setattr(
+        stream_module.ShardReader, "read", lambda self, shard: read.append(shard) or original(self, shard)
+    )
+    order = np.tile(sequential_order(table_store.split("train"), 0), 50)
+    with BatchStream(table_store, "train", inputs_of(table_store), order, prefetch=2) as stream:
+        next(iter(stream))
+        time.sleep(0.3)
+        assert len(read) <= 4  # one consumed, two ready, one waiting for room
+
+
+def test_memory_is_reused_when_batches_are_dropped(table_store, monkeypatch):
+    pools = []
+    original = stream_module.BufferPool
+    monkeypatch.setattr(stream_module, "BufferPool", lambda: pools.append(original()) or pools[-1])
+    inputs = inputs_of(table_store)
+    order = np.tile(sequential_order(table_store.split("train"), 0), 100)
+    with BatchStream(table_store, "train", inputs, order, prefetch=1) as stream:
+        for _ in stream:
+            pass
+    # 300 shards of about 20 arrays; parts of one, two or three batches differ in size
+    assert pools[0].num_buffers < 10 * len(inputs)
+
+
+def test_errors_reach_the_consumer(tmp_path):
+    path = write_store(tmp_path / "store")
+    store = open_store(path)
+    chunk_file(path, store.spec("train/seeds/y"), 2, 1).unlink()
+    order = sequential_order(store.split("train"), 0)
+    seen = []
+    with BatchStream(store, "train", inputs_of(store), order) as stream:
+        with pytest.raises(CorruptChunkError, match="train/seeds/y"):
+            for batch, _ in stream:
+                seen.append(batch)
+    assert seen == [0, 1, 2]
+
+
+def test_ids_outside_their_table_are_an_error(store_of):
+    store = store_of()
+    store._tables["features/movie/x"] = store.table("features/movie/x")[:10]
+    order = sequential_order(store.split("train"), 0)
+    with BatchStream(store, "train", inputs_of(store), order) as stream:
+        with pytest.raises(CorruptChunkError, match="outside"):
+            list(stream)
+
+
+def test_waiting_is_counted(table_store, monkeypatch):
+    original = stream_module.ShardReader.read
+    monkeypatch.setattr(stream_module.ShardReader, "read", lambda self, shard: time.sleep(0.1) or original(self, shard))
+    with BatchStream(table_store, "val", inputs_of(table_store), np.arange(3)) as stream:
+        list(stream)
+    assert 0.09 < stream.waited_s < 5
+
+
+def test_inputs_of_another_shape_are_refused(table_store):
+    inputs = [InputSpec("y", "movie", (99,), "int32")]
+    with pytest.raises(SignatureMismatchError, match=r"int32 \[4\].*int32 \[99\]"):
+        BatchStream(table_store, "train", inputs, np.arange(1))
+    with pytest.raises(StoreError, match="no tensor"):
+        BatchStream(table_store, "train", [InputSpec("n_id", "alien", (1,), "int32")], np.arange(1))
