@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from pipeline.csc import PackedGraph, pack_graph
 from schemas.batch import LABEL_PAD
@@ -64,11 +65,11 @@ class HeteroGraph:
 
 
 def build_graph(source: "SourceGraph", allow_nonfinite: bool = False) -> HeteroGraph:
-    """Check a loaded `HeteroData` and take its tensors over as numpy arrays.
+    """Take the tensors of a loaded graph over as numpy arrays. Edges, labels and masks were checked on loading.
 
     Raises:
-        GraphError: indices out of range or of the wrong type, malformed or non-finite features, labels that are no
-            classes, types without a known size.
+        GraphError: malformed or non-finite features, types without nodes or with unusable names, no edge type, or
+            more nodes or edges than 32-bit ids.
     """
     data = source.data
     features: dict[str, np.ndarray] = {}
@@ -76,31 +77,36 @@ def build_graph(source: "SourceGraph", allow_nonfinite: bool = False) -> HeteroG
     for name in data.node_types:
         if "x" in data[name]:
             features[name] = _features(data[name].x, f"node type '{name}'", "x", allow_nonfinite)
-        nodes.append(_node_schema(name, _num_nodes(data, name), features.get(name)))
-    sizes = {node.name: node.num_nodes for node in nodes}
+        nodes.append(_node_schema(name, int(data[name].num_nodes), features.get(name)))
     edge_index: dict[str, np.ndarray] = {}
     edge_attr: dict[str, np.ndarray] = {}
     edges = []
     for edge_type in data.edge_types:
         key, store = edge_key(edge_type), data[edge_type]
-        edge_index[key] = _edge_index(store, edge_type, sizes)
+        edge_index[key] = store.edge_index.detach().cpu().numpy()
         if "edge_attr" in store:
             edge_attr[key] = _features(store.edge_attr, f"edge type '{key}'", "edge_attr", allow_nonfinite)
         edges.append(_edge_schema(edge_type, edge_index[key], edge_attr.get(key)))
     if not edges:
         raise GraphError("the graph has no edge types", hint="Neighbor sampling needs at least one.")
-    labels = _labels(source, sizes[source.seed_type])
     try:
         schema = GraphSchema(
             node_types=tuple(nodes),
             edge_types=tuple(edges),
             seed_type=source.seed_type,
-            num_classes=int(labels.max()) + 1,
+            num_classes=source.num_classes,
         )
-    except ValueError as problem:
-        raise GraphError(str(problem.errors()[0]["msg"]) if hasattr(problem, "errors") else str(problem)) from None
+    except ValidationError as problem:
+        raise GraphError(problem.errors()[0]["msg"], hint="Rename the types.") from None
     return HeteroGraph(
-        schema, features, edge_attr, edge_index, labels, dict(source.seeds), dict(source.node_ids), source.description
+        schema,
+        features,
+        edge_attr,
+        edge_index,
+        _labels(source),
+        dict(source.seeds),
+        dict(source.node_ids),
+        source.description,
     )
 
 
@@ -119,8 +125,8 @@ def _node_schema(name: str, num_nodes: int, x: np.ndarray | None) -> NodeTypeSch
             num_features=None if x is None else x.shape[1],
             feature_dtype=None if x is None else str(x.dtype),
         )
-    except ValueError as problem:
-        raise GraphError("the node type's name cannot be used", actual=problem, where=where) from None
+    except ValidationError as problem:
+        raise GraphError(problem.errors()[0]["msg"], where=where, hint="Rename the type.") from None
 
 
 def _edge_schema(edge_type: tuple[str, str, str], edge_index: np.ndarray, attr: np.ndarray | None) -> EdgeTypeSchema:
@@ -142,26 +148,8 @@ def _edge_schema(edge_type: tuple[str, str, str], edge_index: np.ndarray, attr: 
             num_attributes=None if attr is None else attr.shape[1],
             attribute_dtype=None if attr is None else str(attr.dtype),
         )
-    except ValueError as problem:
-        raise GraphError("the edge type's name cannot be used", actual=problem, where=where) from None
-
-
-def _num_nodes(data: Any, name: str) -> int:
-    """The size of a node type, but never PyG's guess from the largest id in use."""
-    store = data[name]
-    if "num_nodes" in store:
-        return int(store["num_nodes"])
-    for key in ("x", "y"):
-        if key in store and hasattr(store[key], "size"):
-            return int(store[key].size(0))
-    for key, value in store.items():
-        if key.endswith("_mask") and hasattr(value, "size"):
-            return int(value.size(0))
-    raise GraphError(
-        "the number of nodes is unknown: the type has no x, y or mask",
-        where=f"node type '{name}'",
-        hint=f"Set data['{name}'].num_nodes.",
-    )
+    except ValidationError as problem:
+        raise GraphError(problem.errors()[0]["msg"], where=where, hint="Rename the relation.") from None
 
 
 def _features(tensor: Any, where: str, name: str, allow_nonfinite: bool) -> np.ndarray:
@@ -187,46 +175,10 @@ def _features(tensor: Any, where: str, name: str, allow_nonfinite: bool) -> np.n
     return np.ascontiguousarray(values)
 
 
-def _edge_index(store: Any, edge_type: tuple[str, str, str], sizes: Mapping[str, int]) -> np.ndarray:
-    where = f"edge type '{edge_key(edge_type)}'"
-    if "edge_index" not in store:
-        hint = "Give edges as an edge_index tensor (adj_t and other sparse forms are not read)."
-        raise GraphError("edge_index is missing", where=where, hint=hint)
-    tensor = store.edge_index
-    if not hasattr(tensor, "dim") or tensor.dim() != 2 or tensor.size(0) != 2:
-        shape = list(tensor.shape) if hasattr(tensor, "shape") else type(tensor).__name__
-        raise GraphError("edge_index must have shape [2, num_edges]", actual=shape, where=where)
-    if tensor.is_floating_point() or tensor.is_complex() or str(tensor.dtype) == "torch.bool":
-        raise GraphError("edge_index must hold integers", actual=tensor.dtype, where=where)
-    edges = tensor.detach().cpu().numpy()
-    for row, (end, name) in enumerate((("source", edge_type[0]), ("destination", edge_type[2]))):
-        if name not in sizes:
-            hint = f"Node types with data: {', '.join(sizes)}."
-            raise GraphError(f"the {end} type '{name}' is no node type of the graph", where=where, hint=hint)
-        if edges.shape[1] and (edges[row].min() < 0 or edges[row].max() >= sizes[name]):
-            worst = edges[row].min() if edges[row].min() < 0 else edges[row].max()
-            limit = f"ids from 0 to {sizes[name] - 1}"
-            raise GraphError(
-                f"a {end} id of type '{name}' is out of range", actual=int(worst), limit=limit, where=where
-            )
-    return edges
-
-
-def _labels(source: "SourceGraph", num_nodes: int) -> np.ndarray:
+def _labels(source: "SourceGraph") -> np.ndarray:
     """Classes of the seeds; every other node's label is withheld, so that none can leak into a store."""
-    where = f"node type '{source.seed_type}', label '{source.label}'"
     values = source.data[source.seed_type][source.label].detach().cpu().numpy()
-    labels = np.full(num_nodes, LABEL_PAD, np.int32)
-    for split, seeds in source.seeds.items():
-        if len(seeds) == 0:
-            raise GraphError("a split has no seeds", where=f"split '{split}'", hint="Leave the split out.")
-        classes = values[seeds]
-        if classes.min() < 0 or classes.max() >= 2**20:
-            worst = int(classes.min() if classes.min() < 0 else classes.max())
-            hint = "Mask such nodes out of the splits."
-            limit = f"a class from 0 to {2**20 - 1}"
-            raise GraphError(
-                f"a label in split '{split}' is no class", actual=worst, limit=limit, where=where, hint=hint
-            )
-        labels[seeds] = classes
+    labels = np.full(len(values), LABEL_PAD, np.int32)
+    for seeds in source.seeds.values():
+        labels[seeds] = values[seeds]
     return labels

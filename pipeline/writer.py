@@ -7,6 +7,7 @@ A partition is finished when its record exists, and a record appears by one rena
 pure functions of the plan, so what an interrupted partition left behind is simply written again.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -43,6 +44,8 @@ def exclusive(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
                 yield
                 return
         finally:
+            with contextlib.suppress(OSError):  # it is gone, or holds what an interrupted run will go on from
+                folder.rmdir()
             os.close(handle)
 
 

@@ -62,11 +62,15 @@ def tight_budget(one, sizes, share):
     schema = one.schema
     nodes = np.maximum((sizes.node_totals.max(0) * share).astype(int), sizes.num_nodes[:, :, 0].max(0)) + 1
     edges = (sizes.edge_totals.max(0) * share).astype(int) + 1
-    return nodes, edges, budget_of(
-        schema,
-        dict(zip(schema.node_names, nodes.tolist(), strict=True)),
-        dict(zip(schema.edge_keys, edges.tolist(), strict=True)),
-        int(sizes.num_nodes[:, :, 0].max()),
+    return (
+        nodes,
+        edges,
+        budget_of(
+            schema,
+            dict(zip(schema.node_names, nodes.tolist(), strict=True)),
+            dict(zip(schema.edge_keys, edges.tolist(), strict=True)),
+            int(sizes.num_nodes[:, :, 0].max()),
+        ),
     )
 
 
@@ -162,5 +166,5 @@ def test_seeds_that_fill_the_budget_are_refused():
     one = sampler(star(3), [1])
     sizes = {"train": one.count(np.zeros((1, 1), np.int32), keys_of(1))}
     config = BudgetConfig(mode="uniform", nodes=1, edges=9)
-    with pytest.raises(BudgetError, match="'hub'.*1 seeds.*at least 2"):
+    with pytest.raises(BudgetError, match=r"'hub'.*1 seeds.*at least 2"):
         resolve_budget(config, one.schema, sizes, 1, 0)

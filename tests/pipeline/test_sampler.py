@@ -109,9 +109,7 @@ def test_every_subset_is_equally_likely(degree, fanout):
     assert stats.chisquare([found[s] for s in subsets]).pvalue > 1e-4
 
 
-@pytest.mark.parametrize(
-    ("degree", "fanout"), [(100, 3), (60, 40)], ids=["Floyd's algorithm", "selection sampling"]
-)
+@pytest.mark.parametrize(("degree", "fanout"), [(100, 3), (60, 40)], ids=["Floyd's algorithm", "selection sampling"])
 def test_frequency_of_each_neighbor_is_binomial(degree, fanout):
     count = 3000
     found = Counter(e for draw in draws(degree, fanout, False, count) for e in draw)
@@ -179,3 +177,55 @@ def test_fanout_per_edge_type_and_zero():
     data["leaf", "also", "hub"].edge_index = data["leaf", "to", "hub"].edge_index
     batch = sampler(data, {"leaf__to__hub": [0], "leaf__also__hub": [4]}).sample([0], np.uint64(3))
     assert {key: len(ids) for key, ids in batch.e_id.items()} == {"leaf__to__hub": 0, "leaf__also__hub": 4}
+
+
+def test_draws_are_the_same_on_every_machine_and_without_jit():
+    """Fixed expectations: one for Floyd's algorithm, one for selection sampling, one with replacement."""
+    found = [
+        sampler(star(degree), [fanout], replace).sample([0], np.uint64(7)).e_id["leaf__to__hub"].tolist()
+        for degree, fanout, replace in [(1000, 4, False), (40, 35, False), (10, 5, True)]
+    ]
+    assert found == EXPECTED_DRAWS
+
+
+EXPECTED_DRAWS = [
+    [607, 408, 995, 101],
+    [
+        0,
+        1,
+        3,
+        4,
+        5,
+        6,
+        7,
+        8,
+        9,
+        10,
+        11,
+        12,
+        13,
+        14,
+        15,
+        17,
+        18,
+        19,
+        21,
+        23,
+        24,
+        25,
+        26,
+        27,
+        28,
+        29,
+        30,
+        31,
+        32,
+        33,
+        34,
+        35,
+        36,
+        37,
+        39,
+    ],
+    [6, 4, 9, 1, 5],
+]

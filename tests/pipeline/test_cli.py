@@ -1,0 +1,112 @@
+"""The commands, as a shell sees them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli import main
+
+JOB = """
+[dataset]
+source = "synthetic"
+args = {scale = 0.02, num_features = 40}
+[sampling]
+batch_size = 8
+rounds = 2
+[store]
+root = "ROOT"
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(JOB.replace("ROOT", str(tmp_path / "stores")))
+    return path
+
+
+def run(*args):
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+def test_prepare_then_find_then_inspect(config, tmp_path):
+    first = run("prepare", "--config", config)
+    assert first.exit_code == 0, first.output
+    assert "written" in first.output and "synthetic" in first.output
+    second = run("prepare", "--config", config)
+    assert second.exit_code == 0 and "nothing changed" in second.output
+    shown = run("inspect", "--config", config)
+    assert "nodes movie" in shown.output and "fill:" in shown.output
+    values = json.loads(run("inspect", "--config", config, "--json").output)
+    assert [split["name"] for split in values["splits"]] == ["train", "val", "test"]
+    for split in values["splits"]:
+        for use in split["types"]:
+            assert use["fill"] == pytest.approx(use["mean"] / use["budget"])
+            assert use["p50"] <= use["p95"] <= use["max"] < use["budget"]
+    assert sum(values["bytes"].values()) == sum(
+        f.stat().st_size for f in Path(values["path"]).rglob("*") if f.is_file()
+    )
+
+
+def test_one_changed_number_makes_a_second_store_and_the_first_is_found_again(config, tmp_path):
+    run("prepare", "--config", config)
+    text = config.read_text()
+    config.write_text(text.replace("batch_size = 8", "batch_size = 9"))
+    assert "written" in run("prepare", "--config", config).output
+    config.write_text(text)
+    assert "found" in run("prepare", "--config", config).output
+    assert len([p for p in (tmp_path / "stores").iterdir() if p.is_dir()]) == 2
+
+
+def test_force_writes_again(config):
+    run("prepare", "--config", config)
+    assert "written" in run("prepare", "--config", config, "--force").output
+
+
+def test_a_store_that_was_removed_is_written_again(config, tmp_path):
+    import shutil
+
+    run("prepare", "--config", config)
+    for path in (tmp_path / "stores").iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+    assert "written" in run("prepare", "--config", config).output
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        (("batch_size = 8", "batch_sise = 8"), 2, "Did you mean 'batch_size'"),
+        (("batch_size = 8", "batch_size = 0"), 2, "greater than or equal to 1"),
+        (("rounds = 2", "rounds = 2\nfanout = []"), 2, "at least one hop"),
+        (('source = "synthetic"', 'source = "synthetic"\nseed_type = "film"'), 3, "film"),
+        (("[store]", "[budget]\nmode = 'uniform'\nnodes = 20\nedges = 20\n[store]"), 4, "mode = 'exact'"),
+    ],
+)
+def test_errors_are_one_line_with_their_own_exit_code_and_leave_nothing(config, tmp_path, change, code, message):
+    config.write_text(config.read_text().replace(*change))
+    result = run("prepare", "--config", config)
+    assert result.exit_code in (code, 2) and result.exit_code != 0, result.output
+    assert message in result.output
+    assert len([line for line in result.output.splitlines() if line.startswith("error:")]) == 1
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "stores").exists() or list((tmp_path / "stores").iterdir()) == []
+
+
+def test_inspect_without_a_store_says_what_to_do(config):
+    result = run("inspect", "--config", config)
+    assert result.exit_code == 5 and "make prepare" in result.output
+
+
+def test_help_needs_neither_torch_nor_numba():
+    code = (
+        "import sys; from pipeline.cli import main; print([m for m in ('torch', 'numba', 'zarr') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+    out = subprocess.run([sys.executable, "-m", "pipeline", "prepare", "--help"], capture_output=True, text=True)
+    assert out.returncode == 0 and "--workers" in out.stdout

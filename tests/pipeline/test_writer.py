@@ -1,0 +1,156 @@
+"""Interruption, resumption, locking: a store appears whole or not at all."""
+
+import threading
+
+import numpy as np
+import pytest
+import zarr
+
+import pipeline
+from pipeline import encode, writer
+from pipeline.writer import StoreWriter, exclusive
+from schemas.errors import StoreError
+from tests.pipeline.build import job
+from tests.pipeline.stores import files_of
+from tests.strategies import random_graph
+
+
+@pytest.fixture(scope="module")
+def data():
+    types = {("a", "to", "b"): 60, ("b", "to", "a"): 60}
+    return random_graph(np.random.default_rng(0), {"a": 60, "b": 20}, types, "a", {"a": 3})
+
+
+def config(data, root, **store):
+    return job(
+        data, root, sampling={"batch_size": 2, "rounds": 4, "fanout": [2, 2]}, store={"chunk_batches": 2, **store}
+    )
+
+
+class Stopped(Exception):  # noqa: N818
+    """Stands for a kill: nothing after it runs."""
+
+
+@pytest.mark.parametrize("chunks_before", [0, 1, 7, 40, 150, 400])
+def test_a_stopped_prepare_shows_nothing_and_goes_on_to_the_same_bytes(data, tmp_path, monkeypatch, chunks_before):
+    whole = pipeline.prepare(data, config(data, tmp_path / "whole"))
+    monkeypatch.setattr("pipeline.run.SHARDS_PER_PARTITION", 3)
+    written = []
+    original = StoreWriter.write_chunk
+
+    def stop_after(self, *args):
+        if len(written) == chunks_before:
+            raise Stopped
+        written.append(args)
+        return original(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreWriter, "write_chunk", stop_after)
+        with pytest.raises(Stopped):
+            pipeline.prepare(data, config(data, tmp_path / "stopped"))
+    assert not (tmp_path / "stopped" / whole.name).exists()
+    rewritten = []
+
+    def count(self, *args):
+        rewritten.append(args)
+        return original(self, *args)
+
+    monkeypatch.setattr(StoreWriter, "write_chunk", count)
+    store = pipeline.prepare(data, config(data, tmp_path / "stopped"))
+    assert files_of(store) == files_of(whole)
+    total = len([f for f in files_of(store) if f.rpartition("/")[2][0].isdigit() and not f.startswith("checksums")])
+    assert len(rewritten) <= total
+    if chunks_before >= 150:
+        assert len(rewritten) < total, "finished partitions are not written again"
+
+
+def test_a_work_folder_of_another_plan_is_not_mixed_in(data, tmp_path, monkeypatch):
+    whole = pipeline.prepare(data, config(data, tmp_path, codec="zstd"), store=tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreWriter, "finalise", lambda self, partitions: (_ for _ in ()).throw(Stopped))
+        with pytest.raises(Stopped):
+            pipeline.prepare(data, config(data, tmp_path), store=tmp_path / "store")
+    store = pipeline.prepare(data, config(data, tmp_path, codec="zstd"), store=tmp_path / "store")
+    assert files_of(store) == files_of(whole)
+
+
+def test_finalise_names_what_is_missing(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(StoreWriter, "is_finished", lambda self, name: name == "val-000000")
+    with pytest.raises(StoreError, match=r"features-a-x, stats-train.*only missing partitions"):
+        pipeline.prepare(data, config(data, tmp_path))
+
+
+def test_every_chunk_has_its_checksum(data, tmp_path):
+    import google_crc32c
+
+    for zarr_format in (2, 3):
+        store = pipeline.prepare(data, config(data, tmp_path, zarr_format=zarr_format))
+        root = zarr.open_group(str(store), mode="r")
+        for tensor in root.attrs["manifest"]["tensors"]:
+            chunk_dir = store / tensor["path"] / ("c" if zarr_format == 3 else "")
+            chunks = [f for f in chunk_dir.rglob("*") if f.is_file() and f.name[0].isdigit()]
+            table = np.asarray(root[f"checksums/{tensor['path']}"])
+            assert len(table) == len(chunks)
+            for file in chunks:
+                index = int(str(file.relative_to(chunk_dir)).replace("/", ".").split(".")[0])
+                assert table[index].tolist() == [google_crc32c.value(file.read_bytes()), file.stat().st_size]
+
+
+def test_one_waits_while_another_works(tmp_path):
+    folder, order, waited = tmp_path / "s.partial", [], []
+    inside, go = threading.Event(), threading.Event()
+
+    def first():
+        with exclusive(folder, lambda: None):
+            inside.set()
+            go.wait(10)
+            order.append("first")
+            folder.rmdir()
+
+    def second():
+        with exclusive(folder, lambda: (waited.append(True), go.set())):
+            order.append("second")
+
+    threads = [threading.Thread(target=first), threading.Thread(target=second)]
+    threads[0].start()
+    inside.wait(10)
+    threads[1].start()
+    for thread in threads:
+        thread.join(10)
+    assert order == ["first", "second"] and waited and not folder.exists()
+
+
+def test_two_prepares_at_once_make_one_store(data, tmp_path):
+    results, said = [], []
+
+    def run():
+        results.append(pipeline.prepare(data, config(data, tmp_path), report=said.append))
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(results) == 2 and results[0] == results[1]
+    assert [p.name for p in tmp_path.iterdir()] == [results[0].name]
+
+
+def test_text_appears_whole(tmp_path, monkeypatch):
+    path = tmp_path / "note"
+    writer.write_atomically(path, "old")
+    monkeypatch.setattr(writer.os, "fsync", lambda handle: (_ for _ in ()).throw(Stopped))
+    with pytest.raises(Stopped):
+        writer.write_atomically(path, "new")
+    assert path.read_text() == "old"
+
+
+def test_gathering_from_an_empty_table_gives_pads():
+    class Manifest:
+        pad_value = 2.0
+
+    class Writer:
+        manifest = Manifest()
+
+    encoder = encode.Encoder(None, Writer())
+    rows = encoder._gather(np.empty((0, 3), np.float32), np.full((2, 4), -1, np.int32))
+    assert rows.shape == (2, 4, 3) and (rows == 2).all()
