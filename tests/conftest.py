@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,3 +33,11 @@ def datasets_dir(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """DATASETS_DIR set to `real_data`, so that configs/imdb.toml and configs/dblp.toml load as they are."""
     monkeypatch.setenv("DATASETS_DIR", str(real_data))
     return real_data
+
+
+@pytest.fixture(scope="session")
+def imdb(real_data: Path) -> Any:
+    """The real IMDB graph. Shared by all tests: do not change it."""
+    from torch_geometric.datasets import IMDB
+
+    return IMDB(str(real_data / "IMDB"))[0]

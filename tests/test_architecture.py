@@ -1,0 +1,134 @@
+"""The rules of the house, checked on the syntax trees of every tracked file."""
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("schemas", "pipeline", "trainer")
+OLD_HOST = (3, 8)  # schemas and trainer run on an IPU host's Python
+MAX_FUNCTION_LINES = 40
+MAX_FILE_LINES = 400
+DATA_SUFFIXES = (".npz", ".npy", ".pt", ".pkl", ".mat", ".rda", ".parquet")
+
+
+def sources(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of all modules a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+            yield from [node.module or ""] + [f"{node.module}.{alias.name}" for alias in node.names]
+
+
+def importers(package: str, *folders: str) -> list[str]:
+    """Files under `folders` that import `package` or something below it."""
+    found = []
+    for path in sources(*folders):
+        if any(name == package or name.startswith(package + ".") for name in imports(path)):
+            found.append(path.relative_to(ROOT).as_posix())
+    return found
+
+
+def test_the_rooms_are_there() -> None:
+    for room in ROOMS:
+        assert len(sources(room)) > 3
+
+
+@pytest.mark.parametrize(
+    ("room", "forbidden"),
+    [
+        ("schemas", "pipeline"),
+        ("schemas", "trainer"),
+        ("pipeline", "trainer"),
+        ("trainer", "pipeline"),
+        ("schemas", "torch"),
+        ("schemas", "torch_geometric"),
+        ("schemas", "zarr"),
+        ("trainer", "numba"),
+        ("tests/schemas", "pipeline"),
+        ("tests/schemas", "trainer"),
+        ("tests/pipeline", "trainer"),
+        ("tests/trainer", "pipeline"),
+    ],
+)
+def test_import_directions(room: str, forbidden: str) -> None:
+    assert importers(forbidden, room) == []
+
+
+@pytest.mark.parametrize("package", ["torch_sparse", "pyg_lib", "torch_cluster", "torch_scatter"])
+def test_no_compiled_pyg_extensions(package: str) -> None:
+    assert importers(package, *ROOMS) == []
+
+
+def test_schemas_import_only_the_standard_library_numpy_and_pydantic() -> None:
+    import sys
+
+    allowed = {*sys.stdlib_module_names, "numpy", "pydantic", "tomli", "schemas"}
+    found = {name.partition(".")[0] for path in sources("schemas") for name in imports(path)}
+    assert found <= allowed
+
+
+def test_poptorch_only_in_its_backend() -> None:
+    users = importers("poptorch", *ROOMS, "benchmarks")
+    assert [path for path in users if not path.startswith("trainer/backends/poptorch")] == []
+
+
+def test_only_contract_tests_import_both_sides() -> None:
+    """benchmarks compare the two sides, so they may as well."""
+    both = set(importers("pipeline", "tests")) & set(importers("trainer", "tests"))
+    assert {path for path in both if not path.startswith("tests/contract/")} == set()
+
+
+@pytest.mark.parametrize("path", sources("schemas", "trainer"), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_the_trainers_side_is_python_3_8(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=OLD_HOST)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "zip":
+            assert "strict" not in {keyword.arg for keyword in node.keywords}, f"{path}:{node.lineno}"
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            documentation = node.body[0] if ast.get_docstring(node) else None
+            words = documentation.end_lineno - documentation.lineno + 1 if documentation else 0
+            yield node.name, node.end_lineno - node.body[0].lineno + 1 - words
+
+
+def test_a_function_is_a_paragraph() -> None:
+    """Lines of the body, its docstring aside."""
+    long = [
+        f"{path.relative_to(ROOT)}: {name} has {lines} lines"
+        for path in sources(*ROOMS, "benchmarks", "tests")
+        for name, lines in functions(path)
+        if lines > MAX_FUNCTION_LINES
+    ]
+    assert long == []
+
+
+def test_a_file_is_a_chapter() -> None:
+    counts = {p.relative_to(ROOT).as_posix(): len(p.read_text(encoding="utf-8").splitlines()) for p in sources(*ROOMS)}
+    assert {path: lines for path, lines in counts.items() if lines > MAX_FILE_LINES} == {}
+
+
+def test_every_package_of_ours_is_installed() -> None:
+    """A folder of modules without `__init__.py` would be left out of an installation."""
+    assert [path.parent for path in sources(*ROOMS) if not (path.parent / "__init__.py").exists()] == []
+
+
+def test_no_data_files_are_tracked() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    tracked = listing.splitlines()
+    assert "pyproject.toml" in tracked
+    assert [path for path in tracked if path.endswith(DATA_SUFFIXES)] == []
