@@ -1,21 +1,19 @@
 """Random heterogeneous graphs for hypothesis and for plain tests."""
 
-from typing import Dict, List, Optional, Tuple
-
 import numpy as np
 import torch
 from hypothesis import strategies as st
 from torch_geometric.data import HeteroData
 
-EdgeType = Tuple[str, str, str]
+EdgeType = tuple[str, str, str]
 
 
 def random_graph(
     rng: np.random.Generator,
-    num_nodes: Dict[str, int],
-    num_edges: Dict[EdgeType, int],
+    num_nodes: dict[str, int],
+    num_edges: dict[EdgeType, int],
     seed_type: str,
-    num_features: Optional[Dict[str, int]] = None,
+    num_features: dict[str, int] | None = None,
     num_classes: int = 3,
 ) -> HeteroData:
     """A graph with masks and labels on `seed_type`; types in `num_features` have `x`."""
@@ -32,11 +30,13 @@ def random_graph(
     data[seed_type].y[0] = num_classes - 1
     part = rng.permutation(count) * 3 // count
     for i, split in enumerate(("train", "val", "test")):
-        data[seed_type][f"{split}_mask"] = torch.from_numpy((part == i) if count >= 3 else np.ones(count, bool) * (i == 0))
+        data[seed_type][f"{split}_mask"] = torch.from_numpy(
+            (part == i) if count >= 3 else np.ones(count, bool) * (i == 0)
+        )
     return data
 
 
-SHAPES: List[Tuple[List[str], List[EdgeType]]] = [
+SHAPES: list[tuple[list[str], list[EdgeType]]] = [
     (["paper"], [("paper", "cites", "paper")]),
     (["paper", "author"], [("author", "writes", "paper"), ("paper", "written_by", "author")]),
     (
@@ -63,4 +63,4 @@ def graphs(draw: st.DrawFn, max_nodes: int = 25, max_edges: int = 80) -> HeteroD
     num_nodes[names[0]] = max(3, num_nodes[names[0]])
     num_edges = {edge_type: draw(st.integers(0, max_edges)) for edge_type in edge_types}
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    return random_graph(rng, num_nodes, num_edges, names[0], {name: 4 for name in names})
+    return random_graph(rng, num_nodes, num_edges, names[0], dict.fromkeys(names, 4))

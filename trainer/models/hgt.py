@@ -85,8 +85,9 @@ class StaticHGTConv(nn.Module):
 
         Returns `[rows, out_channels]` for each type that some edge type of `metadata` leads into.
         """
+        width = self.out_channels // self.heads  # spelt out, because -1 is ambiguous where a type has no rows
         projected = self.kqv_lin({name: x_dict[name] for name in self.node_types if name in x_dict})
-        kqv = {name: x.view(x.size(0), 3, self.heads, -1).unbind(dim=1) for name, x in projected.items()}
+        kqv = {name: x.view(x.size(0), 3, self.heads, width).unbind(dim=1) for name, x in projected.items()}
         destinations = {dst for _, _, dst in self.edge_types}
         attended = {name: gelu(self._attend(name, kqv, edge_index_dict)) for name in kqv if name in destinations}
         return {name: self._gated(name, out, x_dict[name]) for name, out in self.out_lin(attended).items()}

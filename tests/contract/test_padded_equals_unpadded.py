@@ -1,0 +1,96 @@
+"""What the trainer computes on a padded batch is what the same model computes on the sample it was made from."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pipeline
+from pipeline.plan import SplitPlan
+from schemas.config import ModelConfig
+from tests.pipeline.build import hetero_graph, job, sampler
+from tests.strategies import graphs, random_graph
+from trainer import ShardDataset, open_store
+from trainer.models import build_model
+from trainer.seed_model import SeedModel
+from trainer.stream import BatchStream
+
+MODELS = ("to_hetero", "hetero_conv", "hgt")
+
+
+def seed_model(store, name, featureless="embedding"):
+    torch.manual_seed(0)
+    manifest = store.manifest
+    config = ModelConfig(name=name, hidden_channels=8, heads=2, featureless=featureless)
+    model = SeedModel(build_model(config, manifest.graph), manifest.graph, manifest.budget, config)
+    with BatchStream(store, "train", model.inputs, np.array([0])) as stream:
+        model.initialise(next(iter(stream))[1])
+    return model.eval()
+
+
+def unpadded_outputs(model, store, data, block, fanout):
+    """Run the model's inner module on unpadded samples, drawn anew, with features straight from the graph."""
+    graph = store.manifest.graph
+    fresh = sampler(data, fanout)
+    for seeds, key in zip(block.seeds, block.keys, strict=True):
+        batch = fresh.sample(seeds[seeds >= 0], key)
+        n_id = {name: torch.from_numpy(ids) for name, ids in batch.n_id.items()}
+        x_dict = {name: data[name].x[n_id[name]] for name in graph.node_names if "x" in data[name]}
+        bare = {name: n_id[name].int() for name in graph.node_names if name not in x_dict}
+        x_dict.update(model.featureless(bare, torch.float32))
+        edges = {edge.type: torch.from_numpy(batch.edge_index[edge.key]) for edge in graph.edge_types}
+        yield model.model(x_dict, edges)[: int((seeds >= 0).sum())]
+
+
+def assert_equal_on_seeds(data, store_path, fanout, batch_size, name, featureless="embedding"):
+    store = open_store(store_path)
+    model = seed_model(store, name, featureless)
+    graph = hetero_graph(data)
+    plan = SplitPlan("train", graph.seeds["train"].astype(np.int32), batch_size, 1, 0)
+    block = plan.block(0, plan.num_batches)
+    expected = unpadded_outputs(model, store, data, block, fanout)
+    with torch.no_grad(), BatchStream(store, "train", model.inputs, np.arange(plan.num_batches)) as stream:
+        for (index, tensors), logits in zip(stream, expected, strict=True):
+            out, loss = model(*tensors)
+            torch.testing.assert_close(out[: len(logits)], logits, atol=1e-5, rtol=1e-5)
+            real = block.seeds[index][block.seeds[index] >= 0]
+            labels = data[graph.schema.seed_type].y[torch.from_numpy(real).long()]
+            torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(logits, labels), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@settings(max_examples=6, deadline=None)
+@given(data=graphs(), budget=st.sampled_from(["exact", "roomy"]), batch_size=st.integers(1, 6))
+def test_seed_outputs_and_loss_are_equal(tmp_path_factory, name, data, budget, batch_size):
+    """`exact` leaves nothing but the reserved pad slots in the largest batch."""
+    sampling = {"batch_size": batch_size, "rounds": 1, "fanout": [3, 2]}
+    sizes = {} if budget == "exact" else {"mode": "uniform", "nodes": 200, "edges": 400}
+    config = job(data, tmp_path_factory.mktemp("stores"), sampling=sampling, budget=sizes)
+    assert_equal_on_seeds(data, pipeline.prepare(data, config), [3, 2], batch_size, name)
+
+
+@pytest.mark.parametrize("featureless", ["embedding", "constant"])
+@pytest.mark.parametrize("name", MODELS)
+def test_equal_with_a_type_that_has_no_features(tmp_path, name, featureless):
+    types = {("a", "to", "b"): 60, ("b", "to", "a"): 60}
+    data = random_graph(np.random.default_rng(0), {"a": 40, "b": 20}, types, "a", {"a": 3})
+    config = job(data, tmp_path, sampling={"batch_size": 4, "rounds": 1, "fanout": [3, 2]})
+    assert_equal_on_seeds(data, pipeline.prepare(data, config), [3, 2], 4, name, featureless)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_the_trainer_reads_what_the_pipeline_writes(tmp_path, zarr_format):
+    """Table and inline stores give the same batches, tensor by tensor, and checksums hold."""
+    types = {("a", "to", "b"): 60, ("b", "to", "a"): 60}
+    data = random_graph(np.random.default_rng(1), {"a": 40, "b": 20}, types, "a", {"a": 3, "b": 2})
+    items = []
+    for features in ("table", "inline"):
+        store = {"features": features, "zarr_format": zarr_format, "pad_value": 0.5}
+        path = pipeline.prepare(data, job(data, tmp_path, sampling={"batch_size": 4, "rounds": 2}, store=store))
+        items.append(list(ShardDataset(path, "train")))
+    assert len(items[0]) == len(items[1]) > 0
+    for one, other in zip(*items, strict=True):
+        assert one.keys() == other.keys()
+        for name, tensor in one.items():
+            assert torch.equal(tensor, other[name]), name
