@@ -24,6 +24,7 @@ from schemas.config import JobConfig, load_config
 from trainer.metrics import scores
 
 warnings.filterwarnings("ignore", message="`torch.jit.script")
+warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
 from torch_geometric.data import HeteroData  # noqa: E402
 from torch_geometric.nn import GATConv, HeteroConv, HGTConv, Linear, SAGEConv, to_hetero  # noqa: E402
 
@@ -107,7 +108,17 @@ class WithEmbeddings(nn.Module):
 
     def forward(self, data: HeteroData) -> torch.Tensor:
         x_dict = {name: data[name].x if "x" in data[name] else self.features[name] for name in data.node_types}
-        return self.model(x_dict, data.edge_index_dict)[self.seed_type]
+        edges = data.edge_index_dict if isinstance(self.model, Transformer) else data.adj_t_dict
+        return self.model(x_dict, edges)[self.seed_type]
+
+
+def with_adjacency(data: HeteroData) -> HeteroData:
+    """Add `adj_t`, a sparse matrix [dst, src] per edge type: PyG's SAGEConv multiplies instead of gathering, which
+    gives the same numbers and halves the time of a step."""
+    for edge_type in data.edge_types:
+        index, shape = data[edge_type].edge_index.flip(0), [data[edge_type[end]].num_nodes for end in (2, 0)]
+        data[edge_type].adj_t = torch.sparse_coo_tensor(index, torch.ones(index.shape[1]), shape).to_sparse_csr()
+    return data
 
 
 def build(name: str, job: JobConfig, data: HeteroData, num_classes: int) -> nn.Module:
@@ -179,7 +190,7 @@ def main(config: Path, seeds: int, models: tuple[str, ...], epochs: int, patienc
         raise click.ClickException("this baseline reads PyG's own datasets: [dataset] source = 'pyg'")
     from pipeline.datasets import load_dataset  # for DATASETS_DIR and one clear error; the graph is PyG's, unchanged
 
-    data = load_dataset(job.dataset).data
+    data = with_adjacency(load_dataset(job.dataset).data)
     results = {}
     click.echo("| model | test accuracy | test macro-F1 |\n|---|---|---|")
     for name in models or MODELS:

@@ -1,0 +1,105 @@
+"""Test scores of the sharded training beside plain full-batch PyG, over several seeds.
+
+    python -m benchmarks.accuracy configs/imdb.toml --full-batch imdb_full_batch.json
+
+prepares the store of the config, runs `python -m trainer train` for every model, backend and seed, and prints one
+table; with --write it is added, dated, to benchmarks/RESULTS.md. The JSON is the last line that
+`python -m benchmarks.full_batch` printed. Runs that are finished are not repeated, so it can be interrupted.
+"""
+
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from schemas.config import load_config
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+MODELS = ("to_hetero", "hetero_conv", "hgt")
+SCORES = ("accuracy", "macro_f1")
+
+
+def run(*arguments: str) -> str:
+    """Standard output of a command of ours; its progress goes to our stderr."""
+    done = subprocess.run([sys.executable, "-m", *arguments], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise click.ClickException(f"python -m {' '.join(arguments)} ended with code {done.returncode}")
+    return done.stdout
+
+
+def train(config: Path, model: str, backend: str, rng_seed: int, runs: Path) -> dict[str, Any]:
+    """The result line of one run."""
+    folder = runs / f"{config.stem}-{model}-{backend}-s{rng_seed}"
+    options = ["--config", str(config), "--model", model, "--backend", backend, "--seed", str(rng_seed)]
+    return json.loads(run("trainer", "train", *options, "--run", str(folder)).splitlines()[-1])
+
+
+def cells(results: list[dict[str, Any]]) -> list[str]:
+    """Mean and standard deviation in percent, per score."""
+    values = 100 * np.array([[result["test"][score] for score in SCORES] for result in results])
+    spread = values.std(axis=0, ddof=1) if len(results) > 1 else np.zeros(len(SCORES))
+    return [f"{mean:.2f} ± {std:.2f}" for mean, std in zip(values.mean(axis=0), spread, strict=True)]
+
+
+def full_batch_cells(path: Path | None) -> dict[str, list[str]]:
+    """The same of the baseline, by model; empty without a file."""
+    if path is None:
+        return {}
+    models = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])["full_batch"]
+    return {model: [f"{mean:.2f} ± {std:.2f}" for mean, std in (s[k] for k in SCORES)] for model, s in models.items()}
+
+
+@click.command(help=__doc__)
+@click.argument("config", type=click.Path(path_type=Path, exists=True))
+@click.option("--seeds", default=5, show_default=True, help="Runs per model and backend.")
+@click.option("--model", "models", multiple=True, help="Repeatable; all three by default.")
+@click.option("--backend", "backends", multiple=True, help="Repeatable; eager and inductor by default.")
+@click.option("--runs", type=click.Path(path_type=Path), help="Keep the runs there; a temporary folder by default.")
+@click.option("--full-batch", type=click.Path(path_type=Path, exists=True), help="What the baseline printed.")
+@click.option("--write", is_flag=True, help="Add the table to benchmarks/RESULTS.md.")
+def main(
+    config: Path,
+    seeds: int,
+    models: tuple[str, ...],
+    backends: tuple[str, ...],
+    runs: Path | None,
+    full_batch: Path | None,
+    write: bool,
+) -> None:
+    load_config(config)
+    run("pipeline", "prepare", "--config", str(config))
+    baseline = full_batch_cells(full_batch)
+    rows = ["| model | backend | test accuracy | test macro-F1 |", "|---|---|---|---|"]
+    with tempfile.TemporaryDirectory() as folder:
+        for model in models or MODELS:
+            if model in baseline:
+                rows.append(f"| {model} | plain PyG, full batch | {' | '.join(baseline[model])} |")
+            for backend in backends or ("eager", "inductor"):
+                results = [train(config, model, backend, seed, runs or Path(folder)) for seed in range(seeds)]
+                rows.append(f"| {model} | {backend} | {' | '.join(cells(results))} |")
+                click.echo(rows[-1], err=True)
+    table = "\n".join(rows)
+    click.echo(table)
+    if write:
+        add_results(config, seeds, table)
+
+
+def add_results(config: Path, seeds: int, table: str) -> None:
+    """Append a dated section to RESULTS.md."""
+    import torch
+
+    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    heading = f"\n## {date.today().isoformat()}, {config.stem}\n\n{machine}; {seeds} seeds, mean ± standard deviation\n"
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(f"{heading}`python -m benchmarks.accuracy {config}`\n\n{table}\n")
+
+
+if __name__ == "__main__":
+    main()
