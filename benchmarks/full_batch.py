@@ -24,7 +24,7 @@ from schemas.config import JobConfig, load_config
 from trainer.metrics import scores
 
 warnings.filterwarnings("ignore", message="`torch.jit.script")
-warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+warnings.filterwarnings("ignore", message="Sparse (CSR tensor support is in beta|invariant checks)")
 from torch_geometric.data import HeteroData  # noqa: E402
 from torch_geometric.nn import GATConv, HeteroConv, HGTConv, Linear, SAGEConv, to_hetero  # noqa: E402
 
