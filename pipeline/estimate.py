@@ -39,8 +39,9 @@ def resolve_budget(
     else:
         basis = counted if config.mode == "exact" else _sample(sizes, config.num_batches, rng_seed)
         num_nodes = _plus_one(schema.node_names, basis.node_totals.max(axis=0))
+        num_nodes[schema.seed_type] = max(num_nodes[schema.seed_type], max_seeds + 1)
         num_edges = _plus_one(schema.edge_keys, basis.edge_totals.max(axis=0))
-    if max_seeds > num_nodes[schema.seed_type] - 1:
+    if num_nodes[schema.seed_type] < max_seeds + 1:
         raise BudgetError(
             "the seeds alone do not fit the budget",
             actual=f"{max_seeds} seeds, budget {num_nodes[schema.seed_type]} (one row is reserved for padding)",
@@ -53,8 +54,8 @@ def resolve_budget(
         num_nodes=num_nodes,
         num_edges=num_edges,
         max_seeds=max_seeds,
-        hop_nodes=_hop_capacities(num_nodes, counted.num_nodes),
-        hop_edges=_hop_capacities(num_edges, counted.num_edges),
+        hop_nodes=_hop_capacities(num_nodes, counted.num_nodes, {schema.seed_type: max_seeds}),
+        hop_edges=_hop_capacities(num_edges, counted.num_edges, {}),
     )
 
 
@@ -86,11 +87,13 @@ def _sample(sizes: Mapping[str, Sizes], num_batches: int, rng_seed: int) -> Size
     return counted[order[:num_batches]]
 
 
-def _hop_capacities(budget: Mapping[str, int], per_hop: np.ndarray) -> dict[str, tuple[int, ...]]:
+def _hop_capacities(
+    budget: Mapping[str, int], per_hop: np.ndarray, at_least: Mapping[str, int]
+) -> dict[str, tuple[int, ...]]:
     """One more than the most up to each hop, per type; per_hop is [batches, types, hops]."""
-    most = per_hop.cumsum(axis=2).max(axis=0) + 1
+    most = per_hop.cumsum(axis=2).max(axis=0)
     return {
-        name: tuple(int(min(count, size)) for count in row)
+        name: tuple(min(max(int(count), at_least.get(name, 0)) + 1, size) for count in row)
         for (name, size), row in zip(budget.items(), most, strict=True)
     }
 

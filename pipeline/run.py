@@ -267,7 +267,7 @@ def _manifest(
         pad_value=options.pad_value,
         chunk_batches=options.chunk_batches,
         tensors=tuple(tensors),
-        chunk_digests={},
+        checksums_crc32c=0,
         config=config.content(),
         source={**graph.description, "content_sha256": content},
         provenance=_provenance(),

@@ -22,7 +22,7 @@ import numpy as np
 
 from pipeline import zarr_compat
 from schemas import layout
-from schemas.batch import TensorSpec
+from schemas.batch import checksum_tensor
 from schemas.errors import StoreError
 from schemas.manifest import Manifest, parse_manifest
 
@@ -62,25 +62,12 @@ def write_atomically(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def checksum_spec(spec: TensorSpec) -> TensorSpec:
-    """The array that holds crc32c and size in bytes of every chunk file of a tensor."""
-    return TensorSpec(
-        path=layout.checksum_path(spec.path),
-        dims=("chunk", "crc32c_and_num_bytes"),
-        shape=(spec.num_chunks, 2),
-        chunk_rows=max(1, spec.num_chunks),
-        dtype="uint32",
-        codec="none",
-        description=f"crc32c and size in bytes of each chunk file of {spec.path}",
-    )
-
-
 class StoreWriter:
     """Writes one store.
 
     Args:
         path: the finished store's folder.
-        manifest: everything but `complete` and `chunk_digests`, which `finalise` fills in.
+        manifest: everything but `complete` and `checksums_crc32c`, which `finalise` fills in.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -102,7 +89,7 @@ class StoreWriter:
         root = zarr_compat.create_root(self.store, self.manifest.zarr_format, {})
         for spec in self._specs.values():
             zarr_compat.create_array(root, spec)
-            zarr_compat.create_array(root, checksum_spec(spec))
+        zarr_compat.create_array(root, checksum_tensor(self.manifest.num_chunks))
         self._write_manifest(self.manifest)
 
     def _can_take_over(self) -> bool:
@@ -164,8 +151,8 @@ class StoreWriter:
                 where=str(self.work),
                 hint="Prepare again: only missing partitions are written.",
             )
-        digests = self._write_checksums(partitions)
-        self._write_manifest(self.manifest.model_copy(update={"complete": True, "chunk_digests": digests}))
+        digest = self._write_checksums(partitions)
+        self._write_manifest(self.manifest.model_copy(update={"complete": True, "checksums_crc32c": digest}))
         zarr_compat.consolidate(self.store, self.manifest.zarr_format)
         replaced = self.work / "replaced"
         if self.path.exists():
@@ -173,21 +160,19 @@ class StoreWriter:
         self.store.rename(self.path)
         shutil.rmtree(self.work)
 
-    def _write_checksums(self, partitions: Iterable[str]) -> dict[str, int]:
-        tables = {path: np.zeros((spec.num_chunks, 2), np.uint32) for path, spec in self._specs.items()}
+    def _write_checksums(self, partitions: Iterable[str]) -> int:
+        """Gather the checksums of all partitions in one array; returns its own crc32c."""
+        table = np.zeros((self.manifest.num_chunks, 2), "<u4")
+        first = self.manifest.first_chunks()
         for partition in partitions:
             recorded: Mapping[str, Mapping[str, Any]] = json.loads(self._record(partition).read_text())
             for path, chunks in recorded.items():
                 for index, checksum in chunks.items():
-                    tables[path][int(index)] = checksum
-        digests = {}
-        for path, table in tables.items():
-            name = layout.chunk_name(self.manifest.zarr_format, 0, 2)
-            file = self.store / layout.checksum_path(path) / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(table.astype("<u4").tobytes())
-            digests[path] = google_crc32c.value(table.astype("<u4").tobytes())
-        return digests
+                    table[first[path] + int(index)] = checksum
+        file = self.store / layout.CHECKSUMS / layout.chunk_name(self.manifest.zarr_format, 0, 2)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(table.tobytes())
+        return int(google_crc32c.value(table.tobytes()))
 
 
 def read_attributes(path: Path) -> dict[str, Any]:

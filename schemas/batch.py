@@ -179,6 +179,19 @@ def original_id_tensors(
     return specs
 
 
+def checksum_tensor(num_chunks: int) -> TensorSpec:
+    """The array `checksums`, always one chunk and never compressed."""
+    return TensorSpec(
+        path=layout.CHECKSUMS,
+        dims=("chunk", "crc32c_and_num_bytes"),
+        shape=(num_chunks, 2),
+        chunk_rows=max(1, num_chunks),
+        dtype="uint32",
+        codec="none",
+        description="crc32c and size in bytes of every chunk file, tensor after tensor in the manifest's order",
+    )
+
+
 def _table(
     path: str, dims: Tuple[str, ...], shape: Tuple[int, ...], dtype: str, codec: str, chunk_bytes: int
 ) -> TensorSpec:

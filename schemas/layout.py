@@ -8,7 +8,7 @@
   <split>/edges/<edge key>/edge_index       [batches, 2, edges]     (+ mask, e_id, edge_attr when inline)
   <split>/seeds/n_id, y, mask               [batches, max_seeds]
   <split>/stats/...                         [batches, ...]          what `inspect` reads
-  checksums/<path of any tensor above>      [chunks, 2]             crc32c and size of each chunk file
+  checksums                                 [all chunks, 2]         crc32c and size of each chunk file
 """
 
 from typing import Literal, Sequence, Tuple
@@ -16,6 +16,7 @@ from typing import Literal, Sequence, Tuple
 SPLITS: Tuple[str, ...] = ("train", "val", "test")
 MANIFEST_ATTRIBUTE = "manifest"
 ORIGINAL_ID = "original_id"
+CHECKSUMS = "checksums"
 ZarrFormat = Literal[2, 3]
 
 
@@ -45,10 +46,6 @@ def seed_path(split: str, tensor: str) -> str:
 
 def stats_path(split: str, tensor: str) -> str:
     return f"{split}/stats/{tensor}"
-
-
-def checksum_path(tensor_path: str) -> str:
-    return f"checksums/{tensor_path}"
 
 
 def chunk_name(zarr_format: ZarrFormat, index: int, num_dims: int) -> str:

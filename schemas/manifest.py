@@ -49,7 +49,8 @@ class Manifest(Frozen):
         complete: set last; a store without it must not be read.
         chunk_batches: batches per chunk (K): one shard.
         tensors: every array of the store, in order.
-        chunk_digests: tensor path -> crc32c of its `checksums/` table, as little-endian uint32 bytes.
+        checksums_crc32c: crc32c of the array `checksums` as little-endian uint32 bytes. That array has a row (crc32c,
+            size in bytes) per chunk, tensor after tensor in the order of `tensors`.
         config: the parts of the config file that decided the content, as plain values.
         source: where the graph came from, in words, with the digest of its content.
         provenance: versions and time; never part of the fingerprint.
@@ -67,7 +68,7 @@ class Manifest(Frozen):
     pad_value: float
     chunk_batches: int = Field(ge=1)
     tensors: Tuple[TensorSpec, ...]
-    chunk_digests: Dict[str, int]
+    checksums_crc32c: int = Field(ge=0, lt=2**32)
     config: Dict[str, Any]
     source: Dict[str, Any]
     provenance: Dict[str, Any]
@@ -85,6 +86,19 @@ class Manifest(Frozen):
         if set(self.budget.num_edges) != set(self.graph.edge_keys):
             raise ValueError("the budget and the graph name different edge types")
         return self
+
+    def first_chunks(self) -> Dict[str, int]:
+        """tensor path -> row of `checksums` that holds its first chunk."""
+        rows, total = {}, 0
+        for tensor in self.tensors:
+            rows[tensor.path] = total
+            total += tensor.num_chunks
+        return rows
+
+    @property
+    def num_chunks(self) -> int:
+        """Chunk files of the store: rows of `checksums`."""
+        return sum(tensor.num_chunks for tensor in self.tensors)
 
     def split(self, name: str) -> Optional[SplitInfo]:
         return next((split for split in self.splits if split.name == name), None)

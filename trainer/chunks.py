@@ -109,7 +109,7 @@ class TensorReader:
         files: where chunk bytes come from.
         manifest: of the store.
         spec: the tensor.
-        checksums: its `checksums/` table, uint32 [num_chunks, 2]: crc32c and bytes of each chunk.
+        checksums: its rows of `checksums`, uint32 [num_chunks, 2]: crc32c and bytes of each chunk.
         check_chunks: compare the crc32c of every chunk that is read. Existence and size are always checked.
     """
 
@@ -188,28 +188,25 @@ def _decoder(codec: str) -> Optional[Callable[..., Any]]:
     return codecs[codec]().decode if codec in codecs else None  # frames of both carry their own parameters
 
 
-def load_checksums(group: Any, manifest: Manifest, spec: TensorSpec, where: str) -> np.ndarray:
-    """A tensor's checksum table, uint32 [num_chunks, 2], verified against the manifest.
+def load_checksums(group: Any, manifest: Manifest, where: str) -> Dict[str, np.ndarray]:
+    """Tensor path -> its checksums, uint32 [num_chunks, 2], verified against the manifest.
 
     Raises:
-        CorruptChunkError: the table is missing or differs from its digest in the manifest.
-        ManifestError: the manifest has no digest for it, or describes another array than the one there.
+        CorruptChunkError: the array `checksums` is missing or differs from its digest in the manifest.
     """
-    _check_array(group, spec, where)
-    path = layout.checksum_path(spec.path)
-    digest = manifest.chunk_digests.get(spec.path)
-    if digest is None:
-        raise ManifestError(f"the manifest has no checksum digest of tensor '{spec.path}'", where=where, hint=REBUILD)
+    place = f"{where}/{layout.CHECKSUMS}"
     try:
-        table = np.ascontiguousarray(group[path][:], dtype="<u4")
+        table = np.ascontiguousarray(group[layout.CHECKSUMS][:], dtype="<u4")
     except KeyError:
-        raise CorruptChunkError("a checksum table is missing", where=f"{where}/{path}", hint=REBUILD) from None
-    if table.shape != (spec.num_chunks, 2) or google_crc32c.value(table.tobytes()) != digest:
-        raise CorruptChunkError("a checksum table is damaged", where=f"{where}/{path}", hint=REBUILD)
-    return table
+        raise CorruptChunkError("the checksums are missing", where=place, hint=REBUILD) from None
+    expected = (manifest.num_chunks, 2)
+    if table.shape != expected or google_crc32c.value(table.tobytes()) != manifest.checksums_crc32c:
+        raise CorruptChunkError("the checksums are damaged", where=place, hint=REBUILD)
+    first = manifest.first_chunks()
+    return {spec.path: table[first[spec.path] : first[spec.path] + spec.num_chunks] for spec in manifest.tensors}
 
 
-def _check_array(group: Any, spec: TensorSpec, where: str) -> None:
+def check_array(group: Any, spec: TensorSpec, where: str) -> None:
     """The manifest decides how chunks are read, so zarr's own description must say the same."""
     try:
         array = group[spec.path]

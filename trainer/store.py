@@ -3,7 +3,7 @@
 import json
 import threading
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Union
+from typing import Any, Dict, List, Mapping, Optional, Set, Union
 
 import numpy as np
 
@@ -12,7 +12,8 @@ from schemas.batch import TensorSpec
 from schemas.config import JobConfig
 from schemas.errors import ConfigError, FormatVersionError, StoreError, StoreIncompleteError
 from schemas.manifest import Manifest, SplitInfo, parse_manifest
-from trainer.chunks import Files, LocalFiles, TensorReader, ZarrFiles, load_checksums
+from trainer.buffers import aligned_empty
+from trainer.chunks import Files, LocalFiles, TensorReader, ZarrFiles, check_array, load_checksums
 
 PREPARE = "Run `make prepare` (or `python -m pipeline prepare --config <config>`)."
 
@@ -32,6 +33,7 @@ class Store:
         self._group: Any = getattr(files, "group", None)
         self._tables: Dict[str, np.ndarray] = {}
         self._checksums: Dict[str, np.ndarray] = {}
+        self._checked: Set[str] = set()
         self._specs = {tensor.path: tensor for tensor in manifest.tensors}
         self._lock = threading.RLock()
 
@@ -66,8 +68,11 @@ class Store:
         """A reader of one tensor. `files` (from `new_files`) is shared by the readers of one thread."""
         spec = self.spec(path)
         with self._lock:
-            if path not in self._checksums:
-                self._checksums[path] = load_checksums(self._open_group(), self.manifest, spec, self.path)
+            if not self._checksums:
+                self._checksums = load_checksums(self._open_group(), self.manifest, self.path)
+            if path not in self._checked:
+                check_array(self._open_group(), spec, self.path)
+                self._checked.add(path)
         return TensorReader(files or self.new_files(), self.manifest, spec, self._checksums[path], check_chunks)
 
     def new_files(self) -> Files:
@@ -88,9 +93,10 @@ class Store:
                 reader = self.reader(path, check_chunks=check_chunks)
                 rows = reader.spec.shape[0]
                 table = np.empty((rows + 1, *reader.spec.shape[1:]), reader.dtype)
+                scratch = aligned_empty(reader.chunk_bytes)
                 for index in range(reader.spec.num_chunks):
                     start = index * reader.spec.chunk_rows
-                    table[start : start + reader.num_rows(index)] = reader.read(index)
+                    table[start : start + reader.num_rows(index)] = reader.read(index, scratch)
                 table[rows] = self.manifest.pad_value
                 table.flags.writeable = False
                 self._tables[path] = table

@@ -86,14 +86,18 @@ def test_every_chunk_has_its_checksum(data, tmp_path):
     for zarr_format in (2, 3):
         store = pipeline.prepare(data, config(data, tmp_path, zarr_format=zarr_format))
         root = zarr.open_group(str(store), mode="r")
+        table, rows = np.asarray(root["checksums"]), 0
         for tensor in root.attrs["manifest"]["tensors"]:
             chunk_dir = store / tensor["path"] / ("c" if zarr_format == 3 else "")
             chunks = [f for f in chunk_dir.rglob("*") if f.is_file() and f.name[0].isdigit()]
-            table = np.asarray(root[f"checksums/{tensor['path']}"])
-            assert len(table) == len(chunks)
+            first, num_chunks = rows, -(-tensor["shape"][0] // tensor["chunk_rows"])
+            rows += num_chunks
+            assert num_chunks == len(chunks)
             for file in chunks:
                 index = int(str(file.relative_to(chunk_dir)).replace("/", ".").split(".")[0])
-                assert table[index].tolist() == [google_crc32c.value(file.read_bytes()), file.stat().st_size]
+                assert table[first + index].tolist() == [google_crc32c.value(file.read_bytes()), file.stat().st_size]
+        assert rows == len(table)
+        assert google_crc32c.value(table.tobytes()) == root.attrs["manifest"]["checksums_crc32c"]
 
 
 def test_one_waits_while_another_works(tmp_path):

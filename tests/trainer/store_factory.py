@@ -156,7 +156,7 @@ def write_store(
         arrays.update(split_arrays(of_split, split, np.concatenate(passes), src, rng))
         specs += of_split
         splits.append(info)
-    digests = _write_arrays(path, specs, arrays, zarr_format)
+    digest = _write_arrays(path, specs, arrays, zarr_format)
     values: Dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "zarr_format": zarr_format,
@@ -172,7 +172,7 @@ def write_store(
         "pad_value": PAD_VALUE,
         "chunk_batches": chunk_batches,
         "tensors": tuple(specs),
-        "chunk_digests": digests,
+        "checksums_crc32c": digest,
         "config": (config or JobConfig()).content(),
         "source": {"description": "random"},
         "provenance": {},
@@ -182,23 +182,19 @@ def write_store(
     return path
 
 
-def _write_arrays(path: Path, specs: List[TensorSpec], arrays: Dict[str, Any], zarr_format: int) -> Dict[str, int]:
+def _write_arrays(path: Path, specs: List[TensorSpec], arrays: Dict[str, Any], zarr_format: int) -> int:
     root = zarr.open_group(str(path), mode="w", **({"zarr_format": zarr_format} if ZARR_MAJOR >= 3 else {}))
-    digests = {}
+    checksums = []
     for spec in specs:
         array = create_array(root, spec.path, spec.shape, spec.chunks, spec.dtype, spec.codec, zarr_format, spec.dims)
         array[...] = arrays[spec.path]
-        table = np.zeros((spec.num_chunks, 2), "<u4")
         for index in range(spec.num_chunks):
             data = chunk_file(path, spec, zarr_format, index).read_bytes()
-            table[index] = google_crc32c.value(data), len(data)
-        shape = table.shape
-        checksums = create_array(
-            root, layout.checksum_path(spec.path), shape, shape, "uint32", "none", zarr_format, ("chunk", "value")
-        )
-        checksums[...] = table
-        digests[spec.path] = google_crc32c.value(table.tobytes())
-    return digests
+            checksums.append((google_crc32c.value(data), len(data)))
+    table = np.array(checksums, "<u4")
+    shape, dims = table.shape, ("chunk", "value")
+    create_array(root, layout.CHECKSUMS, shape, shape, "uint32", "none", zarr_format, dims)[...] = table
+    return google_crc32c.value(table.tobytes())
 
 
 def create_array(
