@@ -56,6 +56,7 @@ $(READY): pyproject.toml constraints.txt
 	@set -e; for python in '$(PYTHON)' python3.11 python3.12 python3.13 python3.10 python3 python; do \
 		if $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' >/dev/null 2>&1; then \
 			[ -x $(RUN_PYTHON) ] || { echo "making $(VENV) with $$($$python --version)"; $$python -m venv $(VENV); }; \
+			echo 'installing the pinned dependencies (minutes, the first time)'; \
 			$(RUN_PYTHON) -m pip install --quiet --no-input --disable-pip-version-check \
 				-e '.[pipeline,trainer,dev]' -c constraints.txt; \
 			touch $@; exit 0; \
