@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Tuple
@@ -13,6 +14,7 @@ from schemas.errors import HeteroShardsError
 from schemas.layout import SPLITS
 
 if TYPE_CHECKING:
+    from trainer.backends import Backend
     from trainer.job import Job
 
 INTERRUPTED = 130
@@ -85,13 +87,13 @@ def train(epochs: Optional[int], want: Optional[str], **shared: Any) -> None:
     an error that says what differs.
     """
     from trainer.fit import fit
-    from trainer.job import backend_of, identity_of
-    from trainer.report import terminal
+    from trainer.job import identity_of
+    from trainer.report import result_line, terminal
     from trainer.runs import claim, locked, read_result
     from trainer.store import resolve_store
 
     config, run, store_path = _job_config(shared, {"train.epochs": epochs})
-    store, backend, console = resolve_store(config, store_path), backend_of(config), terminal()
+    store, backend, console = resolve_store(config, store_path), _backend(config), terminal()
     run_dir = _run_dir(run, config, backend.name)
     with locked(run_dir):
         state = claim(run_dir, config, identity_of(config, store, backend.name), want)
@@ -102,6 +104,7 @@ def train(epochs: Optional[int], want: Optional[str], **shared: Any) -> None:
             verb = "resuming" if state == "resume" else "training"
             console.line(f"{verb} {config.model.name} on {store.path} with backend {backend.name} in {run_dir}")
             result = fit(config, store, run_dir, state == "resume", backend=backend, console=console)
+    console.line(result_line(result))
     click.echo(json.dumps({key: value for key, value in result.items() if key not in ("job", "limits")}))
 
 
@@ -145,6 +148,18 @@ def _job_config(shared: Any, more: Any) -> Tuple[JobConfig, Optional[str], Optio
     return load_config(shared["config_path"], {**overrides, **more}), shared["run"], shared["store"]
 
 
+def _backend(config: JobConfig) -> "Backend":
+    """The backend of a config; when another one stands in for it, one line says why."""
+    from trainer.job import backend_of
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        backend = backend_of(config)
+    for warning in caught:
+        click.echo(f"warning: {warning.message}", err=True)
+    return backend
+
+
 def _run_dir(run: Optional[str], config: JobConfig, backend: str) -> Path:
     from trainer.runs import run_folder
 
@@ -155,11 +170,11 @@ def _run_dir(run: Optional[str], config: JobConfig, backend: str) -> Path:
 def _trained(shared: Any) -> Iterator[Tuple["Job", Path]]:
     """The job of a run with its best weights, and the run's folder."""
     from trainer.checkpoint import BEST, load_model
-    from trainer.job import backend_of, open_job
+    from trainer.job import open_job
     from trainer.store import resolve_store
 
     config, run, store_path = _job_config(shared, {})
-    store, backend = resolve_store(config, store_path), backend_of(config)
+    store, backend = resolve_store(config, store_path), _backend(config)
     run_dir = _run_dir(run, config, backend.name)
     with open_job(config, store, backend) as job:
         load_model(run_dir / BEST, job)

@@ -1,5 +1,6 @@
 """A store's split as a torch Dataset, for loops of your own; `fit` reads through `BatchStream` instead."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
@@ -50,6 +51,8 @@ class ShardDataset(Dataset):
             raise IndexError(f"split '{split}' has rounds 0 to {info.num_rounds - 1}, got {round}")
         self.store = store
         self.split = split
+        self._round = round
+        self._check_chunks = check_chunks
         self.as_hetero_data = as_hetero_data
         self._chunk_batches = store.manifest.chunk_batches
         self._batches = np.concatenate([sequential_order(info, r) for r in self.rounds])
@@ -72,8 +75,10 @@ class ShardDataset(Dataset):
         item = dict(zip(self._names, tensors))
         return hetero_data(self.store, item) if self.as_hetero_data else item
 
-    def __getstate__(self) -> Dict[str, Any]:
-        return {**self.__dict__, "_shard": (-1, {})}
+    def __reduce__(self) -> Tuple[Any, ...]:
+        """Worker processes open the store themselves, instead of receiving tables and handles."""
+        make = partial(ShardDataset, as_hetero_data=self.as_hetero_data, check_chunks=self._check_chunks)
+        return make, (self.store.path, self.split, self._round)
 
 
 class ShardIterable(IterableDataset):

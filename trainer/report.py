@@ -64,6 +64,16 @@ def epoch_line(record: Mapping[str, Any], num_epochs: int) -> str:
     return "  ".join(parts)
 
 
+def result_line(result: Mapping[str, Any]) -> str:
+    """One line of a finished run's scores."""
+    parts = [f"{result['epochs']} epochs, best {result['best_epoch'] + 1}"]
+    for split in ("val", "test"):
+        if split in result:
+            found = result[split]
+            parts.append(f"{split} accuracy {found['accuracy']:.4f} macro-F1 {found['macro_f1']:.4f}")
+    return "  ".join(parts)
+
+
 class RunLog:
     """Appends one record per epoch to `metrics.jsonl` and to TensorBoard. Use it in a `with` statement.
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 
 from schemas.config import load_config
 from tests.trainer.store_factory import publish
+from trainer.backends.eager import EagerBackend
 from trainer.cli import main
 from trainer.runs import locked, move_aside
 
@@ -122,6 +124,17 @@ def test_another_jobs_run_is_left_alone(job):
     assert result.exit_code == 8
     assert "train.rng_seed: 0 -> 9" in result.output
     assert "--fresh" in result.output
+
+
+def test_a_backend_that_stands_in_is_named(job, monkeypatch):
+    def resolve(name, cache):
+        warnings.warn(f"backend '{name}' runs as 'eager'", UserWarning, stacklevel=2)
+        return EagerBackend()
+
+    monkeypatch.setattr("trainer.job.resolve_backend", resolve)
+    result = call("train", "--seed", "6", "--backend", "inductor", job=job)
+    assert "warning: backend 'inductor' runs as 'eager'" in result.output
+    assert (job.parent / "runs" / "tiny-to_hetero-eager-s6").exists()
 
 
 def test_one_process_at_a_time(job, tmp_path):

@@ -1,5 +1,7 @@
 """The Dataset: items by name, as HeteroData with the tutorial's keys, and through a DataLoader."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -63,6 +65,15 @@ def test_hetero_data_has_the_tutorials_keys(table_store):
     pads = data["movie", "to", "actor"].edge_index[:, ~data["movie", "to", "actor"].edges_mask]
     assert (pads[0] == sizes.num_nodes["movie"] - 1).all()
     assert (pads[1] == sizes.num_nodes["actor"] - 1).all()
+
+
+def test_datasets_travel_to_workers_by_name(table_store):
+    dataset = ShardDataset(table_store, "train", round=1, as_hetero_data=True)
+    data = pickle.dumps(dataset)
+    assert len(data) < 1000
+    copy = pickle.loads(data)
+    assert len(copy) == len(dataset)
+    assert copy[2]["movie"].n_id.tolist() == dataset[2]["movie"].n_id.tolist()
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
