@@ -5,6 +5,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
+from schemas import layout
 from trainer.checkpoint import write_atomically
 from trainer.evaluate import Answers, answer
 from trainer.job import Job
@@ -15,7 +16,8 @@ def predict(job: Job, splits: Sequence[str], output: Path, console: Console = SI
     """Write the model's answers on `splits` to `output`, whole or not at all.
 
     Columns: `split` (string), `node_id` (int64, global id of the seed type), `label` (int64, null where unknown),
-    `prediction` (int64), `probability` (list of float32, one per class; the mean over the split's rounds).
+    `prediction` (int64), `probability` (list of float32, one per class; the mean over the split's rounds), and
+    `original_id` (int64), the id in the source graph, where the store holds only a part of it and renumbered nodes.
 
     Returns:
         The number of rows: one per seed and split, ordered by split as given, then by `node_id`.
@@ -25,6 +27,10 @@ def predict(job: Job, splits: Sequence[str], output: Path, console: Console = SI
 
     tables = [_table(split, answer(job, split, console)) for split in splits]
     table = pa.concat_tables(tables)
+    path = layout.original_id_path(job.store.manifest.graph.seed_type)
+    if job.store.has_tensor(path):
+        original = job.store.read(path)[table["node_id"].to_numpy()]
+        table = table.append_column("original_id", pa.array(original, pa.int64()))
     write_atomically(Path(output), lambda temporary: pq.write_table(table, str(temporary)))
     return int(table.num_rows)
 

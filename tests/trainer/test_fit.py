@@ -220,3 +220,15 @@ def test_predictions_as_parquet(table_store, tmp_path):
     assert [row["label"] for row in rows] == source().labels[30:41].tolist()
     assert [row["prediction"] for row in rows] == expected.prediction.tolist()
     np.testing.assert_allclose([row["probability"] for row in rows], expected.probability, rtol=1e-6)
+
+
+def test_predictions_name_the_source_graphs_ids(store_of, tmp_path, monkeypatch):
+    pq = pytest.importorskip("pyarrow.parquet")
+    config, store = make_config(tmp_path), store_of()
+    has_tensor, read = store.has_tensor, store.read
+    path = "features/movie/original_id"
+    monkeypatch.setattr(store, "has_tensor", lambda asked: asked == path or has_tensor(asked))
+    monkeypatch.setattr(store, "read", lambda asked: np.arange(60) + 1000 if asked == path else read(asked))
+    with open_job(config, store, backend_of(config)) as job:
+        predict(job, ["val"], tmp_path / "p.parquet")
+    assert pq.read_table(str(tmp_path / "p.parquet"))["original_id"].to_pylist() == list(range(1030, 1041))
