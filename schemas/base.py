@@ -35,7 +35,8 @@ def validate(model: Type[M], values: Any, error: Type[HeteroShardsError], where:
         context = first.get("ctx", {}).get("error")
         if isinstance(context, ValueError):
             raise error(str(context), where=place) from None
-        raise error(first["msg"], actual=repr(first.get("input")), where=place) from None
+        actual = repr(first.get("input"))
+        raise error(first["msg"], actual=actual if len(actual) <= 80 else actual[:77] + "...", where=place) from None
 
 
 def _known_keys(model: Any, location: List[Any]) -> List[str]:
