@@ -182,7 +182,7 @@ def summary(runs: list[Run]) -> dict[str, list[float]]:
 @click.option("--model", "models", multiple=True, type=click.Choice(MODELS), help="Repeatable; all three by default.")
 @click.option("--epochs", default=100, show_default=True, help="At most this many steps on the whole graph.")
 @click.option(
-    "--patience", default=20, show_default=True, help="Stop after so many epochs without a better validation."
+    "--patience", default=40, show_default=True, help="Stop after so many epochs without a better validation."
 )
 def main(config: Path, seeds: int, models: tuple[str, ...], epochs: int, patience: int) -> None:
     job = load_config(config)
