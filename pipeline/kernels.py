@@ -1,15 +1,16 @@
 """The numba kernels: sample, trim and pad. Arrays in, preallocated arrays out; no objects, no I/O, no global state.
 
 Letters: T node types, E edge types, H hops, B batches, S seed rows, N rows per type, M columns per edge type.
-Arrays over all types are flat; `*_offset` says where a type's part starts.
-"""
+Arrays over all types are flat; `*_offset` says where a type's part starts. The arguments are `csc.PackedGraph`,
+`workspace.Workspace` and `workspace.Padded`.
 
-from typing import NamedTuple
+All kernels that call one another stay in this file: numba's cache on disk notices a change of the file that a kernel
+is in, not of the kernels it calls.
+"""
 
 import numpy as np
 from numba import njit
 
-from pipeline.csc import PackedGraph
 from pipeline.rng import GOLDEN, MIX_1, MIX_2
 
 _GOLDEN = np.uint64(GOLDEN)
@@ -19,51 +20,9 @@ _S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(
 _LOW32 = np.uint64(0xFFFFFFFF)
 _TWO32 = np.uint64(1 << 32)
 
-OUTSIDE = -1
-DROPPED = -1
-REACHED = -2
-
-
-class Workspace(NamedTuple):
-    """Scratch of one worker. Holds the batch sampled last.
-
-    Attributes:
-        local_id: int32 [all nodes], the local id of a node in the batch, or OUTSIDE.
-        nodes: int32 [all nodes], per type the batch's nodes in order of discovery.
-        new_id: int32 [all nodes], scratch of trimming, by type and old local id.
-        src, dst, e_id: int32 [edge slots], per edge type the batch's edges in order of discovery.
-        slot_offset: int64 [E + 1], where each edge type's slots start.
-        node_end: int64 [T, H + 1], nodes of hops 0..h; edge_end: int64 [E, H], edges of hops 1..h+1.
-        picks: int64 [largest fanout], scratch of one draw.
-    """
-
-    local_id: np.ndarray
-    nodes: np.ndarray
-    new_id: np.ndarray
-    src: np.ndarray
-    dst: np.ndarray
-    e_id: np.ndarray
-    slot_offset: np.ndarray
-    node_end: np.ndarray
-    edge_end: np.ndarray
-    picks: np.ndarray
-
-
-class Padded(NamedTuple):
-    """Output of B padded batches, tensor after tensor.
-
-    Attributes:
-        n_id: int32 [B * all rows]; type t is the [B, N_t] block at B * row_offset[t].
-        e_id: int32 [B * all columns]; edge type e is the [B, M_e] block at B * column_offset[e].
-        edge_index: int32 [2 * B * all columns]; edge type e is the [B, 2, M_e] block at 2 * B * column_offset[e].
-        row_offset: int64 [T + 1]; column_offset: int64 [E + 1].
-    """
-
-    n_id: np.ndarray
-    e_id: np.ndarray
-    edge_index: np.ndarray
-    row_offset: np.ndarray
-    column_offset: np.ndarray
+OUTSIDE = -1  # in local_id: not in the batch
+DROPPED = -1  # in new_id: trimmed away
+REACHED = -2  # in new_id: a kept edge leads to it, not numbered yet
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -407,9 +366,3 @@ def pad_batches(
             start += columns
             out.edge_index[start : start + count] = work.dst[first : first + count]
             out.edge_index[start + count : start + columns] = node_limit[graph.dst_type[e]]
-
-
-__all__ = [
-    "PackedGraph", "Padded", "Workspace", "count_batches", "count_trimmed_batches", "forget_batch", "pad_batches",
-    "sample_batch", "trim_batch",
-]  # fmt: skip

@@ -7,8 +7,9 @@ import numpy as np
 
 from pipeline import kernels
 from pipeline.csc import PackedGraph
-from pipeline.kernels import OUTSIDE, Padded, Workspace
+from pipeline.kernels import OUTSIDE
 from pipeline.shapes import PaddedBatches, Sizes
+from pipeline.workspace import Padded, Workspace
 from schemas.budget import Budget, OverSizePolicy
 from schemas.graph import GraphSchema
 from schemas.sampling import SamplingSpec

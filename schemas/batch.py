@@ -5,14 +5,14 @@ Shapes and chunks are derived here from the graph schema and the budget, and sta
 
 import hashlib
 import json
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from pydantic import Field, model_validator
 
 from schemas import layout
 from schemas.base import Frozen
 from schemas.budget import Budget
-from schemas.graph import GraphSchema
+from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
 
 ID_PAD = -1
 LABEL_PAD = -100
@@ -78,53 +78,72 @@ def split_tensors(
     graph: GraphSchema, budget: Budget, num_hops: int, split: str, num_batches: int, options: BatchOptions
 ) -> List[TensorSpec]:
     """Every per-batch tensor of a split, in the order in which they are written and listed."""
+    batches = _Batches(split, num_batches, options)
+    return [
+        *(spec for node in graph.node_types for spec in _node_tensors(node, budget, batches)),
+        *(spec for edge in graph.edge_types for spec in _edge_tensors(edge, budget, batches)),
+        *_seed_tensors(budget, batches),
+        *_stats_tensors(graph, num_hops, split, num_batches, options.codec),
+    ]
 
-    def spec(
-        path: str, dtype: str, pad: Optional[float], text: str, *dims: Tuple[str, int], codec: str = ""
+
+class _Batches(NamedTuple):
+    """What the tensors of one split have in common."""
+
+    split: str
+    num_batches: int
+    options: BatchOptions
+
+    def tensor(
+        self, path: str, dtype: str, pad: Optional[float], text: str, *dims: Tuple[str, int], codec: str = ""
     ) -> TensorSpec:
         return TensorSpec(
             path=path,
             dims=("batch",) + tuple(name for name, _ in dims),
-            shape=(num_batches,) + tuple(size for _, size in dims),
-            chunk_rows=options.chunk_batches,
+            shape=(self.num_batches,) + tuple(size for _, size in dims),
+            chunk_rows=self.options.chunk_batches,
             dtype=dtype,
-            codec=codec or options.codec,
+            codec=codec or self.options.codec,
             pad_value=pad,
             description=text,
         )
 
-    specs = []
-    for node in graph.node_types:
-        rows = (f"{node.name}_node", budget.num_nodes[node.name])
-        specs.append(
-            spec(layout.node_path(split, node.name, "n_id"), "int32", ID_PAD, "global node id of each row", rows)
-        )
-        specs.append(spec(layout.node_path(split, node.name, "mask"), "bool", 0, "True where the row is real", rows))
-        if options.inline_features and node.num_features and node.feature_dtype:
-            path = layout.node_path(split, node.name, "x")
-            features = (f"{node.name}_feature", node.num_features)
-            codec = options.feature_codecs[layout.feature_path(node.name)]
-            specs.append(spec(path, node.feature_dtype, options.pad_value, "features", rows, features, codec=codec))
-    for edge in graph.edge_types:
-        columns = (f"{edge.key}_edge", budget.num_edges[edge.key])
-        text = f"local ids: row 0 into {edge.src}, row 1 into {edge.dst}; pad edges join the last (pad) rows"
-        specs.append(spec(layout.edge_path(split, edge.key, "edge_index"), "int32", None, text, ("end", 2), columns))
-        specs.append(spec(layout.edge_path(split, edge.key, "mask"), "bool", 0, "True where the edge is real", columns))
-        if options.store_e_id or (edge.num_attributes and not options.inline_features):
-            path = layout.edge_path(split, edge.key, "e_id")
-            specs.append(spec(path, "int32", ID_PAD, "global edge id of each column", columns))
-        if options.inline_features and edge.num_attributes and edge.attribute_dtype:
-            path = layout.edge_path(split, edge.key, "edge_attr")
-            attributes = (f"{edge.key}_attribute", edge.num_attributes)
-            codec = options.feature_codecs[layout.edge_feature_path(edge.key)]
-            specs.append(
-                spec(path, edge.attribute_dtype, options.pad_value, "edge features", columns, attributes, codec=codec)
-            )
-    seeds = ("seed", budget.max_seeds)
-    specs.append(spec(layout.seed_path(split, "n_id"), "int32", ID_PAD, "global id of each seed node", seeds))
-    specs.append(spec(layout.seed_path(split, "y"), "int32", LABEL_PAD, "class of each seed node", seeds))
-    specs.append(spec(layout.seed_path(split, "mask"), "bool", 0, "True where the seed is real", seeds))
-    return specs + _stats_tensors(graph, num_hops, split, num_batches, options.codec)
+
+def _node_tensors(node: NodeTypeSchema, budget: Budget, batches: _Batches) -> Iterator[TensorSpec]:
+    rows = (f"{node.name}_node", budget.num_nodes[node.name])
+    path = layout.node_path(batches.split, node.name, "n_id")
+    yield batches.tensor(path, "int32", ID_PAD, "global node id of each row", rows)
+    path = layout.node_path(batches.split, node.name, "mask")
+    yield batches.tensor(path, "bool", 0, "True where the row is real", rows)
+    if batches.options.inline_features and node.num_features and node.feature_dtype:
+        path = layout.node_path(batches.split, node.name, "x")
+        features = (f"{node.name}_feature", node.num_features)
+        codec, pad = batches.options.feature_codecs[layout.feature_path(node.name)], batches.options.pad_value
+        yield batches.tensor(path, node.feature_dtype, pad, "features", rows, features, codec=codec)
+
+
+def _edge_tensors(edge: EdgeTypeSchema, budget: Budget, batches: _Batches) -> Iterator[TensorSpec]:
+    columns, is_inline = (f"{edge.key}_edge", budget.num_edges[edge.key]), batches.options.inline_features
+    text = f"local ids: row 0 into {edge.src}, row 1 into {edge.dst}; pad edges join the last (pad) rows"
+    path = layout.edge_path(batches.split, edge.key, "edge_index")
+    yield batches.tensor(path, "int32", None, text, ("end", 2), columns)
+    path = layout.edge_path(batches.split, edge.key, "mask")
+    yield batches.tensor(path, "bool", 0, "True where the edge is real", columns)
+    if batches.options.store_e_id or (edge.num_attributes and not is_inline):
+        path = layout.edge_path(batches.split, edge.key, "e_id")
+        yield batches.tensor(path, "int32", ID_PAD, "global edge id of each column", columns)
+    if is_inline and edge.num_attributes and edge.attribute_dtype:
+        path = layout.edge_path(batches.split, edge.key, "edge_attr")
+        attributes = (f"{edge.key}_attribute", edge.num_attributes)
+        codec, pad = batches.options.feature_codecs[layout.edge_feature_path(edge.key)], batches.options.pad_value
+        yield batches.tensor(path, edge.attribute_dtype, pad, "edge features", columns, attributes, codec=codec)
+
+
+def _seed_tensors(budget: Budget, batches: _Batches) -> Iterator[TensorSpec]:
+    seeds, split = ("seed", budget.max_seeds), batches.split
+    yield batches.tensor(layout.seed_path(split, "n_id"), "int32", ID_PAD, "global id of each seed node", seeds)
+    yield batches.tensor(layout.seed_path(split, "y"), "int32", LABEL_PAD, "class of each seed node", seeds)
+    yield batches.tensor(layout.seed_path(split, "mask"), "bool", 0, "True where the seed is real", seeds)
 
 
 def _stats_tensors(graph: GraphSchema, num_hops: int, split: str, num_batches: int, codec: str) -> List[TensorSpec]:

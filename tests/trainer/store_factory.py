@@ -203,51 +203,33 @@ def create_array(
     """A zarr array as the pipeline lays it out, with either major version of zarr."""
     import numcodecs
 
+    common: Dict[str, Any] = {"shape": shape, "chunks": chunks, "dtype": dtype}
     if zarr_format == 3:
-        from zarr.codecs import BloscCodec, ZstdCodec
-
-        codecs: Any = {
-            "none": None,
-            "blosc-lz4": BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", typesize=np.dtype(dtype).itemsize),
-            "zstd": ZstdCodec(level=1),
-        }
         return root.create_array(
             path,
-            shape=shape,
-            chunks=chunks,
-            dtype=dtype,
+            **common,
             fill_value=0,
-            compressors=codecs[codec],
+            compressors=_format_3_codec(codec, dtype),
             dimension_names=dims,
             config={"write_empty_chunks": True},
         )
-    compressors: Any = {
-        "none": None,
-        "blosc-lz4": numcodecs.Blosc(cname="lz4", clevel=5, shuffle=1),
-        "zstd": numcodecs.Zstd(level=1),
-    }
+    lz4 = numcodecs.Blosc(cname="lz4", clevel=5, shuffle=1)
+    compressor = {"none": None, "blosc-lz4": lz4, "zstd": numcodecs.Zstd(level=1)}[codec]
     if ZARR_MAJOR >= 3:
-        array = root.create_array(
-            path,
-            shape=shape,
-            chunks=chunks,
-            dtype=dtype,
-            fill_value=None,
-            compressors=compressors[codec],
-            config={"write_empty_chunks": True},
-        )
+        options: Any = {"compressors": compressor, "config": {"write_empty_chunks": True}}
+        array = root.create_array(path, **common, fill_value=None, **options)
     else:
-        array = root.create(
-            path,
-            shape=shape,
-            chunks=chunks,
-            dtype=dtype,
-            fill_value=None,
-            compressor=compressors[codec],
-            write_empty_chunks=True,
-        )
+        array = root.create(path, **common, fill_value=None, compressor=compressor, write_empty_chunks=True)
     array.attrs["_ARRAY_DIMENSIONS"] = list(dims)
     return array
+
+
+def _format_3_codec(codec: str, dtype: str) -> Any:
+    from zarr.codecs import BloscCodec, ZstdCodec
+
+    if codec == "blosc-lz4":
+        return BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", typesize=np.dtype(dtype).itemsize)
+    return ZstdCodec(level=1) if codec == "zstd" else None
 
 
 def chunk_file(path: Path, spec: TensorSpec, zarr_format: Any, index: int) -> Path:

@@ -1,0 +1,47 @@
+"""The arrays that kernels work on: one worker's scratch, and the padded output."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Workspace(NamedTuple):
+    """Scratch of one worker. Holds the batch sampled last.
+
+    Attributes:
+        local_id: int32 [all nodes], the local id of a node in the batch, or OUTSIDE.
+        nodes: int32 [all nodes], per type the batch's nodes in order of discovery.
+        new_id: int32 [all nodes], scratch of trimming, by type and old local id.
+        src, dst, e_id: int32 [edge slots], per edge type the batch's edges in order of discovery.
+        slot_offset: int64 [E + 1], where each edge type's slots start.
+        node_end: int64 [T, H + 1], nodes of hops 0..h; edge_end: int64 [E, H], edges of hops 1..h+1.
+        picks: int64 [largest fanout], scratch of one draw.
+    """
+
+    local_id: np.ndarray
+    nodes: np.ndarray
+    new_id: np.ndarray
+    src: np.ndarray
+    dst: np.ndarray
+    e_id: np.ndarray
+    slot_offset: np.ndarray
+    node_end: np.ndarray
+    edge_end: np.ndarray
+    picks: np.ndarray
+
+
+class Padded(NamedTuple):
+    """Output of B padded batches, tensor after tensor.
+
+    Attributes:
+        n_id: int32 [B * all rows]; type t is the [B, N_t] block at B * row_offset[t].
+        e_id: int32 [B * all columns]; edge type e is the [B, M_e] block at B * column_offset[e].
+        edge_index: int32 [2 * B * all columns]; edge type e is the [B, 2, M_e] block at 2 * B * column_offset[e].
+        row_offset: int64 [T + 1]; column_offset: int64 [E + 1].
+    """
+
+    n_id: np.ndarray
+    e_id: np.ndarray
+    edge_index: np.ndarray
+    row_offset: np.ndarray
+    column_offset: np.ndarray
