@@ -10,7 +10,7 @@ from typing import Any
 _HOMES = {
     "ShardDataset": "trainer.dataset",
     "ShardIterable": "trainer.dataset",
-    "fit": "trainer.fit",
+    "fit": "trainer.training",
     "open_store": "trainer.store",
     "resolve_store": "trainer.store",
 }

@@ -86,11 +86,11 @@ def train(epochs: Optional[int], want: Optional[str], **shared: Any) -> None:
     --epochs continue a finished run. A folder with another job's run (other store, model or training options) is
     an error that says what differs.
     """
-    from trainer.fit import fit
     from trainer.job import identity_of
     from trainer.report import result_line, terminal
     from trainer.runs import claim, locked, read_result
     from trainer.store import resolve_store
+    from trainer.training import fit
 
     config, run, store_path = _job_config(shared, {"train.epochs": epochs})
     store, backend, console = resolve_store(config, store_path), _backend(config), terminal()

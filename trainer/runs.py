@@ -10,8 +10,8 @@ from typing import Any, Dict, Iterator, Optional
 from schemas.config import JobConfig
 from schemas.errors import CheckpointError
 from trainer.checkpoint import LAST, write_atomically
-from trainer.fit import RESULT, run_limits
 from trainer.store import changed_keys
+from trainer.training import RESULT, run_limits
 
 RUN = "run.json"
 LOCK = ".lock"

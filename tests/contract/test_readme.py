@@ -54,3 +54,17 @@ def test_the_config_reference_lists_every_key_once(title, section):
     table = re.search(rf"\| `\[{title}\]` \|.*?\n\n", README, re.S).group(0)
     first_column = "\n".join(line.split("|")[1] for line in table.splitlines()[2:] if line.startswith("|"))
     assert sorted(re.findall(r"`(\w+)`", first_column)) == sorted(section.model_fields)
+
+
+def test_the_python_api_works_as_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    example = re.search(r"## Python API\n\n```python\n(.*?)```", README, re.S).group(1)
+    types = {("author", "writes", "paper"): 90, ("paper", "written_by", "author"): 90}
+    data = random_graph(
+        np.random.default_rng(0), {"author": 30, "paper": 60}, types, "paper", {"author": 3, "paper": 4}
+    )
+    names = {"data": data}
+    exec(example, names)
+    assert names["batch"]["paper"].x.shape[1] == 4
+    assert 0 <= names["result"]["test"]["accuracy"] <= 1
+    assert (tmp_path / "runs" / "mine" / "best.pt").is_file()

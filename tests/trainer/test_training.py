@@ -16,10 +16,10 @@ from trainer.backends import CompiledModel
 from trainer.backends.eager import EagerBackend, TorchModel
 from trainer.checkpoint import BEST, LAST, load_model, write_atomically
 from trainer.evaluate import answer
-from trainer.fit import fit
 from trainer.job import backend_of, open_job
 from trainer.predict import predict
 from trainer.report import read_metrics
+from trainer.training import fit
 
 
 def losses(run: Path):
