@@ -10,7 +10,6 @@ from schemas import layout
 from schemas.batch import LABEL_PAD
 from trainer.job import Job
 from trainer.metrics import scores
-from trainer.order import sequential_order
 from trainer.report import SILENT, Console
 
 
@@ -57,16 +56,20 @@ def answer(job: Job, split: str, console: Console = SILENT) -> Answers:
     total = np.zeros((len(node_id), store.manifest.graph.num_classes))
     counts = np.zeros(len(node_id), dtype=np.int64)
     loss_sum = 0.0
-    order = np.concatenate([sequential_order(info, round) for round in range(info.num_rounds)])
-    with job.stream(split, order) as stream, console.bar(f"evaluate {split}", len(order)) as bar:
-        for batch, tensors in stream:
-            out, loss = job.compiled.infer(tensors)
-            mask = masks[batch]
-            rows = places[batch][mask]  # no seed stands twice in a batch, so adding by index is safe
-            total[rows] += torch.softmax(out.float(), dim=-1).cpu().numpy()[mask]
-            counts[rows] += 1
-            loss_sum += float(loss) * len(rows)
-            bar.update(1)
+    group, num_batches = job.compiled.infer_batches, info.num_batches
+    order = np.minimum(np.arange(-(-num_batches // group) * group), num_batches - 1)  # filled up with the last batch
+    with job.stream(split, order, group=group) as stream, console.bar(f"evaluate {split}", len(order)) as bar:
+        for batches, tensors in stream:
+            out, losses = job.compiled.infer(tensors)
+            shares = torch.softmax(out.float(), dim=-1).cpu().numpy().reshape(group, masks.shape[1], -1)
+            num_real = group - max(0, stream.position - num_batches)
+            for batch, share, loss in zip(batches[:num_real], shares, losses.reshape(-1).tolist()):
+                mask = masks[batch]
+                rows = places[batch][mask]  # no seed stands twice in a batch, so adding by index is safe
+                total[rows] += share[mask]
+                counts[rows] += 1
+                loss_sum += loss * len(rows)
+            bar.update(group)
     return Answers(node_id, label, total / counts[:, None], loss_sum / int(counts.sum()))
 
 

@@ -36,8 +36,8 @@ class Job:
     compiled: CompiledModel
     identity: Dict[str, Any]
 
-    def stream(self, split: str, order: np.ndarray, start: int = 0) -> BatchStream:
-        """Batches of a split as the model takes them."""
+    def stream(self, split: str, order: np.ndarray, start: int = 0, group: int = 1) -> BatchStream:
+        """Batches of a split as the model takes them, `group` a call."""
         train = self.config.train
         return BatchStream(
             self.store,
@@ -47,6 +47,7 @@ class Job:
             start=start,
             prefetch=train.prefetch,
             check_chunks=train.check_chunks,
+            group=group,
         )
 
 

@@ -2,6 +2,9 @@
 
 Batches are shuffled in two steps, shards first, then batches within each shard, so that every shard is read once
 and whole. A position in an order is one integer, and resuming is starting at it.
+
+A backend may take several batches in one call (an IPU takes device iterations x replicas x accumulation of them).
+Then runs of `group` consecutive batches are shuffled as one, because a run is a view of its shard, without a copy.
 """
 
 from typing import List, Tuple
@@ -25,14 +28,17 @@ def sequential_order(split: SplitInfo, round: int) -> np.ndarray:
     return np.arange(split.round_starts[round], split.round_starts[round + 1], dtype=np.int64)
 
 
-def shuffled_order(split: SplitInfo, round: int, chunk_batches: int, rng_seed: int, epoch: int) -> np.ndarray:
+def shuffled_order(
+    split: SplitInfo, round: int, chunk_batches: int, rng_seed: int, epoch: int, group: int = 1
+) -> np.ndarray:
     """Batch indices of one round, int64 [batches of the round], each once and shard by shard.
 
     Shards are `chunk_batches` consecutive batches of the whole split, so the first and last shard of a round may
     also hold batches of its neighbours; those are left out.
 
     Example: round_starts (0, 5, 10), chunk_batches 4, round 1 holds batches 5..9 of shards 1 (4..7) and 2 (8..11).
-    One order is [9, 8, 5, 7, 6]: shard 2, then what round 1 has of shard 1.
+    One order is [9, 8, 5, 7, 6]: shard 2, then what round 1 has of shard 1. With group 2 it could be
+    [8, 9, 7, 5, 6].
     """
     batches = sequential_order(split, round)
     if len(batches) == 0:
@@ -42,7 +48,19 @@ def shuffled_order(split: SplitInfo, round: int, chunk_batches: int, rng_seed: i
     coordinates = (epoch, SPLITS.index(split.name), round)
     shard_keys = random_keys(int(shards[-1]) + 1, rng_seed, 0, *coordinates)
     batch_keys = random_keys(len(batches), rng_seed, 1, *coordinates)
-    return batches[np.lexsort((batch_keys, shards, shard_keys[shards]))]
+    place = np.arange(len(batches))
+    in_shard = place - np.searchsorted(shards, shards)
+    group_keys = batch_keys[place - in_shard % group]  # all batches of a group sort by the key of its first
+    return batches[np.lexsort((place, group_keys, shards, shard_keys[shards]))]
+
+
+def whole_calls(order: np.ndarray, group: int) -> np.ndarray:
+    """An order whose length is a multiple of `group`: short by some batches, it begins again.
+
+    >>> whole_calls(np.array([4, 0, 2]), 2).tolist()
+    [4, 0, 2, 4]
+    """
+    return np.resize(order, -(-len(order) // group) * group)
 
 
 def shard_runs(order: np.ndarray, chunk_batches: int) -> List[Tuple[int, int]]:

@@ -101,21 +101,27 @@ class ShardReader:
             arrays[path] = reader.read(shard, out)
         return arrays
 
-    def batches(self, arrays: Dict[str, np.ndarray], rows: np.ndarray) -> List[Sequence[Tensor]]:
-        """Rows of a shard as tensors: per row a tuple in the order of `inputs`, each of shape `InputSpec.shape`.
+    def batches(self, arrays: Dict[str, np.ndarray], rows: np.ndarray, group: int = 1) -> List[Sequence[Tensor]]:
+        """Rows of a shard as tensors, `group` batches a time joined on dim 0, in the order of `inputs`.
 
-        Stored tensors are views of the shard; gathered ones fill one buffer per input for all rows.
+        Input i of each result has shape `InputSpec.shape` with dim 0 times `group`: [2, E] becomes [group * 2, E].
+        Stored tensors are views of the shard where the rows of a group follow one another (else copies); gathered
+        ones fill one buffer per input for all rows. `rows` are a multiple of `group`.
         """
         columns: List[Sequence[Tensor]] = []
         for spec, source in zip(self.inputs, self._sources):
             if source.table:
-                columns.append(self._gather(spec, source, arrays[source.path], rows))
-            else:
+                columns.append(self._gather(spec, source, arrays[source.path], rows, group))
+            elif group == 1:
                 views = torch.from_numpy(arrays[source.path]).unbind(0)
                 columns.append([views[row] for row in rows])
+            else:
+                columns.append([_join(arrays[source.path], call) for call in rows.reshape(-1, group)])
         return list(zip(*columns))
 
-    def _gather(self, spec: InputSpec, source: InputSource, ids: np.ndarray, rows: np.ndarray) -> List[Tensor]:
+    def _gather(
+        self, spec: InputSpec, source: InputSource, ids: np.ndarray, rows: np.ndarray, group: int
+    ) -> List[Tensor]:
         table = self._tables[str(source.table)]
         wanted = ids[rows]
         if wanted.min() < -1 or wanted.max() >= len(table) - 1:
@@ -125,14 +131,29 @@ class ShardReader:
                 limit=f"-1 (pad) to {len(table) - 2}",
                 where=source.path,
             )
-        num_bytes = int(np.prod(spec.shape)) * table.itemsize
+        shape = (group * spec.shape[0], *spec.shape[1:])
+        calls = wanted.reshape(len(rows) // group, -1)
+        num_bytes = int(np.prod(shape)) * table.itemsize
         slot_bytes = -(-num_bytes // SLOT_BYTES) * SLOT_BYTES
-        total = len(rows) * slot_bytes
+        total = len(calls) * slot_bytes
         buffer = self._pool.take(total) if self._pool else aligned_empty(total)
         tensors = []
-        for slot, batch in zip(buffer.reshape(len(rows), slot_bytes), wanted):
-            out = slot[:num_bytes].view(table.dtype).reshape(spec.shape)
+        for slot, batch in zip(buffer.reshape(len(calls), slot_bytes), calls):
+            out = slot[:num_bytes].view(table.dtype).reshape(shape)
             # "wrap" sends the pad id -1 to the last row, the pad row, and is the mode that writes straight into `out`
             np.take(table, batch, axis=0, out=out, mode="wrap")
             tensors.append(torch.from_numpy(out))
         return tensors
+
+
+def _join(array: np.ndarray, rows: np.ndarray) -> Tensor:
+    """Rows of `array` [batches, n, ...] as one tensor [len(rows) * n, ...]; a view where they are consecutive."""
+    first = int(rows[0])
+    is_run = bool((rows == np.arange(first, first + len(rows))).all())
+    joined = array[first : first + len(rows)] if is_run else array[rows]
+    return torch.from_numpy(joined.reshape(-1, *array.shape[2:]))
+
+
+def join_batches(batches: Sequence[Sequence[Tensor]]) -> Sequence[Tensor]:
+    """Single batches of different shards as one call: each input joined on dim 0, copied."""
+    return tuple(torch.cat(tensors) for tensors in zip(*batches))

@@ -5,7 +5,7 @@ import threading
 import time
 import weakref
 from types import TracebackType
-from typing import Iterator, List, Optional, Sequence, Tuple, Type
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Type
 
 import numpy as np
 from torch import Tensor
@@ -13,10 +13,10 @@ from torch import Tensor
 from schemas.batch import InputSpec
 from trainer.buffers import BufferPool
 from trainer.order import shard_runs
-from trainer.shards import ShardReader
+from trainer.shards import ShardReader, join_batches
 from trainer.store import Store
 
-Batch = Tuple[int, Sequence[Tensor]]
+Batch = Tuple[np.ndarray, Sequence[Tensor]]
 _Queue = queue.Queue  # of parts (List[Batch]); an exception or None ends it
 
 # A shard whose features are gathered can be far larger in memory than on disk; it is handed over in parts of this
@@ -25,16 +25,19 @@ PART_BYTES = 16 * 2**20
 
 
 class BatchStream:
-    """Iterates `(batch index, tensors)` once, in the order given; use it in a `with` statement, or call `close`.
+    """Iterates `(batch indices, tensors)` once, in the order given; use it in a `with` statement, or call `close`.
 
-    Tensors come in the order of `inputs` with the shapes they name. They are views of buffers that are used again
-    only once nothing refers to them any more (see `BufferPool`), so a consumer may keep them.
+    One item is one call: `group` batches, int64 [group], and their tensors in the order of `inputs`, joined on dim
+    0. With group = 1 they have the shapes that `inputs` names. They are views of buffers that are used again only
+    once nothing refers to them any more (see `BufferPool`), so a consumer may keep them.
 
     Args:
-        order: batch indices of the split, int64; consecutive ones of one shard are read together.
+        order: batch indices of the split, int64, a multiple of `group`; consecutive ones of one shard are read
+            together.
         start: position in `order` to begin at.
         prefetch: parts (shards, or 16 MiB of gathered features when a shard is larger) kept ready.
         check_chunks: verify the checksum of every chunk.
+        group: batches per call.
 
     Attributes:
         position: position in `order` of the next batch.
@@ -54,16 +57,19 @@ class BatchStream:
         start: int = 0,
         prefetch: int = 2,
         check_chunks: bool = True,
+        group: int = 1,
     ) -> None:
+        assert (len(order) - start) % group == 0, "see `whole_calls`"
         reader = ShardReader(store, split, inputs, BufferPool(), check_chunks)
-        part_batches = max(1, PART_BYTES // max(1, reader.gathered_bytes))
+        part_calls = max(1, PART_BYTES // max(1, group * reader.gathered_bytes))
         self.position = start
+        self._group = group
         self.waited_s = 0.0
         self._queue: _Queue = queue.Queue(maxsize=prefetch)
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=_produce,
-            args=(reader, order[start:], store.manifest.chunk_batches, part_batches, self._queue, self._stop),
+            args=(reader, order[start:], store.manifest.chunk_batches, group, part_calls, self._queue, self._stop),
             name=f"batches of {split}",
             daemon=True,  # so that an abandoned stream never keeps the interpreter from exiting
         )
@@ -83,7 +89,7 @@ class BatchStream:
             assert isinstance(part, list)
             part.reverse()  # pop() below lets go of each batch as it is handed over
             while part:
-                self.position += 1
+                self.position += self._group
                 yield part.pop()
         self.close()
 
@@ -109,13 +115,14 @@ def _produce(
     reader: ShardReader,
     order: np.ndarray,
     chunk_batches: int,
-    part_batches: int,
+    group: int,
+    part_calls: int,
     parts: _Queue,
     stop: threading.Event,
 ) -> None:
     """The background thread. A function, not a method: a thread that held the stream would keep it alive."""
     try:
-        for part in _parts(reader, order, chunk_batches, part_batches, stop):
+        for part in _parts(reader, order, chunk_batches, group, part_calls, stop):
             _put(parts, part, stop)
         _put(parts, None, stop)
     except BaseException as error:
@@ -123,16 +130,33 @@ def _produce(
 
 
 def _parts(
-    reader: ShardReader, order: np.ndarray, chunk_batches: int, part_batches: int, stop: threading.Event
+    reader: ShardReader, order: np.ndarray, chunk_batches: int, group: int, part_calls: int, stop: threading.Event
 ) -> Iterator[List[Batch]]:
+    """Calls in the order given, some at a time. A call whose batches lie in several shards is joined by copying."""
+    begun: List[Batch] = []
     for begin, end in shard_runs(order, chunk_batches):
         if stop.is_set():
             return
         run = order[begin:end]
         arrays = reader.read(int(run[0]) // chunk_batches)
-        for first in range(0, len(run), part_batches):
-            batches = run[first : first + part_batches]
-            yield list(zip(batches.tolist(), reader.batches(arrays, batches % chunk_batches)))
+        missing = min(-begin % group, len(run))  # batches that end a call begun in an earlier shard
+        begun += _calls(reader, arrays, run[:missing], chunk_batches, 1)
+        if begun and len(begun) == group:
+            yield [(np.concatenate([batch for batch, _ in begun]), join_batches([tensors for _, tensors in begun]))]
+            begun = []
+        whole = (len(run) - missing) // group * group
+        for first in range(missing, missing + whole, part_calls * group):
+            part = run[first : min(first + part_calls * group, missing + whole)]
+            yield _calls(reader, arrays, part, chunk_batches, group)
+        begun += _calls(reader, arrays, run[missing + whole :], chunk_batches, 1)
+
+
+def _calls(
+    reader: ShardReader, arrays: Dict[str, np.ndarray], batches: np.ndarray, chunk_batches: int, group: int
+) -> List[Batch]:
+    if len(batches) == 0:
+        return []
+    return list(zip(batches.reshape(-1, group), reader.batches(arrays, batches % chunk_batches, group)))
 
 
 def _put(parts: _Queue, part: object, stop: threading.Event) -> None:

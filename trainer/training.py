@@ -19,7 +19,7 @@ from trainer.backends import Backend
 from trainer.checkpoint import BEST, LAST, Progress, load_model, resume, save_checkpoint, write_atomically
 from trainer.evaluate import evaluate
 from trainer.job import Job, backend_of, open_job
-from trainer.order import random_keys, shuffled_order
+from trainer.order import random_keys, shuffled_order, whole_calls
 from trainer.report import SILENT, Console, RunLog, epoch_line
 from trainer.store import Store
 
@@ -90,20 +90,22 @@ def _train_epoch(job: Job, progress: Progress, stop: threading.Event, console: C
     train, store = job.config.train, job.store
     info = store.split("train")
     round = progress.epoch % info.num_rounds
-    order = shuffled_order(info, round, store.manifest.chunk_batches, train.rng_seed, progress.epoch)
+    group = job.compiled.step_batches
+    order = shuffled_order(info, round, store.manifest.chunk_batches, train.rng_seed, progress.epoch, group)
+    order = whole_calls(order, group)
     num_seeds = store.read(layout.stats_path("train", "num_seeds"))
     first = progress.position
     if first == 0:  # dropout, too, is a function of (rng_seed, epoch)
         torch.manual_seed(int(random_keys(1, train.rng_seed, 2, progress.epoch)[0] >> np.uint64(1)))
     started = time.perf_counter()
     label = f"epoch {progress.epoch + 1:>3}/{train.epochs}"
-    with job.stream("train", order, first) as stream, console.bar(label, len(order) - first) as bar:
-        for batch, tensors in stream:
+    with job.stream("train", order, first, group) as stream, console.bar(label, len(order) - first) as bar:
+        for batches, tensors in stream:
             _, loss = job.compiled.step(tensors)
-            progress.loss_sum += float(loss) * int(num_seeds[batch])
-            progress.num_seeds += int(num_seeds[batch])
+            progress.loss_sum += float((loss.double().reshape(-1).numpy() * num_seeds[batches]).sum())
+            progress.num_seeds += int(num_seeds[batches].sum())
             progress.position = stream.position
-            bar.update(1)
+            bar.update(group)
             if stop.is_set() and progress.position < len(order):
                 return None
     seconds = time.perf_counter() - started

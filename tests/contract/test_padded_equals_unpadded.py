@@ -51,7 +51,7 @@ def assert_equal_on_seeds(data, store_path, fanout, batch_size, name, featureles
     block = plan.block(0, plan.num_batches)
     expected = unpadded_outputs(model, store, data, block, fanout)
     with torch.no_grad(), BatchStream(store, "train", model.inputs, np.arange(plan.num_batches)) as stream:
-        for (index, tensors), logits in zip(stream, expected, strict=True):
+        for ((index,), tensors), logits in zip(stream, expected, strict=True):
             out, loss = model(*tensors)
             torch.testing.assert_close(out[: len(logits)], logits, atol=1e-5, rtol=1e-5)
             real = block.seeds[index][block.seeds[index] >= 0]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.manifest import SplitInfo
-from trainer.order import random_keys, sequential_order, shard_runs, shuffled_order
+from trainer.order import random_keys, sequential_order, shard_runs, shuffled_order, whole_calls
 
 
 @st.composite
@@ -38,6 +38,28 @@ def test_an_order_is_a_function_of_its_coordinates(case, rng_seed, epoch):
     info, round, chunk_batches = case
     first = shuffled_order(info, round, chunk_batches, rng_seed, epoch)
     assert (first == shuffled_order(info, round, chunk_batches, rng_seed, epoch)).all()
+
+
+@given(rounds(), seeds, st.integers(1, 8))
+def test_groups_of_consecutive_batches_stay_together(case, rng_seed, group):
+    info, round, chunk_batches = case
+    order = shuffled_order(info, round, chunk_batches, rng_seed, 0, group)
+    assert sorted(order.tolist()) == sequential_order(info, round).tolist()
+    for begin, end in shard_runs(order, chunk_batches):
+        run = order[begin:end]
+        first = run.min()
+        groups = (run - first) // group
+        assert [list(g) for g in np.split(run, np.flatnonzero(np.diff(groups)) + 1)] == [
+            list(range(first + g * group, min(first + (g + 1) * group, run.max() + 1))) for g in dict.fromkeys(groups)
+        ]
+
+
+@given(st.integers(1, 40), st.integers(1, 9))
+def test_whole_calls_repeat_the_beginning(count, group):
+    order = np.random.default_rng(count).permutation(count)
+    whole = whole_calls(order, group)
+    assert len(whole) % group == 0 and 0 <= len(whole) - count < group
+    assert whole.tolist() == (order.tolist() * group)[: len(whole)]
 
 
 def test_every_coordinate_matters():

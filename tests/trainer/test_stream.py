@@ -12,7 +12,7 @@ from schemas.batch import EXTRA_INPUTS, InputSpec, model_inputs
 from schemas.errors import CorruptChunkError, SignatureMismatchError, StoreError
 from tests.trainer.store_factory import PAD_VALUE, chunk_file, source, write_store
 from trainer import stream as stream_module
-from trainer.order import sequential_order, shuffled_order
+from trainer.order import sequential_order, shuffled_order, whole_calls
 from trainer.store import open_store
 from trainer.stream import BatchStream
 
@@ -55,9 +55,9 @@ def test_equals_direct_reads(store_of, features, check_chunks):
     order = shuffled_order(store.split("train"), 1, store.manifest.chunk_batches, 0, 5)
     with BatchStream(store, "train", inputs, order, check_chunks=check_chunks) as stream:
         found = list(stream)  # all kept: none may be overwritten by later ones
-    assert [batch for batch, _ in found] == order.tolist()
+    assert [batch for (batch,), _ in found] == order.tolist()
     assert stream.position == len(order)
-    for batch, tensors in found:
+    for (batch,), tensors in found:
         for spec, tensor, expected in zip(inputs, tensors, expected_tensors(store, "train", batch)):
             assert tuple(tensor.shape) == spec.shape
             assert tensor.dtype == getattr(torch, spec.dtype)
@@ -68,14 +68,46 @@ def test_resuming_is_an_integer(table_store):
     order = shuffled_order(table_store.split("train"), 0, 3, 0, 0)
     for start in (0, 1, 5, len(order)):
         with BatchStream(table_store, "train", inputs_of(table_store), order, start=start) as stream:
-            assert [batch for batch, _ in stream] == order[start:].tolist()
+            assert [batch for (batch,), _ in stream] == order[start:].tolist()
 
 
 def test_large_shards_come_in_parts(table_store, monkeypatch):
     monkeypatch.setattr(stream_module, "PART_BYTES", 1)
     order = sequential_order(table_store.split("test"), 0)
     with BatchStream(table_store, "test", inputs_of(table_store), order) as stream:
-        assert [batch for batch, _ in stream] == order.tolist()
+        assert [batch for (batch,), _ in stream] == order.tolist()
+
+
+@pytest.mark.parametrize("group", [2, 3, 4, 7])
+@pytest.mark.parametrize("features", ["table", "inline"])
+def test_a_call_is_its_batches_joined_on_dim_0(store_of, features, group):
+    """Whether its batches lie in one shard (views), in several (copies), or begin the order again."""
+    store = store_of(features=features)
+    inputs = inputs_of(store)
+    for order in (
+        shuffled_order(store.split("train"), 0, store.manifest.chunk_batches, 0, 5, group),
+        np.array([5, 0, 3, 1, 1, 2, 4]),
+    ):
+        order = whole_calls(order, group)
+        with BatchStream(store, "train", inputs, order, group=group) as stream:
+            found = list(stream)
+        assert np.concatenate([batches for batches, _ in found]).tolist() == order.tolist()
+        with BatchStream(store, "train", inputs, order) as stream:
+            single = [tensors for _, tensors in stream]
+        for i, (_, tensors) in enumerate(found):
+            for spec, tensor, *parts in zip(inputs, tensors, *single[i * group : (i + 1) * group]):
+                assert tuple(tensor.shape) == (group * spec.shape[0], *spec.shape[1:])
+                assert tensor.is_contiguous()
+                assert torch.equal(tensor, torch.cat(parts))
+
+
+def test_a_call_within_a_shard_is_a_view_of_it(store_of):
+    store = store_of(chunk_batches=4)
+    inputs = [spec for spec in inputs_of(store, ()) if spec.kind in ("edge_index", "y")]
+    with BatchStream(store, "train", inputs, np.arange(4), group=2) as stream:
+        (_, first), (_, second) = list(stream)
+    for one, other in zip(first, second):
+        assert one.data_ptr() + one.numel() * one.element_size() == other.data_ptr()
 
 
 def test_abandoned_streams_end_their_thread(table_store):
@@ -125,7 +157,7 @@ def test_errors_reach_the_consumer(tmp_path):
     seen = []
     with BatchStream(store, "train", inputs_of(store), order) as stream:
         with pytest.raises(CorruptChunkError, match="train/seeds/y"):
-            for batch, _ in stream:
+            for (batch,), _ in stream:
                 seen.append(batch)
     assert seen == [0, 1, 2]
 

@@ -196,7 +196,7 @@ def test_answers_average_the_rounds(store_of, tmp_path):
         order = np.arange(store.split("test").num_batches)
         sums = {}
         with job.stream("test", order) as stream:
-            for batch, tensors in stream:
+            for (batch,), tensors in stream:
                 probabilities = torch.softmax(job.compiled.infer(tensors)[0], -1).double().numpy()
                 for row, node in enumerate(store.read("test/seeds/n_id")[batch]):
                     if node >= 0:

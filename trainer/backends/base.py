@@ -10,17 +10,25 @@ from trainer.seed_model import SeedModel
 
 
 class CompiledModel(ABC):
-    """A model, its optimizer and its compiled code. Batches are the tensors of `SeedModel.inputs`, in order.
+    """A model, its optimizer and its compiled code.
+
+    A call takes the tensors of `SeedModel.inputs`, in order, of one batch, or of `step_batches` (`infer_batches`)
+    batches joined on dim 0; it then returns `out` joined likewise, and one loss per batch.
 
     Attributes:
         num_compilations: {"train": n, "infer": n}, counted as they happen; a second one of a kind is an error.
+        step_batches, infer_batches: batches per call.
     """
 
     num_compilations: Dict[str, int]
+    step_batches: int = 1
+    infer_batches: int = 1
 
     @abstractmethod
     def step(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
-        """Forward, backward and one optimizer update in training mode; detached `(out, loss)` from before it.
+        """Forward, backward and optimizer update in training mode; detached `(out, loss)` from before the update.
+
+        `out` is `[step_batches * max_seeds, num_classes]`; `loss` has `step_batches` elements.
 
         Raises:
             SignatureMismatchError: shapes or dtypes differ from those compiled for.
