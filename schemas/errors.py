@@ -3,7 +3,9 @@
 `assert` is for invariants of this code; everything a user can cause is one of these.
 """
 
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
+
+E = TypeVar("E", bound="HeteroShardsError")
 
 
 class HeteroShardsError(Exception):
@@ -34,6 +36,11 @@ class HeteroShardsError(Exception):
         self.where = where
         self.hint = hint
         super().__init__(self._message())
+
+    def at(self: E, where: str) -> E:
+        """The same error, with the place where it happened."""
+        place = f"{where}: {self.where}" if self.where else where
+        return type(self)(self.what, actual=self.actual, limit=self.limit, where=place, hint=self.hint)
 
     def _message(self) -> str:
         parts = [f"{self.where}: {self.what}" if self.where else self.what]

@@ -35,7 +35,7 @@ _SHARED = [
         help="The run's folder.  [default: <train.root>/<name>-<model>-<backend>-s<seed>]",
     ),
     click.option("--model", metavar="NAME", help="Overrides [model] name: to_hetero, hetero_conv, hgt or pkg.mod:fn."),
-    click.option("--backend", metavar="NAME", help="Overrides [train] backend: auto, eager or inductor."),
+    click.option("--backend", metavar="NAME", help="Overrides [train] backend: auto, eager, inductor or poptorch."),
     click.option("--seed", type=int, metavar="N", help="Overrides [train] rng_seed."),
 ]
 
@@ -106,6 +106,22 @@ def train(epochs: Optional[int], want: Optional[str], **shared: Any) -> None:
             result = fit(config, store, run_dir, state == "resume", backend=backend, console=console)
     console.line(result_line(result))
     click.echo(json.dumps({key: value for key, value in result.items() if key not in ("job", "limits")}))
+
+
+@main.command(name="compile")
+@shared_options
+def compile_command(**shared: Any) -> None:
+    """Prepare executables for an IPU without having one (backend poptorch, [ipu] ipu_version).
+
+    They go to [ipu] executable_cache, where training finds them: copy that folder to the IPU machine. Needs the Poplar
+    SDK, but no device.
+    """
+    from trainer.job import compile_offline
+    from trainer.store import resolve_store
+
+    config, _, store_path = _job_config(shared, {})
+    folder = compile_offline(config, resolve_store(config, store_path))
+    click.echo(json.dumps({"executables": str(folder)}))
 
 
 @main.command()

@@ -8,7 +8,7 @@ import torch
 
 from schemas import layout
 from schemas.batch import LABEL_PAD
-from trainer.job import Job
+from trainer.job import Job, naming
 from trainer.metrics import scores
 from trainer.report import SILENT, Console
 
@@ -60,7 +60,8 @@ def answer(job: Job, split: str, console: Console = SILENT) -> Answers:
     order = np.minimum(np.arange(-(-num_batches // group) * group), num_batches - 1)  # filled up with the last batch
     with job.stream(split, order, group=group) as stream, console.bar(f"evaluate {split}", len(order)) as bar:
         for batches, tensors in stream:
-            out, losses = job.compiled.infer(tensors)
+            with naming(f"split {split}, batches {batches.tolist()}"):
+                out, losses = job.compiled.infer(tensors)
             shares = torch.softmax(out.float(), dim=-1).cpu().numpy().reshape(group, masks.shape[1], -1)
             num_real = group - max(0, stream.position - num_batches)
             for batch, share, loss in zip(batches[:num_real], shares, losses.reshape(-1).tolist()):

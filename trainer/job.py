@@ -11,7 +11,10 @@ from torch import Tensor
 
 from schemas.batch import InputSpec, shape_signature
 from schemas.config import JobConfig
+from schemas.errors import BackendError, ConfigError
 from trainer.backends import Backend, CompiledModel, resolve_backend
+from trainer.backends.poptorch import PopTorchBackend, PopTorchModel
+from trainer.backends.poptorch_options import cache_folder
 from trainer.models import build_model
 from trainer.seed_model import SeedModel
 from trainer.store import Store
@@ -19,6 +22,7 @@ from trainer.stream import BatchStream
 
 # What may change when a run goes on: how long and how fast, never what is computed.
 FREE_TRAIN_KEYS = {"epochs", "patience", "prefetch", "check_chunks", "root", "cache", "backend"}
+FREE_IPU_KEYS = {"ipu_model", "ipu_version", "executable_cache", "connection_type", "available_memory_proportion"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Job:
 
 def backend_of(config: JobConfig) -> Backend:
     """The backend that the config names, or the best one here for `auto`."""
-    return resolve_backend(config.train.backend, Path(config.train.cache))
+    return resolve_backend(config.train.backend, Path(config.train.cache), config.ipu)
 
 
 @contextmanager
@@ -79,15 +83,47 @@ def open_job(config: JobConfig, store: Store, backend: Backend) -> Iterator[Job]
 
 def identity_of(config: JobConfig, store: Store, backend: str) -> Dict[str, Any]:
     """What makes two runs the same computation. The backend is the one that runs, never `auto`."""
-    return {
+    identity = {
         "store": store.fingerprint,
         "model": config.model.model_dump(mode="json"),
         "backend": backend,
         "train": config.train.model_dump(mode="json", exclude=FREE_TRAIN_KEYS),
     }
+    if backend == "poptorch":
+        identity["ipu"] = config.ipu.model_dump(mode="json", exclude=FREE_IPU_KEYS)
+    return identity
+
+
+def compile_offline(config: JobConfig, store: Store) -> Path:
+    """Compile a job for an IPU that is not here; returns the folder of executables.
+
+    Raises:
+        BackendError: PopTorch is not installed or refuses the model.
+        ConfigError: executables are not kept.
+    """
+    folder = cache_folder(config.ipu, Path(config.train.cache))
+    if folder is None:
+        raise ConfigError("compiling keeps nothing", where="[ipu] executable_cache", actual="'off'", limit="a folder")
+    backend = PopTorchBackend(config.ipu, Path(config.train.cache), offline=True)
+    is_available, reason = backend.is_available()
+    if not is_available:
+        raise BackendError("executables cannot be compiled here", actual=reason, hint="See README, On an IPU.")
+    with open_job(config, store, backend) as job:
+        assert isinstance(job.compiled, PopTorchModel)
+        job.compiled.compile_only(_example(store, job.inputs))
+    return folder
 
 
 def _example(store: Store, inputs: Sequence[InputSpec]) -> Sequence[Tensor]:
     """The first batch of the store."""
     with BatchStream(store, store.manifest.splits[0].name, inputs, np.zeros(1, dtype=np.int64)) as stream:
         return next(iter(stream))[1]
+
+
+@contextmanager
+def naming(batches: str) -> Iterator[None]:
+    """Say in a backend's error which batches it was working on."""
+    try:
+        yield
+    except BackendError as error:
+        raise error.at(batches) from error

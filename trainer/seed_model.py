@@ -48,7 +48,7 @@ class SeedModel(nn.Module):
         batch = self._unflatten(tensors)
         out = self._seed_rows(self._run(batch))[: self._max_seeds]
         target = torch.where(batch["seed_mask"][self._seed_type], batch["y"][self._seed_type].long(), LABEL_PAD)
-        return out, cross_entropy(out, target, ignore_index=LABEL_PAD)
+        return out, cross_entropy(out.float(), target, ignore_index=LABEL_PAD)
 
     def initialise(self, example: Sequence[Tensor]) -> None:
         """Run once without gradients, which materialises lazy parameters, and check the output.

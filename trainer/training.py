@@ -18,7 +18,7 @@ from schemas.errors import ConfigError, ModelError
 from trainer.backends import Backend
 from trainer.checkpoint import BEST, LAST, Progress, load_model, resume, save_checkpoint, write_atomically
 from trainer.evaluate import evaluate
-from trainer.job import Job, backend_of, open_job
+from trainer.job import Job, backend_of, naming, open_job
 from trainer.order import random_keys, shuffled_order, whole_calls
 from trainer.report import SILENT, Console, RunLog, epoch_line
 from trainer.store import Store
@@ -101,7 +101,8 @@ def _train_epoch(job: Job, progress: Progress, stop: threading.Event, console: C
     label = f"epoch {progress.epoch + 1:>3}/{train.epochs}"
     with job.stream("train", order, first, group) as stream, console.bar(label, len(order) - first) as bar:
         for batches, tensors in stream:
-            _, loss = job.compiled.step(tensors)
+            with naming(f"split train, epoch {progress.epoch}, batches {batches.tolist()}"):
+                _, loss = job.compiled.step(tensors)
             progress.loss_sum += float((loss.double().reshape(-1).numpy() * num_seeds[batches]).sum())
             progress.num_seeds += int(num_seeds[batches].sum())
             progress.position = stream.position
@@ -152,6 +153,7 @@ def _finish(job: Job, progress: Progress, run_dir: Path, console: Console) -> Di
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
         "num_compilations": job.compiled.num_compilations,
+        "environment": dict(job.compiled.environment),
         "store": job.store.path,
         "limits": run_limits(job.config.train),
         "job": job.identity,

@@ -101,14 +101,14 @@ def test_what_cannot_be_compiled_is_said(cache: Path) -> None:
 
 
 @needs_compiler
-def test_many_models_in_one_process_compile(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_models_in_one_process_compile(cache: Path) -> None:
     """Each has its own count of compilations, although torch counts them per code object."""
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
-    for _ in range(3):
-        compiled, batches = _compiled("inductor", cache, f"{HERE}:Flagged")
-        compiled.infer(batches[0])
-        compiled.close()
-        assert compiled.num_compilations == {"train": 0, "infer": 1}
+    with torch._dynamo.config.patch(recompile_limit=2):
+        for _ in range(3):
+            compiled, batches = _compiled("inductor", cache, f"{HERE}:Flagged")
+            compiled.infer(batches[0])
+            compiled.close()
+            assert compiled.num_compilations == {"train": 0, "infer": 1}
 
 
 def test_steps_and_inference_share_parameters(tmp_path: Path) -> None:

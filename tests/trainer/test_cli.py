@@ -127,7 +127,7 @@ def test_another_jobs_run_is_left_alone(job):
 
 
 def test_a_backend_that_stands_in_is_named(job, monkeypatch):
-    def resolve(name, cache):
+    def resolve(name, cache, ipu):
         warnings.warn(f"backend '{name}' runs as 'eager'", UserWarning, stacklevel=2)
         return EagerBackend()
 

@@ -1,35 +1,47 @@
-"""Ways to run a model: `eager`, `inductor` (torch.compile), or `auto`, the fastest one that works here."""
+"""Ways to run a model: `eager`, `inductor` (torch.compile), `poptorch` (an IPU), or `auto`, the best one here."""
 
 import warnings
 from pathlib import Path
 
+from schemas.config import IpuConfig
 from schemas.errors import BackendError
 from trainer.backends.base import Backend, CompiledModel
 from trainer.backends.eager import EagerBackend
 from trainer.backends.inductor import InductorBackend
+from trainer.backends.poptorch import PopTorchBackend
 
 __all__ = ["Backend", "BackendFallbackWarning", "CompiledModel", "resolve_backend"]
 
-NAMES = ("auto", "eager", "inductor")
+NAMES = ("auto", "eager", "inductor", "poptorch")
 
 
 class BackendFallbackWarning(UserWarning):
     """The wanted backend does not work on this machine; `eager` stands in."""
 
 
-def resolve_backend(name: str, cache: Path) -> Backend:
-    """The backend of that name. Where torch.compile does not work, `auto` and `inductor` are `eager`, with a warning.
+def resolve_backend(name: str, cache: Path, ipu: IpuConfig = IpuConfig()) -> Backend:  # noqa: B008, it is frozen
+    """The backend of that name; `auto` is `poptorch` where it is installed, else `inductor`.
+
+    Where torch.compile does not work, `auto` and `inductor` are `eager`, with a warning. Nothing stands in for an IPU.
 
     Args:
         cache: folder of compiled code, kept between runs.
+        ipu: how `poptorch` uses the device.
 
     Raises:
-        BackendError: there is no backend of that name.
+        BackendError: there is no backend of that name, or PopTorch is not installed.
     """
     if name not in NAMES:
         raise BackendError("there is no such backend", actual=repr(name), limit=f"one of {', '.join(NAMES)}")
     if name == "eager":
         return EagerBackend()
+    if name in ("auto", "poptorch"):
+        poptorch = PopTorchBackend(ipu, cache)
+        is_available, reason = poptorch.is_available()
+        if is_available:
+            return poptorch
+        if name == "poptorch":
+            raise BackendError("backend 'poptorch' does not work here", actual=reason, hint="See README, On an IPU.")
     inductor = InductorBackend(cache)
     is_available, reason = inductor.is_available()
     if is_available:

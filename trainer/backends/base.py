@@ -1,7 +1,8 @@
 """What every backend offers: compile a model for one batch signature, then step and infer with it."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Dict, Sequence, Tuple
+from types import MappingProxyType
+from typing import Any, Dict, Mapping, Sequence, Tuple
 
 from torch import Tensor
 
@@ -18,11 +19,13 @@ class CompiledModel(ABC):
     Attributes:
         num_compilations: {"train": n, "infer": n}, counted as they happen; a second one of a kind is an error.
         step_batches, infer_batches: batches per call.
+        environment: variables that changed what the backend did; they belong to a run's record.
     """
 
     num_compilations: Dict[str, int]
     step_batches: int = 1
     infer_batches: int = 1
+    environment: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def step(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:

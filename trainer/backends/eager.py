@@ -1,16 +1,15 @@
 """Plain PyTorch, operation by operation. The base of the backends that stay inside PyTorch."""
 
 import copy
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
-from schemas.batch import InputSpec
 from schemas.config import TrainConfig
-from schemas.errors import SignatureMismatchError
 from trainer.backends.base import Backend, CompiledModel
 from trainer.backends.optimizers import make_optimizer
+from trainer.backends.signature import check_signature
 from trainer.seed_model import SeedModel
 
 Call = Callable[..., Tuple[Tensor, Tensor]]
@@ -33,9 +32,8 @@ class TorchModel(CompiledModel):
 
     def __init__(self, model: SeedModel, train: TrainConfig, example: Sequence[Tensor]) -> None:
         self._model = model
-        self._signature = [(spec.shape, getattr(torch, spec.dtype)) for spec in model.inputs]
         self.num_compilations = {"train": 0, "infer": 0}
-        self._check(example)
+        check_signature(model.inputs, example)
         model.initialise(example)
         self._optimizer = make_optimizer(model.parameters(), train)
 
@@ -48,7 +46,7 @@ class TorchModel(CompiledModel):
         loss.backward()
 
     def step(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
-        self._check(batch)
+        check_signature(self._model.inputs, batch)
         self._set_mode(training=True)
         self._optimizer.zero_grad(set_to_none=True)
         out, loss = self.forward("train", batch)
@@ -57,7 +55,7 @@ class TorchModel(CompiledModel):
         return out.detach(), loss.detach()
 
     def infer(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
-        self._check(batch)
+        check_signature(self._model.inputs, batch)
         self._set_mode(training=False)
         with torch.no_grad():
             return self.forward("infer", batch)
@@ -80,25 +78,3 @@ class TorchModel(CompiledModel):
     def _set_mode(self, training: bool) -> None:
         if self._model.training != training:
             self._model.train(training)
-
-    def _check(self, batch: Sequence[Tensor]) -> None:
-        found = [(tuple(tensor.shape), tensor.dtype) for tensor in batch]
-        if found != self._signature:
-            raise _mismatch(self._model.inputs, found)
-
-
-def _mismatch(inputs: Sequence[InputSpec], found: List[Tuple[Tuple[int, ...], torch.dtype]]) -> SignatureMismatchError:
-    hint = "Train on one store, or on stores prepared with the same graph, sampling and budget."
-    if len(found) != len(inputs):
-        what = "a batch has another number of tensors than the model takes"
-        return SignatureMismatchError(what, actual=len(found), limit=len(inputs), hint=hint)
-    for spec, (shape, dtype) in zip(inputs, found):
-        if (shape, dtype) != (spec.shape, getattr(torch, spec.dtype)):
-            return SignatureMismatchError(
-                f"{spec.kind} differs from what the model was compiled for",
-                actual=f"{str(dtype).replace('torch.', '')} {shape}",
-                limit=f"{spec.dtype} {spec.shape}",
-                where=spec.key,
-                hint=hint,
-            )
-    raise AssertionError("the signatures are equal")

@@ -1,0 +1,198 @@
+"""Graphcore's IPU through PopTorch. The only module, with its `poptorch_*` neighbors, that imports `poptorch`.
+
+What it relies on, of PopTorch 3.4's host API (public documentation and source of graphcore/poptorch):
+
+- One call takes deviceIterations x replicationFactor x gradientAccumulation micro-batches, joined on dim 0 of every
+  tensor, contiguous, of one shape and dtype for the whole life of an executable; int32 and float32 pass as they are.
+- Training and inference are two executors over one torch model. It must be switched to train() or eval() before each
+  is compiled. An executor holds its IPUs from compilation until it is detached; detaching brings weights and optimizer
+  state to the host, and the next call takes them along again. So at most one executor is attached at a time, and
+  weights travel by themselves.
+- The loss is found in the graph: exactly one torch loss, which must be returned. `SeedModel` is built that way.
+- Any violation arrives as poptorch.Error, AssertionError, RuntimeError, TypeError or AttributeError.
+"""
+
+import contextlib
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from schemas.config import IpuConfig, TrainConfig
+from schemas.errors import BackendError
+from trainer.backends.base import Backend, CompiledModel
+from trainer.backends.poptorch_layers import require_supported
+from trainer.backends.poptorch_options import (
+    batches_per_call,
+    cache_folder,
+    environment,
+    make_optimizer,
+    make_options,
+)
+from trainer.backends.signature import check_signature
+from trainer.seed_model import SeedModel
+
+
+class PopTorchBackend(Backend):
+    """Trains and infers on IPUs.
+
+    Args:
+        ipu: the `[ipu]` section.
+        cache: folder of compiled code, kept between runs.
+        offline: compile for hardware that is not here; nothing can be run then.
+    """
+
+    name = "poptorch"
+
+    def __init__(self, ipu: IpuConfig, cache: Path, offline: bool = False) -> None:
+        self._ipu = ipu
+        self._cache = cache_folder(ipu, cache)
+        self._offline = offline
+
+    def is_available(self) -> Tuple[bool, str]:
+        try:
+            import_poptorch()
+        except ImportError as error:
+            return False, f"PopTorch cannot be imported ({error}); it comes with the Poplar SDK"
+        return True, ""
+
+    def compile(self, model: SeedModel, train: TrainConfig, example: Sequence[Tensor]) -> "PopTorchModel":
+        return PopTorchModel(model, train, self._ipu, example, self._cache, self._offline)
+
+
+def import_poptorch() -> Any:
+    """`poptorch`, and `poptorch_geometric` where it is installed: that replaces some PyG operators while tracing."""
+    import poptorch
+
+    with contextlib.suppress(ImportError):
+        import poptorch_geometric  # noqa: F401
+    return poptorch
+
+
+class PopTorchModel(CompiledModel):
+    """One torch model with a training and an inference executor, each compiled at its first call."""
+
+    def __init__(
+        self,
+        model: SeedModel,
+        train: TrainConfig,
+        ipu: IpuConfig,
+        example: Sequence[Tensor],
+        cache: Optional[Path],
+        offline: bool = False,
+    ) -> None:
+        poptorch = import_poptorch()
+        self._poptorch, self._model = poptorch, model
+        self.num_compilations = {"train": 0, "infer": 0}
+        self.step_batches, self.infer_batches = batches_per_call(ipu, "train"), batches_per_call(ipu, "infer")
+        self.environment = environment()
+        check_signature(model.inputs, example, 1)
+        model.initialise(example)
+        require_supported(model)
+        if ipu.half:
+            model.half()
+        self._attached: Optional[str] = None
+        with self._translated("wrap"):
+            options = {k: make_options(poptorch, ipu, train.rng_seed, k, cache, offline) for k in self.num_compilations}
+            self._optimizer = make_optimizer(poptorch, model.parameters(), train, ipu)
+            self._executors = {
+                "train": poptorch.trainingModel(model.train(), options=options["train"], optimizer=self._optimizer),
+                "infer": poptorch.inferenceModel(model.eval(), options=options["infer"]),
+            }
+
+    def step(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
+        return self._call("train", batch, self.step_batches)
+
+    def infer(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
+        return self._call("infer", batch, self.infer_batches)
+
+    def compile_only(self, example: Sequence[Tensor]) -> None:
+        """Compile both executors for one batch's signature and run neither: fills the executable cache."""
+        for kind, group in (("train", self.step_batches), ("infer", self.infer_batches)):
+            self._compile(kind, [torch.cat([tensor] * group) for tensor in example])
+
+    def _call(self, kind: str, batch: Sequence[Tensor], group: int) -> Tuple[Tensor, Tensor]:
+        check_signature(self._model.inputs, batch, group)
+        if self._attached not in (None, kind):
+            self._detach()
+        if self.num_compilations[kind] == 0:
+            self._compile(kind, batch)
+        with self._translated(kind):
+            self._attached = kind
+            out, loss = self._executors[kind](*batch)
+        return out.float(), loss.float()
+
+    def _compile(self, kind: str, batch: Sequence[Tensor]) -> None:
+        self._model.train(kind == "train")
+        self.num_compilations[kind] += 1
+        with self._translated(f"compile {kind}"):
+            self._executors[kind].compile(*batch)
+
+    def _detach(self) -> None:
+        """Give the IPUs back; weights and optimizer state come to the host."""
+        if self._attached is not None:
+            with self._translated("detach"):
+                self._executors[self._attached].detachFromDevice()
+            self._attached = None
+
+    def model_state(self) -> Dict[str, Tensor]:
+        """In float32, whatever the device computes in: weights are interchangeable with every other backend."""
+        self._detach()
+        with self._translated("weights"):
+            state = self._model.state_dict()
+            return {
+                name: (tensor.float() if tensor.dtype == torch.float16 else tensor).detach().cpu().clone()
+                for name, tensor in state.items()
+            }
+
+    def load_model_state(self, state: Dict[str, Tensor]) -> None:
+        self._detach()
+        with self._translated("weights"):
+            self._model.load_state_dict(state)
+
+    def optimizer_state(self) -> Dict[str, Any]:
+        """In PopTorch's own form, which no other backend reads."""
+        self._detach()
+        with self._translated("optimizer state"):
+            return dict(self._optimizer.state_dict())
+
+    def load_optimizer_state(self, state: Dict[str, Any]) -> None:
+        self._detach()
+        with self._translated("optimizer state"):
+            self._optimizer.load_state_dict(state)
+            if self.num_compilations["train"]:
+                self._executors["train"].setOptimizer(self._optimizer)
+
+    def close(self) -> None:
+        """Free executables and devices. Never raises: it runs in a `finally`, where another error may be on its way."""
+        for kind, executor in getattr(self, "_executors", {}).items():
+            if self.num_compilations[kind]:
+                with contextlib.suppress(Exception):
+                    executor.destroy()
+        self._attached = None
+
+    @contextlib.contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        """PopTorch's errors as one clear BackendError. Subclasses first; their attributes are read at once."""
+        poptorch = self._poptorch
+        try:
+            yield
+        except poptorch.RecoverableError as error:
+            action = getattr(error, "recovery_action", "a reset")
+            hint = (
+                f"Let the operator do the reset {action}, then repeat the command: "
+                "training goes on from the run's last.pt."
+            )
+            raise BackendError(f"the IPU failed, and can recover ({doing})", actual=_line(error), hint=hint) from error
+        except poptorch.UnrecoverableError as error:
+            hint = "Take the machine out of use; the run goes on elsewhere from its last.pt."
+            raise BackendError(f"the IPU failed for good ({doing})", actual=_line(error), hint=hint) from error
+        except (poptorch.Error, AssertionError, RuntimeError, TypeError, AttributeError) as error:
+            hint = "Long messages are in poptorch_error.log in the working folder."
+            raise BackendError(f"PopTorch refused ({doing})", actual=_line(error), hint=hint) from error
+
+
+def _line(error: BaseException) -> str:
+    text = (str(error).strip() or type(error).__name__).split("\n")[0]
+    return f"{type(error).__name__}: {text[:300]}"

@@ -1,0 +1,28 @@
+"""The check that a batch is what a model was compiled for: cheap, and before the backend sees it."""
+
+from typing import Sequence
+
+import torch
+from torch import Tensor
+
+from schemas.batch import InputSpec
+from schemas.errors import SignatureMismatchError
+
+HINT = "Train on one store, or on stores prepared with the same graph, sampling and budget."
+
+
+def check_signature(inputs: Sequence[InputSpec], batch: Sequence[Tensor], group: int = 1) -> None:
+    """Raises SignatureMismatchError unless `batch` is `group` batches of `inputs`, joined on dim 0."""
+    if len(batch) != len(inputs):
+        what = "a batch has another number of tensors than the model takes"
+        raise SignatureMismatchError(what, actual=len(batch), limit=len(inputs), hint=HINT)
+    for spec, tensor in zip(inputs, batch):
+        shape = (group * spec.shape[0], *spec.shape[1:])
+        if tensor.shape != shape or tensor.dtype != getattr(torch, spec.dtype):
+            raise SignatureMismatchError(
+                f"{spec.kind} differs from what the model was compiled for",
+                actual=f"{str(tensor.dtype).replace('torch.', '')} {tuple(tensor.shape)}",
+                limit=f"{spec.dtype} {shape}",
+                where=spec.key,
+                hint=HINT,
+            )
