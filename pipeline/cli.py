@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from schemas.config import JobConfig, load_config
+from schemas.config import load_config
 from schemas.errors import HeteroShardsError
 
 CONFIG = click.option(
@@ -23,9 +23,9 @@ CONFIG = click.option(
 )
 STORE = click.option(
     "--store",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, resolve_path=True),
     help="The store's folder. Default: <store.root>/<name>-<fingerprint>, so that another config or other data "
-    "makes another store.",
+    "makes another store; inspect takes the one last prepared for the config.",
 )
 WORKERS = click.option(
     "-j",
@@ -84,6 +84,7 @@ def prepare(config_path: Path, store: Path | None, workers: int, force: bool) ->
     from pipeline.datasets import load_dataset
     from pipeline.run import prepare_source
 
+    _report(f"loading  the {config.dataset.source} graph")
     source = load_dataset(config.dataset)
     click.echo(f"source   {', '.join(f'{key}: {value}' for key, value in source.description.items())}")
     outcome = prepare_source(
@@ -121,21 +122,10 @@ def _progress() -> Callable[[str, int, int], None]:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def inspect(config_path: Path, store: Path | None, as_json: bool) -> None:
     """Show how well batches fill their budget: per split and type, from the store alone."""
+    from pipeline.latest import latest_store
     from pipeline.report import store_report
     from pipeline.statistics import as_json as to_json
     from pipeline.statistics import store_use
 
-    use = store_use(store or _store_of(load_config(config_path)))
+    use = store_use(store or latest_store(load_config(config_path)))
     click.echo(json.dumps(to_json(use), indent=2) if as_json else store_report(use))
-
-
-def _store_of(config: JobConfig) -> Path:
-    """The store that was last prepared for a config."""
-    from pipeline.latest import note_path
-    from schemas.errors import StoreError
-
-    note = note_path(config, None)
-    try:
-        return note.with_name(json.loads(note.read_text(encoding="utf-8"))["store"])
-    except (OSError, ValueError, KeyError):
-        raise StoreError("no store was prepared for this config", where=str(note), hint="Run `make prepare`.") from None

@@ -1,7 +1,7 @@
 """From counted batches to a budget, and what becomes of batches that do not fit it."""
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from schemas.errors import BudgetError, ConfigError
 from schemas.graph import GraphSchema
 
 SAMPLED_SPLIT = "train"
+MAX_COUNT = 2**31 - 2
 
 
 def resolve_budget(
@@ -30,6 +31,7 @@ def resolve_budget(
         ConfigError: an explicit budget leaves a type out or names an unknown one.
     """
     counted = Sizes.concatenate(list(sizes.values()))
+    _require_32_bits(counted, schema)
     if config.mode == "uniform":
         num_nodes = {name: _integer(config.nodes) for name in schema.node_names}
         num_edges = {key: _integer(config.edges) for key in schema.edge_keys}
@@ -49,14 +51,36 @@ def resolve_budget(
             where=f"node type '{schema.seed_type}'",
             hint="Raise its budget or lower [sampling] batch_size.",
         )
-    return Budget(
+    budget = Budget(
         mode=config.mode,
         num_nodes=num_nodes,
         num_edges=num_edges,
         max_seeds=max_seeds,
-        hop_nodes=_hop_capacities(num_nodes, counted.num_nodes, {schema.seed_type: max_seeds}),
-        hop_edges=_hop_capacities(num_edges, counted.num_edges, {}),
+        hop_nodes={name: (size,) for name, size in num_nodes.items()},
+        hop_edges={key: (size,) for key, size in num_edges.items()},
     )
+    return with_hop_capacities(budget, schema, [counted])
+
+
+def with_hop_capacities(budget: Budget, schema: GraphSchema, sizes: Sequence[Sizes]) -> Budget:
+    """The budget with the capacities up to each hop that batches of these (final) sizes need."""
+    written = Sizes.concatenate(list(sizes))
+    seeds = {schema.seed_type: budget.max_seeds}
+    return budget.model_copy(
+        update={
+            "hop_nodes": _hop_capacities(budget.num_nodes, written.num_nodes, seeds),
+            "hop_edges": _hop_capacities(budget.num_edges, written.num_edges, {}),
+        }
+    )
+
+
+def _require_32_bits(counted: Sizes, schema: GraphSchema) -> None:
+    """Local ids are int32, and so are counts, which the kernels hold at their largest value rather than wrap."""
+    for names, totals in ((schema.node_names, counted.node_totals), (schema.edge_keys, counted.edge_totals)):
+        for name, most in zip(names, totals.max(axis=0), strict=True):
+            if most >= MAX_COUNT:
+                hint = "Lower the fanout or the batch size."
+                raise BudgetError("a batch is too large for 32-bit ids", where=f"type '{name}'", hint=hint)
 
 
 def _integer(value: object) -> int:

@@ -113,7 +113,11 @@ def build_graph(source: "SourceGraph", allow_nonfinite: bool = False) -> HeteroG
 def _node_schema(name: str, num_nodes: int, x: np.ndarray | None) -> NodeTypeSchema:
     where = f"node type '{name}'"
     if num_nodes == 0:
-        raise GraphError("a node type has no nodes", where=where, hint="Remove the type from the graph.")
+        raise GraphError(
+            "a node type has no nodes",
+            where=where,
+            hint="Remove the type, or keep more of it: [dataset] subset, remove_isolated.",
+        )
     if num_nodes > MAX_ID:
         raise GraphError("node ids do not fit 32 bits", actual=num_nodes, limit=f"at most {MAX_ID}", where=where)
     if x is not None and len(x) != num_nodes:

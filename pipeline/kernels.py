@@ -20,6 +20,7 @@ _S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(
 _LOW32 = np.uint64(0xFFFFFFFF)
 _TWO32 = np.uint64(1 << 32)
 
+LARGEST = 2**31 - 1  # counts are int32
 OUTSIDE = -1  # in local_id: not in the batch
 DROPPED = -1  # in new_id: trimmed away
 REACHED = -2  # in new_id: a kept edge leads to it, not numbered yet
@@ -302,10 +303,10 @@ def count_batches(graph, seed_type, seeds, num_seeds, keys, fanouts, replace, wo
 def _write_counts(work, num_nodes, num_edges):
     for t in range(num_nodes.shape[0]):
         for h in range(num_nodes.shape[1]):
-            num_nodes[t, h] = work.node_end[t, h] - _hop_start(work.node_end, t, h)
+            num_nodes[t, h] = min(work.node_end[t, h] - _hop_start(work.node_end, t, h), LARGEST)
     for e in range(num_edges.shape[0]):
         for h in range(num_edges.shape[1]):
-            num_edges[e, h] = work.edge_end[e, h] - _hop_start(work.edge_end, e, h)
+            num_edges[e, h] = min(work.edge_end[e, h] - _hop_start(work.edge_end, e, h), LARGEST)
 
 
 @njit(cache=True, nogil=True)

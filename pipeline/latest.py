@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.writer import read_attributes, write_atomically
 from schemas.config import JobConfig
+from schemas.errors import StoreError
 from schemas.layout import MANIFEST_ATTRIBUTE
 
 
@@ -45,6 +46,26 @@ def find_unchanged(config: JobConfig, store: Path | None, stamp: dict[str, Any] 
     if stamp is None or note.stamp != json.loads(json.dumps(stamp)) or note.content_digest != config.content_digest():
         return None
     found = path.with_name(note.store)
-    manifest = read_attributes(found).get(MANIFEST_ATTRIBUTE, {})
+    try:
+        manifest = read_attributes(found).get(MANIFEST_ATTRIBUTE, {})
+    except StoreError:
+        return None
     is_it = manifest.get("complete") is True and manifest.get("fingerprint") == note.fingerprint
     return found if is_it else None
+
+
+def latest_store(config: JobConfig) -> Path:
+    """The store that was last prepared for a config.
+
+    Raises:
+        StoreError: none was, or the config has changed since.
+    """
+    path = note_path(config, None)
+    try:
+        note = Latest(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        raise StoreError("no store was prepared for this config", where=str(path), hint="Run `make prepare`.") from None
+    if note.content_digest != config.content_digest():
+        hint = "Run `make prepare`, or name the old store with --store."
+        raise StoreError("the config has changed since its store was prepared", where=str(path), hint=hint)
+    return path.with_name(note.store)

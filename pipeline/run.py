@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.datasets import SourceGraph, from_data
 from pipeline.encode import Encoder, Sampler
-from pipeline.estimate import Fitted, fit_split, resolve_budget
+from pipeline.estimate import Fitted, fit_split, resolve_budget, with_hop_capacities
 from pipeline.full import WholeGraph
 from pipeline.graph import HeteroGraph, build_graph
 from pipeline.options import resolve_batch_options, resolve_sampling
@@ -101,7 +101,7 @@ def prepare_source(
     content = graph.digest()
     fingerprint = _fingerprint(config, spec, content)
     path = Path(store) if store else Path(config.store.root) / f"{config.name}-{fingerprint[:12]}"
-    found = None if force else _existing(path, fingerprint)
+    found = _existing(path, fingerprint, force)
     if found:
         return Outcome(path, found, was_found=True)
     workers_pool = Workers(_sampler_factory(graph, spec, config), workers)
@@ -109,15 +109,20 @@ def prepare_source(
     sizes = {name: _count(workers_pool, plan, progress) for name, plan in plans.items()}
     budget = resolve_budget(config.budget, graph.schema, sizes, spec.batch_size, spec.rng_seed)
     fitted = _fit(workers_pool, plans, sizes, budget, graph, config, report)
+    budget = with_hop_capacities(budget, graph.schema, [fit.sizes for fit in fitted.values()])
     options = resolve_batch_options(config.store, graph, budget, spec.num_hops, plans)
     manifest = _manifest(config, graph, spec, budget, fitted, options, fingerprint, content)
     if options.inline_features:
         report(_blow_up(manifest))
-    with exclusive(path.with_name(path.name + ".partial"), lambda: report(f"waiting for another prepare of {path}")):
-        found = None if force else _existing(path, fingerprint)
-        if found:
-            return Outcome(path, found, was_found=True)
-        _write(workers_pool, graph, manifest, fitted, path, progress)
+    try:
+        with exclusive(path, lambda: report(f"waiting for another prepare of {path}")):
+            found = _existing(path, fingerprint, force)
+            if found:
+                return Outcome(path, found, was_found=True)
+            _write(workers_pool, graph, manifest, fitted, path, progress)
+    except OSError as error:
+        hint = "Free space or mend access, and repeat the command: it goes on where it stopped."
+        raise StoreError("the store cannot be written", actual=error, where=str(path), hint=hint) from error
     return Outcome(path, _read(path), was_found=False)
 
 
@@ -132,17 +137,36 @@ def _read(path: Path) -> Manifest:
     return parse_manifest(read_attributes(path).get(layout.MANIFEST_ATTRIBUTE), str(path))
 
 
-def _existing(path: Path, fingerprint: str) -> Manifest | None:
-    """The manifest of the very store that is wanted, None when nothing is there; anything else is in the way."""
-    if not path.exists():
+def _existing(path: Path, fingerprint: str, force: bool) -> Manifest | None:
+    """The manifest of the very store that is wanted, None when it is to be written; anything else is in the way.
+
+    `force` replaces stores, never what is no store.
+    """
+    try:
+        if not path.exists():
+            return None
+        is_empty = path.is_dir() and not any(path.iterdir())
+    except OSError as error:
+        raise StoreError("the path cannot be used", actual=error, where=str(path)) from None
+    if is_empty:
         return None
-    hint = "Choose another --store, or --force to replace it."
-    if not path.is_dir() or layout.MANIFEST_ATTRIBUTE not in read_attributes(path):
+    if not path.is_dir() or layout.MANIFEST_ATTRIBUTE not in (_damaged(path) if force else read_attributes(path)):
         raise StoreError("the path is taken by something that is no store", where=str(path), hint="Choose another.")
+    if force:
+        return None
     manifest = _read(path)
     if manifest.fingerprint != fingerprint:
+        hint = "Choose another --store, or --force to replace it."
         raise StoreError("the path holds a store of other data or another config", where=str(path), hint=hint)
     return manifest if manifest.complete else None
+
+
+def _damaged(path: Path) -> dict[str, Any]:
+    """Attributes of what may be a damaged store of ours: one whose attributes cannot be read counts as a store."""
+    try:
+        return read_attributes(path)
+    except StoreError:
+        return {layout.MANIFEST_ATTRIBUTE: None}
 
 
 def _sampler_factory(graph: HeteroGraph, spec: SamplingSpec, config: JobConfig) -> Callable[[], Sampler]:

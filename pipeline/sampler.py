@@ -67,8 +67,16 @@ class NeighborSampler:
             slot_offset=np.zeros(graph.num_edge_types + 1, np.int64),
             node_end=np.zeros((graph.num_node_types, spec.num_hops + 1), np.int64),
             edge_end=np.zeros((graph.num_edge_types, spec.num_hops), np.int64),
-            picks=np.empty(max(1, int(self.fanouts.max(initial=1))), np.int64),
+            picks=np.empty(self._most_picks(), np.int64),
         )
+
+    def _most_picks(self) -> int:
+        """The longest draw: without replacement never more than the largest degree."""
+        most = max(1, int(self.fanouts.max(initial=1)))
+        if self.replace:
+            return most
+        degrees = np.diff(self.graph.indptr)  # negative between two edge types
+        return min(most, max(1, int(degrees.max(initial=1))))
 
     def _batch_arguments(self, seeds: np.ndarray, keys: np.ndarray) -> tuple[object, ...]:
         num_seeds = (seeds >= 0).sum(axis=1)

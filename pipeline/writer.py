@@ -7,11 +7,11 @@ A partition is finished when its record exists, and a record appears by one rena
 pure functions of the plan, so what an interrupted partition left behind is simply written again.
 """
 
-import contextlib
 import fcntl
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,25 +28,19 @@ from schemas.manifest import Manifest, parse_manifest
 
 
 @contextmanager
-def exclusive(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Create a folder and hold it alone; calls `waiting` once when another process holds it."""
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
+def exclusive(store: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Let one process at a time write `store`; calls `waiting` once when another one does.
+
+    The lock file lies beside the store and stays: removing it could split waiting processes over two files.
+    """
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with store.with_name(f".{store.name}.lock").open("w") as file:
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waiting()
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            # The holder before us may have finished and removed the folder that we waited for.
-            if folder.exists() and os.stat(folder).st_ino == os.fstat(handle).st_ino:
-                yield
-                return
-        finally:
-            with contextlib.suppress(OSError):  # it is gone, or holds what an interrupted run will go on from
-                folder.rmdir()
-            os.close(handle)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 Checksums = dict[str, dict[int, tuple[int, int]]]
@@ -54,7 +48,7 @@ Checksums = dict[str, dict[int, tuple[int, int]]]
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a small text file that appears whole or not at all."""
-    temporary = path.with_name(path.name + ".new")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.new")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -83,8 +77,8 @@ class StoreWriter:
         """Fill the work folder, or take over what an interrupted run of the same store left in it."""
         if self._can_take_over():
             return
-        for left in (self.store, self.partitions):
-            shutil.rmtree(left, ignore_errors=True)
+        if self.work.exists():
+            shutil.rmtree(self.work)
         self.partitions.mkdir(parents=True)
         root = zarr_compat.create_root(self.store, self.manifest.zarr_format, {})
         for spec in self._specs.values():
@@ -155,6 +149,8 @@ class StoreWriter:
         self._write_manifest(self.manifest.model_copy(update={"complete": True, "checksums_crc32c": digest}))
         zarr_compat.consolidate(self.store, self.manifest.zarr_format)
         replaced = self.work / "replaced"
+        if replaced.exists():  # an interrupted run came as far as here
+            shutil.rmtree(replaced)
         if self.path.exists():
             self.path.rename(replaced)
         self.store.rename(self.path)
@@ -176,11 +172,19 @@ class StoreWriter:
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
-    """The root attributes of a local store, {} when it has none."""
-    format_2, format_3 = path / ".zattrs", path / "zarr.json"
-    if format_2.exists():
-        values: dict[str, Any] = json.loads(format_2.read_text(encoding="utf-8"))
-        return values
-    if format_3.exists():
-        return dict(json.loads(format_3.read_text(encoding="utf-8")).get("attributes", {}))
+    """The root attributes of a local store, {} when it has none.
+
+    Raises:
+        StoreError: they cannot be read.
+    """
+    for file, is_format_3 in ((path / ".zattrs", False), (path / "zarr.json", True)):
+        if file.exists():
+            try:
+                values = json.loads(file.read_text(encoding="utf-8"))
+                return dict(values.get("attributes", {}) if is_format_3 else values)
+            except (OSError, ValueError, TypeError, AttributeError) as error:
+                hint = "The store is damaged: build it again with --force."
+                raise StoreError(
+                    "the store's attributes cannot be read", actual=error, where=str(file), hint=hint
+                ) from None
     return {}

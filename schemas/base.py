@@ -1,9 +1,9 @@
 """The one base class of everything that is written to, or read from, JSON and TOML."""
 
 import difflib
-from typing import Any, List, Type, TypeVar
+from typing import Any, List, Optional, Type, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from schemas.errors import HeteroShardsError
 
@@ -11,9 +11,19 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Frozen(BaseModel):
-    """Immutable, and an unknown key is an error."""
+    """Immutable; an unknown key is an error, and so is a bool or a string where a number belongs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_numbers(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for name, field in cls.model_fields.items():
+                is_number = field.annotation in (int, float, Optional[int], Optional[float])
+                if is_number and isinstance(values.get(name), (bool, str)):
+                    raise ValueError(f"'{name}' must be a number, got {values[name]!r}")
+        return values
 
 
 def validate(model: Type[M], values: Any, error: Type[HeteroShardsError], where: str) -> M:

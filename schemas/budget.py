@@ -68,5 +68,6 @@ class Budget(Frozen):
             raise BudgetError(
                 "the batch does not fit its budget: " + "; ".join(found),
                 where=where,
-                hint="Raise the budget, use [budget] mode = 'exact', or choose an [budget] oversize policy.",
+                hint="Raise the budget, use [budget] mode = 'exact', or let batches be trimmed: "
+                "[budget] oversize = 'trim_nodes_and_edges'.",
             )

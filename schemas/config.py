@@ -5,6 +5,7 @@ key is an error that names the nearest known one.
 
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Mapping, Optional, Tuple, Union
@@ -27,8 +28,8 @@ def _only_for(
 ) -> None:
     """Reject keys that the chosen variant would ignore, and ask for those it needs."""
     chosen = getattr(section, choice)
-    for key in {key for keys in legal.values() for key in keys}:
-        if key in section.model_fields_set and key not in legal[chosen]:
+    for key in {key for keys in legal.values() for key in keys} - set(legal[chosen]):
+        if getattr(section, key) != type(section).model_fields[key].default:
             users = [f"'{name}'" for name, keys in legal.items() if key in keys]
             raise ValueError(f"'{key}' has no meaning with {choice} = '{chosen}'; it belongs to {' or '.join(users)}")
     for key in needed.get(chosen, ()):
@@ -110,13 +111,14 @@ class DatasetConfig(Frozen):
         }
         needed = {"pyg": ("class_name",), "file": ("path",), "function": ("function",)}
         _only_for(self, "source", legal, needed)
-        if self.random_split is not None and "masks" in self.model_fields_set:
+        if self.random_split is not None and self.masks != type(self).model_fields["masks"].default:
             raise ValueError("'masks' and 'random_split' exclude each other")
         if self.function is not None and self.function.count(":") != 1:
             raise ValueError(f"'function' reads package.module:function, got {self.function!r}")
         return self
 
 
+MAX_FANOUT = 1_000_000
 Fanout = Union[List[int], Dict[str, List[int]]]
 
 
@@ -146,10 +148,15 @@ class SamplingConfig(Frozen):
     def _check_mode(self) -> Any:
         neighbor_only = ("fanout", "replace", "batch_size", "rounds", "eval_rounds")
         _only_for(self, "mode", {"neighbor": neighbor_only, "full": ()}, {})
-        lists = self.fanout.values() if isinstance(self.fanout, dict) else [self.fanout]
+        lists = list(self.fanout.values()) if isinstance(self.fanout, dict) else [self.fanout]
+        if not lists:
+            raise ValueError("the fanout table is empty; give it a 'default'")
         for fanout in lists:
-            if not fanout or any(k < -1 for k in fanout):
-                raise ValueError(f"a fanout lists at least one hop, each a number of neighbors or -1; got {fanout}")
+            if not fanout or any(not -1 <= k <= MAX_FANOUT for k in fanout):
+                raise ValueError(
+                    f"a fanout lists at least one hop, each a number of neighbors up to {MAX_FANOUT}, or -1 for all; "
+                    f"got {fanout}"
+                )
         if len({len(fanout) for fanout in lists}) != 1:
             raise ValueError(f"every fanout must list the same number of hops; got {self.fanout}")
         return self
@@ -212,7 +219,7 @@ class StoreConfig(Frozen):
     codec: Literal["auto", "none", "blosc-lz4", "zstd"] = "auto"
     features: Literal["table", "inline"] = "table"
     e_id: bool = True
-    pad_value: float = 0.0
+    pad_value: float = Field(default=0.0, allow_inf_nan=False)
     chunk_batches: int = Field(default=0, ge=0, le=1_000_000)
 
 
@@ -264,8 +271,8 @@ class TrainConfig(Frozen):
 
     epochs: int = Field(default=30, ge=1)
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: float = Field(default=0.005, gt=0)
-    weight_decay: float = Field(default=0.0005, ge=0)
+    lr: float = Field(default=0.005, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(default=0.0005, ge=0, allow_inf_nan=False)
     momentum: float = Field(default=0.0, ge=0, lt=1)
     patience: int = Field(default=0, ge=0)
     eval_every: int = Field(default=1, ge=1)
@@ -375,10 +382,12 @@ def load_config(path: Union[str, Path], overrides: Optional[Mapping[str, Any]] =
         raise ConfigError("the config file cannot be read", actual=error, where=str(path)) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError("the config file is not TOML", actual=error, where=str(path)) from None
-    values.setdefault("name", path.stem)
+    values.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:64] or "job")
     for dotted, value in (overrides or {}).items():
         if value is not None:
             section, _, key = dotted.rpartition(".")
             table = values.setdefault(section, {}) if section else values
+            if not isinstance(table, dict):
+                raise ConfigError(f"[{section}] must be a table", actual=repr(table), where=str(path))
             table[key] = value
     return validate(JobConfig, values, ConfigError, str(path))

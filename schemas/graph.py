@@ -9,6 +9,7 @@ from schemas.base import Frozen
 
 EdgeTypeTuple = Tuple[str, str, str]
 
+MAX_NAME_BYTES = 200
 _FORBIDDEN = re.compile(r"[/\\\x00-\x1f]")
 
 
@@ -19,10 +20,11 @@ def edge_key(edge_type: EdgeTypeTuple) -> str:
 
 def check_name(name: str) -> str:
     """Type names become folder names in a store, so they must be safe as one path component."""
-    if not name or name.startswith(".") or len(name) > 120 or _FORBIDDEN.search(name):
+    is_reserved = name.startswith(".") or name == "zarr.json"
+    if not name or is_reserved or len(name.encode()) > MAX_NAME_BYTES or _FORBIDDEN.search(name):
         raise ValueError(
-            f"type name {name!r} cannot name a folder: it must be 1 to 120 characters, "
-            "without slashes, backslashes or control characters, and not start with a dot"
+            f"type name {name!r} cannot name a folder: it must be 1 to {MAX_NAME_BYTES} bytes, without slashes, "
+            "backslashes or control characters, not start with a dot, and not be zarr.json"
         )
     return name
 
@@ -76,6 +78,8 @@ class GraphSchema(Frozen):
             if twice:
                 raise ValueError(f"{kind} {twice[0]!r} stands for more than one type")
         for edge in self.edge_types:
+            if len(edge.key.encode()) > MAX_NAME_BYTES:
+                raise ValueError(f"edge type key {edge.key!r} is longer than {MAX_NAME_BYTES} bytes")
             for end in (edge.src, edge.dst):
                 if end not in names:
                     raise ValueError(f"edge type {edge.type} names the unknown node type {end!r}")

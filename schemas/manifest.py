@@ -44,8 +44,8 @@ class Manifest(Frozen):
     """Everything a reader needs, without the source graph.
 
     Attributes:
-        fingerprint: digest of data content, sampling, budget, splits, seed and format; equal fingerprints mean
-            byte-identical stores.
+        fingerprint: digest of data content, sampling, budget, splits, seed and format. Equal fingerprints mean the
+            same tensors; equal versions of what `provenance` names make the files equal, too.
         complete: set last; a store without it must not be read.
         chunk_batches: batches per chunk (K): one shard.
         tensors: every array of the store, in order.

@@ -69,6 +69,8 @@ def from_data(data: HeteroData, config: DatasetConfig, description: dict[str, An
 
 
 def _check_structure(data: HeteroData) -> None:
+    import torch
+
     sizes = {name: _num_nodes(data, name) for name in data.node_types}
     for edge_type in data.edge_types:
         where = f"edge type {edge_type}"
@@ -79,7 +81,11 @@ def _check_structure(data: HeteroData) -> None:
         index = data[edge_type].get("edge_index")
         if index is None:
             raise GraphError("has no edge_index", where=where, hint="Other forms (adj_t) are not read.")
-        if index.dim() != 2 or index.shape[0] != 2 or index.is_floating_point() or index.is_complex():
+        if not isinstance(index, torch.Tensor):
+            hint = "Use torch.from_numpy."
+            raise GraphError("edge_index is no tensor", actual=type(index).__name__, where=where, hint=hint)
+        is_integer = not (index.is_floating_point() or index.is_complex() or index.dtype == torch.bool)
+        if index.dim() != 2 or index.shape[0] != 2 or not is_integer:
             raise GraphError(
                 "edge_index is malformed",
                 actual=f"{index.dtype} {tuple(index.shape)}",
@@ -148,7 +154,11 @@ def _find_masks(data: HeteroData, config: DatasetConfig) -> dict[str, str]:
         mask = store.get(name)
         if mask is None and "masks" not in config.model_fields_set and split != "train":
             continue
-        if not isinstance(mask, torch.Tensor):
+        if mask is not None and not isinstance(mask, torch.Tensor):
+            raise GraphError(
+                "the mask is no tensor", actual=type(mask).__name__, where=where, hint="Use torch.from_numpy."
+            )
+        if mask is None:
             hint = "Name the masks in [dataset] masks, or draw splits: [dataset.random_split] train = 0.6, val = 0.2."
             raise ConfigError(
                 f"node type '{config.seed_type}' has no mask '{name}'", where="[dataset] masks", hint=hint

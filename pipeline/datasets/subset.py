@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,7 @@ def take_subset(data: HeteroData, config: DatasetConfig) -> tuple[HeteroData, di
     if not config.subset and not config.remove_isolated:
         return data, {}
     sizes = {name: int(data[name].num_nodes) for name in data.node_types}
+    data = _with_dense_features(data)
     kept = {name: torch.arange(min(count, sizes[name])) for name, count in config.subset.items()}
     data = data.subgraph(kept)
     for name in data.node_types:
@@ -40,3 +42,15 @@ def take_subset(data: HeteroData, config: DatasetConfig) -> tuple[HeteroData, di
         data = RemoveIsolatedNodes()(data)
     ids = {name: data[name].pop(_SOURCE_ID).numpy() for name in data.node_types}
     return data, {name: ids[name] for name in ids if len(ids[name]) < sizes[name]}
+
+
+def _with_dense_features(data: HeteroData) -> HeteroData:
+    """PyG cannot take rows of sparse tensors."""
+    import torch
+
+    data = copy.copy(data)
+    for store in data.stores:
+        for key, value in store.items():
+            if isinstance(value, torch.Tensor) and value.layout != torch.strided:
+                store[key] = value.to_dense()
+    return data

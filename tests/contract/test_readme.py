@@ -48,6 +48,7 @@ def test_groups_open_in_xarray_with_named_dimensions(store, group):
         ("store", sections.StoreConfig),
         ("model", sections.ModelConfig),
         ("train", sections.TrainConfig),
+        ("ipu", sections.IpuConfig),
     ],
 )
 def test_the_config_reference_lists_every_key_once(title, section):

@@ -110,3 +110,10 @@ def test_help_needs_neither_torch_nor_numba():
     assert out.stdout.strip() == "[]"
     out = subprocess.run([sys.executable, "-m", "pipeline", "prepare", "--help"], capture_output=True, text=True)
     assert out.returncode == 0 and "--workers" in out.stdout
+
+
+def test_inspect_refuses_a_config_that_changed(config):
+    run("prepare", "--config", config)
+    config.write_text(config.read_text().replace("rounds = 2", "rounds = 3"))
+    result = run("inspect", "--config", config)
+    assert result.exit_code == 5 and "config has changed" in result.output

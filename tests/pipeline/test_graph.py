@@ -104,3 +104,23 @@ def test_packing_groups_in_neighbors_in_their_order():
     assert graph.indptr.tolist() == [0, 2, 5]
     assert graph.row.tolist() == [1, 1, 0, 2, 0]
     assert graph.e_id.tolist() == [1, 4, 0, 2, 3]
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
+def test_a_subset_of_sparse_features(data):
+    from pipeline.datasets import from_data
+    from schemas.config import DatasetConfig
+
+    for sparse in (data["a"].x.to_sparse(), data["a"].x.to_sparse_csr()):
+        other = data.clone()
+        other["a"].x = sparse
+        config = DatasetConfig(seed_type="a", subset={"a": 9})
+        assert from_data(other, config, {}).data["a"].x.shape == (9, 3)
+        assert other["a"].x.layout == sparse.layout, "the graph that was given is not changed"
+
+
+@pytest.mark.parametrize("edges", [torch.zeros(2, 3, dtype=torch.bool), np.zeros((2, 3), np.int64)])
+def test_edges_that_are_no_integer_tensor(data, edges):
+    data["a", "to", "b"].edge_index = edges
+    with pytest.raises(GraphError, match=r"edge_index is (malformed|no tensor)"):
+        hetero_graph(data)

@@ -269,7 +269,7 @@ def test_another_store_in_the_way_is_an_error_unless_forced(movies, tmp_path):
     assert files_of(path) == before
     pipeline.prepare(movies, other, store=path, force=True)
     assert manifest_of(path)["sampling"]["batch_size"] == 5
-    assert [p.name for p in tmp_path.iterdir()] == ["here"]
+    assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".")] == ["here"]
 
 
 def test_a_file_in_the_way_is_an_error(movies, tmp_path):

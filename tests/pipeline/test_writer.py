@@ -27,6 +27,11 @@ def config(data, root, **store):
     )
 
 
+def visible(folder):
+    """What stands in a folder, without the lock files that stay there."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
 class Stopped(Exception):  # noqa: N818
     """Stands for a kill: nothing after it runs."""
 
@@ -101,18 +106,17 @@ def test_every_chunk_has_its_checksum(data, tmp_path):
 
 
 def test_one_waits_while_another_works(tmp_path):
-    folder, order, waited = tmp_path / "s.partial", [], []
+    store, order, waited = tmp_path / "s", [], []
     inside, go = threading.Event(), threading.Event()
 
     def first():
-        with exclusive(folder, lambda: None):
+        with exclusive(store, lambda: None):
             inside.set()
             go.wait(10)
             order.append("first")
-            folder.rmdir()
 
     def second():
-        with exclusive(folder, lambda: (waited.append(True), go.set())):
+        with exclusive(store, lambda: (waited.append(True), go.set())):
             order.append("second")
 
     threads = [threading.Thread(target=first), threading.Thread(target=second)]
@@ -121,7 +125,25 @@ def test_one_waits_while_another_works(tmp_path):
     threads[1].start()
     for thread in threads:
         thread.join(10)
-    assert order == ["first", "second"] and waited and not folder.exists()
+    assert order == ["first", "second"] and waited
+
+
+def test_never_two_at_once(tmp_path):
+    inside, most = [], []
+
+    def work():
+        for _ in range(50):
+            with exclusive(tmp_path / "s", lambda: None):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(most) == 200 and max(most) == 1
 
 
 def test_two_prepares_at_once_make_one_store(data, tmp_path):
@@ -136,7 +158,7 @@ def test_two_prepares_at_once_make_one_store(data, tmp_path):
     for thread in threads:
         thread.join(60)
     assert len(results) == 2 and results[0] == results[1]
-    assert [p.name for p in tmp_path.iterdir()] == [results[0].name]
+    assert visible(tmp_path) == [results[0].name]
 
 
 def test_text_appears_whole(tmp_path, monkeypatch):
@@ -158,3 +180,56 @@ def test_gathering_from_an_empty_table_gives_pads():
     encoder = encode.Encoder(None, Writer())
     rows = encoder._gather(np.empty((0, 3), np.float32), np.full((2, 4), -1, np.int32))
     assert rows.shape == (2, 4, 3) and (rows == 2).all()
+
+
+def test_force_after_a_stop_in_the_middle_of_the_swap(data, tmp_path):
+    store = pipeline.prepare(data, config(data, tmp_path), store=tmp_path / "x")
+    before = files_of(store)
+    left = tmp_path / "x.partial" / "replaced"
+    left.mkdir(parents=True)
+    (left / "file").touch()
+    pipeline.prepare(data, config(data, tmp_path), store=tmp_path / "x", force=True)
+    assert files_of(store) == before and visible(tmp_path) == ["x"]
+
+
+def test_force_never_replaces_what_is_no_store(data, tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.tex").write_text("thesis")
+    with pytest.raises(StoreError, match="no store"):
+        pipeline.prepare(data, config(data, tmp_path), store=tmp_path / "precious", force=True)
+    assert (tmp_path / "precious" / "thesis.tex").read_text() == "thesis"
+
+
+def test_a_damaged_store_is_an_error_and_force_mends_it(data, tmp_path):
+    store = pipeline.prepare(data, config(data, tmp_path), store=tmp_path / "x")
+    before = files_of(store)
+    (store / ".zattrs").write_text("")
+    with pytest.raises(StoreError, match="attributes cannot be read"):
+        pipeline.prepare(data, config(data, tmp_path), store=store)
+    pipeline.prepare(data, config(data, tmp_path), store=store, force=True)
+    assert files_of(store) == before
+
+
+@pytest.mark.parametrize("path", ["/proc/nothing/here", "file/inside"])
+def test_paths_that_cannot_be_written_are_typed_errors(data, tmp_path, path):
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(StoreError, match=r"cannot be (written|used)"):
+        pipeline.prepare(data, config(data, tmp_path), store=tmp_path / path)
+
+
+def test_many_writers_of_one_note(tmp_path):
+    errors = []
+
+    def write():
+        try:
+            for i in range(100):
+                writer.write_atomically(tmp_path / "note", str(i))
+        except OSError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert errors == [] and [p.name for p in tmp_path.iterdir()] == ["note"]
