@@ -22,7 +22,7 @@ def installed() -> Iterator[ModuleType]:
     Yields the package. `poptorch.double` holds what only tests use: counters, injected failures, replica order.
     """
     folder = str(Path(__file__).parent)
-    _forget()
+    before = _take_out()
     sys.path.insert(0, folder)
     try:
         import poptorch
@@ -30,9 +30,11 @@ def installed() -> Iterator[ModuleType]:
         yield poptorch
     finally:
         sys.path.remove(folder)
-        _forget()
+        _take_out()
+        sys.modules.update(before)
 
 
-def _forget() -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
-        del sys.modules[name]
+def _take_out() -> dict[str, ModuleType]:
+    """What was imported under the names of our packages, imported no longer."""
+    names = [name for name in sys.modules if name.partition(".")[0] in PACKAGES]
+    return {name: sys.modules.pop(name) for name in names}

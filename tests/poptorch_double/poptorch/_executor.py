@@ -112,6 +112,9 @@ class PoplarExecutor:
         double.raise_fault("attach")
         self._is_attached = True
         self.copyWeightsToDevice()
+        if isinstance(self._optimizer, optim.Optimizer):
+            self._optimizer.has_new_state = self._optimizer.has_state()
+            self._write_optimizer_state()
 
     def detachFromDevice(self) -> None:
         """Read state back, then let the device go (40)."""

@@ -73,10 +73,19 @@ class LossWatch(TorchFunctionMode):
         super().__exit__(*details)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if getattr(func, "__name__", "") in LOSSES:
-            self.mark(flatten([list(args), kwargs or {}]), result)
+        kwargs, name = kwargs or {}, getattr(func, "__name__", "")
+        if name in ("cross_entropy", "nll_loss"):
+            self.check_targets(*args, **kwargs)
+        result = func(*args, **kwargs)
+        if name in LOSSES:
+            self.mark(flatten([list(args), kwargs]), result)
         return result
+
+    def check_targets(self, logits: Tensor, target: Tensor, *rest: Any, **kwargs: Any) -> None:
+        """0/0 where every target is ignored: what a device returns is not specified, so the double refuses (10)."""
+        ignored = kwargs.get("ignore_index", rest[2] if len(rest) > 2 else -100)
+        if not target.is_floating_point() and bool((target == ignored).all()):
+            raise graph_error(f"cross_entropy: all {target.numel()} targets of a micro-batch are ignored")
 
     def mark(self, inputs: list[Tensor], loss: Tensor) -> None:
         self.losses.append(loss)
@@ -108,6 +117,9 @@ class GraphWatch(LossWatch):
         self.feeds.append(self.reached(inputs))
         self._note(loss, self.feeds[-1] | {len(self.losses)})
         super().mark(inputs, loss)
+
+    def check_targets(self, *args: Any, **kwargs: Any) -> None:
+        """Values are unknown while tracing."""
 
     def reached(self, value: Any) -> frozenset[int]:
         """Numbers of the losses that a nest of tensors depends on."""

@@ -61,7 +61,11 @@ class Optimizer:
             raise RuntimeError("Only IPU optimizer states can be loaded onto the IPU.")
         torch.optim.Optimizer.load_state_dict(self, {key: state[key] for key in ("state", "param_groups")})
         self._device_state = {key: state[key] for key in ("ipu_state", "ipu_param")}
-        self.has_new_state = state["ipu_state"] is not None
+        self.has_new_state = self.has_state()
+
+    def has_state(self) -> bool:
+        """Whether the host has a state that a device could take over."""
+        return bool(self._device_state and self._device_state["ipu_state"])
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_executor": None}

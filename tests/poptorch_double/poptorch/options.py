@@ -1,5 +1,5 @@
 """Options with chainable setters; fields are read in snake_case (49-54)."""
-# ruff: noqa: N802, N815
+# ruff: noqa: N802, N815, SIM905
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class _Group:
 
     def _key(self) -> list[str]:
         """What an executable depends on."""
-        silent = ("log_dir", "model_name", "show_compilation_progress_bar", "cache_dir", "random_seed")
+        silent = "log_dir model_name show_compilation_progress_bar cache_dir random_seed".split()
+        silent += ["connection_type", "offline_ipu_version", "ipu_id"]  # prepared elsewhere, used here (46, 52)
         own = [f"{name}={value}" for name, value in sorted(self._fields.items()) if name not in silent]
         return own + [part for value in self.__dict__.values() if isinstance(value, _Group) for part in value._key()]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poptorch_geometric import types  # noqa: F401  (registers the parser)
+from poptorch_geometric import override, types  # noqa: F401  (importing them registers what they hold)
 from poptorch_geometric.fixed_size_options import FixedSizeOptions
 
 __all__ = ["FixedSizeOptions"]
