@@ -1,0 +1,90 @@
+"""What tests of the poptorch backend share: models on the double, calls, and the reference in plain PyTorch."""
+
+import numpy as np
+import torch
+
+from schemas.config import IpuConfig, ModelConfig, TrainConfig
+from tests.trainer.conftest import make_config
+from trainer.backends.poptorch import PopTorchBackend
+from trainer.models import build_model
+from trainer.order import sequential_order, whole_calls
+from trainer.seed_model import SeedModel
+from trainer.stream import BatchStream
+
+MODELS = ("to_hetero", "hetero_conv", "hgt")
+FEEDING = {"device_iterations": 4, "gradient_accumulation": 2, "replication_factor": 2}  # 16 micro-batches a call
+
+
+def built(store, name="to_hetero", **model):
+    torch.manual_seed(0)
+    manifest = store.manifest
+    config = ModelConfig(name=name, hidden_channels=8, heads=2, **model)
+    return SeedModel(build_model(config, manifest.graph), manifest.graph, manifest.budget, config)
+
+
+def example_of(store, model):
+    with BatchStream(store, "train", model.inputs, np.array([0])) as stream:
+        return next(iter(stream))[1]
+
+
+def ipu_job(root, ipu=None, model=None, **train):
+    """The trainer tests' job, on the double."""
+    config = make_config(root, **{"backend": "poptorch", **train})
+    sections = {"ipu": IpuConfig(**(ipu or {}))}
+    if model is not None:
+        sections["model"] = ModelConfig(**model)
+    return config.model_copy(update=sections)
+
+
+def on_double(store, tmp_path, name="to_hetero", train=None, **ipu):
+    model = built(store, name)
+    backend = PopTorchBackend(IpuConfig(**ipu), tmp_path)
+    return backend.compile(model, train or TrainConfig(lr=0.01), example_of(store, model)), model
+
+
+def calls_of(store, model, group, num_calls, split="train"):
+    """Whole calls over the first round, again and again."""
+    order = np.resize(sequential_order(store.split(split), 0), num_calls * group)
+    with BatchStream(store, split, model.inputs, whole_calls(order, group), group=group) as stream:
+        return [tensors for _, tensors in stream]
+
+
+def reference_step(model, optimizer, batch, group, updates):
+    """What one call must do, in plain PyTorch: per update the mean of the gradients of its micro-batches."""
+    micro = [list(tensor.reshape(group, -1, *tensor.shape[1:]).unbind(0)) for tensor in batch]
+    losses = torch.empty(group)
+    for members in updates:
+        optimizer.zero_grad(set_to_none=True)
+        for i in members:
+            _, loss = model(*[parts[i] for parts in micro])
+            (loss / len(members)).backward()
+            losses[i] = loss.detach()
+        optimizer.step()
+    return losses
+
+
+def check_call_by_call(store, cache, name, num_calls=3):
+    """Train on the double and in plain PyTorch: losses and weights agree after every call (29-38, 80).
+
+    The tolerances are those of PopTorch's own tests.
+    """
+    train = TrainConfig(lr=0.01, weight_decay=0.001)
+    compiled, model = on_double(store, cache, name, train, **FEEDING)
+    plain = built(store, name)
+    plain.initialise(example_of(store, plain))
+    plain.load_state_dict(compiled.model_state())
+    optimizer = torch.optim.Adam(plain.parameters(), lr=0.01, weight_decay=0.001)
+    assert compiled.step_batches == 16
+    done = 0
+    for batch in calls_of(store, model, 16, num_calls):
+        out, loss = compiled.step(batch)
+        updates = [update.micro_batches for update in compiled._executors["train"].updates[done:]]
+        done += len(updates)
+        assert len(updates) == 4 and sorted(i for members in updates for i in members) == list(range(16))
+        expected = reference_step(plain, optimizer, batch, 16, updates)
+        assert out.shape == (16 * store.manifest.budget.max_seeds, store.manifest.graph.num_classes)
+        torch.testing.assert_close(loss, expected, atol=1e-3, rtol=1e-2)
+        weights = compiled.model_state()
+        for key, value in plain.state_dict().items():
+            torch.testing.assert_close(weights[key], value, atol=1e-3, rtol=1e-2, msg=key)
+    compiled.close()

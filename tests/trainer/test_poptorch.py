@@ -1,0 +1,279 @@
+"""The real trainer through the strict double: training, inference, feeding, life cycle and failures on an IPU host.
+
+Each test names the rules of PopTorch's host API that it holds the backend to; `test_poptorch_double.py` shows that the
+double rejects what breaks them.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from schemas.config import IpuConfig, TrainConfig
+from schemas.errors import BackendError, ConfigError, ModelError, SignatureMismatchError
+from tests.poptorch_double import installed
+from tests.trainer.poptorch_case import (
+    FEEDING,
+    MODELS,
+    built,
+    calls_of,
+    check_call_by_call,
+    example_of,
+    ipu_job,
+    on_double,
+)
+from trainer.backends.poptorch import PopTorchBackend
+from trainer.evaluate import answer
+from trainer.job import backend_of, compile_offline, open_job
+from trainer.training import fit
+
+
+@pytest.fixture
+def poptorch():
+    with installed() as package:
+        yield package
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_losses_and_weights_follow_plain_pytorch_call_by_call(store_of, tmp_path, poptorch, name):
+    check_call_by_call(store_of(chunk_batches=4), tmp_path, name)
+
+
+def test_one_compilation_per_kind_and_weights_that_travel(store_of, tmp_path, poptorch):
+    """(39-43, 45): inference sees trained weights; only one executor holds the device."""
+    store = store_of()
+    compiled, model = on_double(store, tmp_path)
+    (train,), (test,) = calls_of(store, model, 1, 1), calls_of(store, model, 1, 1, "test")
+    before = compiled.infer(test)[1]
+    for _ in range(30):
+        compiled.step(train)
+    after = compiled.infer(test)[0]
+    plain = built(store)
+    plain.initialise(test)
+    plain.load_state_dict(compiled.model_state())
+    torch.testing.assert_close(after, plain.eval()(*test)[0].detach(), atol=1e-5, rtol=1e-5)
+    assert compiled.infer(train)[1] < before
+    assert compiled.num_compilations == {"train": 1, "infer": 1} and poptorch.double.compilations == 2
+    attached = [executor.isAttachedToDevice() for executor in compiled._executors.values()]
+    assert sum(attached) <= 1
+    compiled.close()
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")  # torch 2.0 warns of its own torch.load
+@pytest.mark.parametrize(("optimizer", "more"), [("adam", {}), ("adamw", {}), ("sgd", {"momentum": 0.9})])
+def test_optimizers_and_their_state(store_of, tmp_path, poptorch, optimizer, more):
+    """(66-70): a state that was saved goes on as if nothing had happened; a plain torch state is refused."""
+    store = store_of()
+    train = TrainConfig(lr=0.01, optimizer=optimizer, **more)
+    first, model = on_double(store, tmp_path, train=train)
+    batches = calls_of(store, model, 1, 4)
+    for batch in batches[:2]:
+        first.step(batch)
+    torch.save({"model": first.model_state(), "optimizer": first.optimizer_state()}, tmp_path / "saved.pt")
+    expected = [first.step(batch)[1] for batch in batches[2:]]
+    first.close()
+    saved = torch.load(tmp_path / "saved.pt", weights_only=True)
+    second, _ = on_double(store, tmp_path, train=train)
+    second.load_model_state(saved["model"])
+    second.load_optimizer_state(saved["optimizer"])
+    for batch, loss in zip(batches[2:], expected):
+        torch.testing.assert_close(second.step(batch)[1], loss, atol=1e-6, rtol=1e-5)
+    with pytest.raises(BackendError, match="optimizer state"):
+        second.load_optimizer_state(torch.optim.Adam(model.parameters()).state_dict())
+    second.close()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_whole_trainer_as_an_ipu_user_runs_it(store_of, tmp_path, poptorch, name):
+    """`auto` picks poptorch where it is installed; calls wrap around (training) and fill up (evaluation)."""
+    store = store_of(rounds={"train": 2, "val": 1, "test": 2})
+    model = {"name": name, "hidden_channels": 8, "heads": 2}
+    config = ipu_job(tmp_path, FEEDING, model, backend="auto", epochs=2)
+    assert backend_of(config).name == "poptorch"
+    result = fit(config, store, tmp_path / "run")
+    assert result["backend"] == "poptorch"
+    assert result["num_compilations"] == {"train": 1, "infer": 1}
+    assert 0 <= result["test"]["accuracy"] <= 1
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [0, 1] and all(np.isfinite(line["loss"]) for line in lines)
+
+
+def test_evaluation_drops_what_fills_up_the_last_call(store_of, tmp_path, poptorch):
+    """Answers on a split whose batches are no multiple of a call are those of the eager backend."""
+    store = store_of(rounds={"train": 1, "test": 2})
+    answers = []
+    for backend, ipu in (("eager", {}), ("poptorch", {"device_iterations": 4})):
+        config = ipu_job(tmp_path, ipu, backend=backend)
+        with open_job(config, store, backend_of(config)) as job:
+            assert store.split("test").num_batches % job.compiled.infer_batches or backend == "eager"
+            answers.append(answer(job, "test"))
+    np.testing.assert_allclose(answers[0].probability, answers[1].probability, atol=1e-5)
+    assert answers[0].node_id.tolist() == answers[1].node_id.tolist()
+    assert answers[0].loss == pytest.approx(answers[1].loss, rel=1e-5)
+
+
+def test_an_interrupted_run_goes_on(store_of, tmp_path, poptorch):
+    store = store_of()
+    model = {"hidden_channels": 8}  # no dropout: the device's random state is not part of a checkpoint
+    config = ipu_job(tmp_path, {"device_iterations": 2}, model, epochs=3)
+    whole = fit(config, store, tmp_path / "whole")
+    fit(ipu_job(tmp_path, {"device_iterations": 2}, model, epochs=1), store, tmp_path / "parts")
+    parts = fit(config, store, tmp_path / "parts", resume_run=True)
+    assert parts["test"]["loss"] == pytest.approx(whole["test"]["loss"], rel=1e-4)
+
+
+def test_weights_are_interchangeable_with_eager(store_of, tmp_path, poptorch):
+    """(43): a state loads without poptorch, in float32, under the same names."""
+    store = store_of()
+    compiled, _ = on_double(store, tmp_path)
+    state = compiled.model_state()
+    compiled.close()
+    plain = built(store)
+    plain.initialise(example_of(store, plain))
+    assert state.keys() == plain.state_dict().keys()
+    assert {type(value) for value in state.values()} == {torch.Tensor}
+    plain.load_state_dict(state)
+
+
+@pytest.mark.skipif(torch.__version__.startswith("2.0"), reason="torch 2.0 cannot multiply float16 matrices on a CPU")
+def test_half_precision_trains_and_saves_float32(store_of, tmp_path, poptorch):
+    """(28)"""
+    store = store_of()
+    compiled, model = on_double(store, tmp_path, half=True, loss_scaling=128.0, stochastic_rounding=True)
+    (batch,) = calls_of(store, model, 1, 1)
+    first = float(compiled.step(batch)[1])
+    for _ in range(20):
+        out, loss = compiled.step(batch)
+    assert float(loss) < first and out.dtype == torch.float32
+    assert {value.dtype for value in compiled.model_state().values() if value.is_floating_point()} == {torch.float32}
+    compiled.close()
+
+
+def test_options_reach_poptorch(store_of, tmp_path, poptorch):
+    """(5, 36, 47, 49-52): two objects, outputs of every micro-batch, and each key of [ipu] where it belongs."""
+    ipu = {**FEEDING, "reduction": "sum", "available_memory_proportion": 0.3, "floating_point_exceptions": True}
+    compiled, _ = on_double(store_of(), tmp_path, **ipu, rng_seed=7, connection_type="on_demand")
+    train, infer = (compiled._executors[kind].options for kind in ("train", "infer"))
+    assert (train.device_iterations, train.replication_factor, train.Training.gradient_accumulation) == (4, 2, 2)
+    assert (infer.device_iterations, infer.replication_factor, infer.Training.gradient_accumulation) == (4, 2, 1)
+    for options in (train, infer):
+        assert options.output_mode == poptorch.OutputMode.All
+        assert options.random_seed == 7
+    assert compiled.infer_batches == 8
+    compiled.close()
+
+
+def test_executables_are_kept_beside_the_runs_and_found_again(store_of, tmp_path, poptorch):
+    """(47)"""
+    store = store_of()
+    for _ in range(2):
+        compiled, model = on_double(store, tmp_path)
+        compiled.step(calls_of(store, model, 1, 1)[0])
+        compiled.close()
+    assert list((tmp_path / "poptorch").iterdir())
+    assert poptorch.double.cache_hits == 1
+    compiled, model = on_double(store, tmp_path / "none", executable_cache="off")
+    compiled.step(calls_of(store, model, 1, 1)[0])
+    assert not (tmp_path / "none").exists()
+
+
+def test_compiling_for_a_device_that_is_not_here(store_of, tmp_path, poptorch):
+    """(52): executables for both kinds, nothing run."""
+    config = ipu_job(tmp_path, {"device_iterations": 2, "ipu_version": 21})
+    folder = compile_offline(config, store_of())
+    assert len(list(folder.iterdir())) >= 2 and poptorch.double.compilations == 2
+    with pytest.raises(ConfigError, match="executable_cache"):
+        compile_offline(ipu_job(tmp_path, {"executable_cache": "off"}), store_of())
+
+
+def test_another_shape_is_refused_before_poptorch_sees_it(store_of, tmp_path, poptorch):
+    store = store_of()
+    compiled, model = on_double(store, tmp_path, device_iterations=2)
+    (batch,) = calls_of(store, model, 1, 1)
+    with pytest.raises(SignatureMismatchError, match="compiled for"):
+        compiled.step(batch)
+    assert poptorch.double.compilations == 0
+    compiled.close()
+
+
+def test_failures_name_the_batches_the_reset_and_the_way_on(store_of, tmp_path, poptorch):
+    """(73-76)"""
+    store = store_of()
+    config = ipu_job(tmp_path)
+    cases = [
+        ({"cls": poptorch.RecoverableError, "recovery_action": "IPU_RESET"}, r"batches \[\d+\].*IPU_RESET.*last.pt"),
+        ({"cls": poptorch.UnrecoverableError}, r"failed for good.*out of use"),
+        (
+            {"cls": poptorch.Error, "message": "In poplar: bad"},
+            r"PopTorch refused \(train\); got Error: In poplar: bad",
+        ),
+    ]
+    for number, (fault, message) in enumerate(cases):
+        poptorch.double.fail_next(**fault)
+        with pytest.raises(BackendError, match=message):
+            fit(config, store, tmp_path / str(number))
+
+
+def test_devices_are_given_back_when_training_fails(store_of, tmp_path, poptorch):
+    """(45): destroy() in a finally."""
+    compiled, model = on_double(store_of(), tmp_path)
+    executor = compiled._executors["train"]
+    compiled.step(calls_of(store_of(), model, 1, 1)[0])
+    compiled.close()
+    compiled.close()
+    assert not executor.isCompiled() and type(model).__name__ == "SeedModel"
+
+
+def test_layers_that_do_not_run_on_an_ipu_are_named(store_of, tmp_path, poptorch):
+    """(79)"""
+    from torch_geometric.nn import GATConv, RGCNConv
+
+    store = store_of()
+    model = built(store)
+    model.model.more = torch.nn.ModuleList([GATConv(4, 4), GATConv(4, 4, add_self_loops=False), RGCNConv(4, 4, 2)])
+    with pytest.raises(ModelError, match=r"more.0 \(GATConv\): pass add_self_loops=False; model.more.2 \(RGCNConv\)"):
+        PopTorchBackend(IpuConfig(), tmp_path).compile(model, TrainConfig(), example_of(store, model))
+
+
+def test_variables_that_change_bare_options_are_recorded(store_of, tmp_path, poptorch, monkeypatch):
+    """(54)"""
+    monkeypatch.setenv("POPLAR_ENGINE_OPTIONS", '{"a": 1}')
+    assert fit(ipu_job(tmp_path, epochs=1), store_of(), tmp_path / "run")["environment"] == {
+        "POPLAR_ENGINE_OPTIONS": '{"a": 1}'
+    }
+
+
+def test_without_the_sdk_the_error_says_so(tmp_path):
+    with pytest.raises(BackendError, match=r"PopTorch cannot be imported.*Poplar SDK"):
+        backend_of(ipu_job(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("ipu", "message"),
+    [
+        ({"replication_factor": 3}, "powers of two"),
+        ({"device_iterations": 0}, "greater than or equal to 1"),
+        ({"loss_scaling": 2.0}, "half = true"),
+        ({"ipu_version": 3}, "2 or 21"),
+    ],
+)
+def test_options_are_checked_before_poptorch_sees_them(ipu, message):
+    """(49): PopTorch itself takes deviceIterations(0)."""
+    with pytest.raises(ValueError, match=message):
+        IpuConfig(**ipu)
+
+
+def test_fixed_size_options_both_ways(store_of, poptorch):
+    from trainer.backends.poptorch_sizes import budget_config, fixed_size_options
+
+    manifest = store_of().manifest
+    options = fixed_size_options(manifest.graph, manifest.budget)
+    assert options.num_nodes == manifest.budget.num_nodes
+    back = budget_config(options, manifest.graph)
+    assert back == {"mode": "explicit", "nodes": manifest.budget.num_nodes, "edges": manifest.budget.num_edges}
+    options.num_nodes = options.num_edges = 1000
+    assert budget_config(options, manifest.graph) == {"mode": "uniform", "nodes": 1000, "edges": 1000}
+    options.num_nodes = {"alien": 3}
+    with pytest.raises(ConfigError, match="different node types"):
+        budget_config(options, manifest.graph)
