@@ -5,6 +5,11 @@ PYTHON ?= python3
 VENV := .venv
 RUN_PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
+IPU_VENV := .venv-ipu-host
+IPU_PYTHON := $(IPU_VENV)/bin/python
+IPU_READY := $(IPU_VENV)/.ready
+PYTHON38 ?= $(firstword $(foreach python,python3.8 $(wildcard $(HOME)/.pyenv/versions/3.8.*/bin/python), \
+	$(shell $(python) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 8))' >/dev/null 2>&1 && echo $(python))))
 KERNEL_TESTS := tests/pipeline/test_sampler.py tests/pipeline/test_padding.py
 
 # Handed on only when set; `make train MODEL=hgt BACKEND=eager` overrides the config.
@@ -14,7 +19,7 @@ TRAIN_OPTIONS := --config '$(CONFIG)' $(STORE_OPTION) $(if $(MODEL),--model '$(M
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help prepare inspect train evaluate predict test test-jit-free lint clean
+.PHONY: help prepare inspect train evaluate predict compile test test-jit-free test-ipu-host has-python38 lint clean
 
 help:  ## list the targets
 	@echo 'make TARGET [CONFIG=configs/quickstart.toml] [STORE=...] [MODEL=...] [BACKEND=...] [RUN=...]'
@@ -35,6 +40,9 @@ evaluate: $(READY)  ## score the best weights of a run
 predict: $(READY)  ## write the predictions of a run to Parquet
 	@$(RUN_PYTHON) -m trainer predict $(TRAIN_OPTIONS)
 
+compile: $(READY)  ## prepare IPU executables of MODEL without an IPU (needs the Poplar SDK)
+	@$(RUN_PYTHON) -m trainer compile $(TRAIN_OPTIONS)
+
 test: $(READY)  ## run all tests, then the kernels' tests again without the JIT
 	$(RUN_PYTHON) -m pytest -n 2 --dist loadfile
 	@$(MAKE) --no-print-directory test-jit-free
@@ -42,13 +50,21 @@ test: $(READY)  ## run all tests, then the kernels' tests again without the JIT
 test-jit-free: $(READY)  ## run the kernels' tests as plain Python
 	NUMBA_DISABLE_JIT=1 $(RUN_PYTHON) -m pytest $(KERNEL_TESTS)
 
+test-ipu-host: $(READY) $(IPU_READY)  ## run schemas' and trainer's tests with an IPU host's versions
+	rm -rf build/ipu-host
+	$(RUN_PYTHON) -m tests.contract.write_stores build/ipu-host
+	HETEROSHARDS_FOREIGN_STORES=build/ipu-host $(IPU_PYTHON) -m pytest tests/schemas tests/trainer
+
+has-python38:
+	@[ -n '$(PYTHON38)' ]
+
 lint: $(READY)  ## check format, style and types
 	$(RUN_PYTHON) -m ruff format --check .
 	$(RUN_PYTHON) -m ruff check .
 	$(RUN_PYTHON) -m mypy
 
 clean:  ## remove .venv and caches; stores, runs and data stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(IPU_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # The first Python >= 3.10 among PYTHON and the usual names makes the environment; a failed install is repeated.
@@ -63,3 +79,11 @@ $(READY): pyproject.toml constraints.txt
 		fi; \
 	done; \
 	echo 'error: no Python 3.10 to 3.13 was found; install one, or name it: make PYTHON=/path/to/python3' >&2; exit 1
+
+$(IPU_READY): pyproject.toml constraints-ipu-host.txt
+	@[ -n '$(PYTHON38)' ] || { echo 'error: no Python 3.8 was found; name it: make PYTHON38=/path/to/python3.8' >&2; exit 1; }
+	@[ -x $(IPU_PYTHON) ] || $(PYTHON38) -m venv $(IPU_VENV)
+	@echo 'installing an IPU host: Python 3.8, torch 2.0.1, PyG 2.4 (a minute or two)'
+	@$(IPU_PYTHON) -m pip install --quiet --no-input --disable-pip-version-check \
+		-e '.[trainer]' pytest hypothesis -c constraints-ipu-host.txt
+	@touch $@

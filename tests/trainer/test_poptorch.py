@@ -23,6 +23,7 @@ from tests.trainer.poptorch_case import (
     ipu_job,
     on_double,
 )
+from trainer import ShardDataset
 from trainer.backends.poptorch import PopTorchBackend
 from trainer.evaluate import answer
 from trainer.job import backend_of, compile_offline, open_job
@@ -35,9 +36,34 @@ def poptorch():
         yield package
 
 
+@pytest.mark.parametrize("contiguous", [True, False], ids=["blocks", "dealt"])
 @pytest.mark.parametrize("name", MODELS)
-def test_losses_and_weights_follow_plain_pytorch_call_by_call(store_of, tmp_path, poptorch, name):
+def test_losses_and_weights_follow_plain_pytorch_call_by_call(store_of, tmp_path, poptorch, name, contiguous):
+    """Whichever way the host hands micro-batches to replicas (33)."""
+    poptorch.double.contiguous_replicas = contiguous
     check_call_by_call(store_of(chunk_batches=4), tmp_path, name)
+
+
+def test_gradients_can_be_summed(store_of, tmp_path, poptorch):
+    """(50)"""
+    check_call_by_call(store_of(chunk_batches=4), tmp_path, "to_hetero", num_calls=2, reduction="sum")
+
+
+def test_a_hetero_data_batch_passes_through_poptorch_geometrics_parser(store_of, poptorch):
+    """(23-25, 77): every tensor arrives under its own name and in its own shape."""
+    import poptorch_geometric  # noqa: F401
+
+    class Look(torch.nn.Module):
+        def forward(self, batch):
+            movie = batch["movie"]
+            return movie.x.sum(), movie.n_id, batch["movie", "to", "actor"].edge_index, batch["actor"].nodes_mask
+
+    batch = ShardDataset(store_of(), "train", as_hetero_data=True)[0]
+    total, n_id, edge_index, mask = poptorch.inferenceModel(Look())(batch)
+    torch.testing.assert_close(total, batch["movie"].x.sum())
+    assert torch.equal(n_id.long(), batch["movie"].n_id)
+    assert torch.equal(edge_index.long(), batch["movie", "to", "actor"].edge_index)
+    assert torch.equal(mask, batch["actor"].nodes_mask)
 
 
 def test_one_compilation_per_kind_and_weights_that_travel(store_of, tmp_path, poptorch):
