@@ -1,19 +1,24 @@
 """Checkpoints: one file of tensors and plain values, written whole or not at all."""
 
-import os
-import pickle
 import warnings
+import zipfile
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping
+from typing import Any, Dict, Iterator, Sequence
 
 import torch
 
 from schemas.errors import CheckpointError
+from trainer.files import write_atomically
 from trainer.job import Job
 from trainer.store import changed_keys
+from trainer.user_errors import one_line
 
 BEST, LAST = "best.pt", "last.pt"
+KEYS = {"model", "optimizer", "torch_rng", "progress", "job"}
+FRESH = "Start anew with --fresh (the old run is kept), or name another folder with --run."
+SAME = "Use the model and the store that the run was trained with (--model, --store), or name another run with --run."
 
 
 @dataclass
@@ -54,66 +59,79 @@ def save_checkpoint(path: Path, job: Job, progress: Progress) -> None:
     write_atomically(path, lambda temporary: torch.save(contents, temporary))
 
 
-def load_model(path: Path, job: Job) -> Progress:
+def load_model(path: Path, job: Job) -> None:
     """Put a checkpoint's weights into the job's model.
 
     Raises:
-        CheckpointError: it is missing, unreadable, or of another store, shape or model.
+        CheckpointError: it is missing, damaged, or of another store, shape or model.
     """
     contents = _read(path)
-    _require_same(path, contents["job"], job.identity, ("store", "shape_signature", "model"))
-    job.compiled.load_model_state(contents["model"])
-    return Progress(**contents["progress"])
+    _require_same(path, contents, job, ("store", "shape_signature", "model"), SAME)
+    with _restoring(path):
+        job.compiled.load_model_state(contents["model"])
 
 
 def resume(path: Path, job: Job) -> Progress:
     """Put a checkpoint's weights, optimizer state and random state back, to go on exactly where it was saved.
 
     Raises:
-        CheckpointError: it is missing, unreadable, or of another store, shape, model, backend or training config.
+        CheckpointError: it is missing, damaged, or of another store, shape, model, backend or training config, or
+            the best weights that belong to it are missing.
     """
     contents = _read(path)
-    _require_same(path, contents["job"], job.identity, tuple(job.identity))
-    job.compiled.load_model_state(contents["model"])
-    job.compiled.load_optimizer_state(contents["optimizer"])
-    torch.set_rng_state(contents["torch_rng"])
-    return Progress(**contents["progress"])
+    _require_same(path, contents, job, tuple(job.identity), FRESH)
+    with _restoring(path):
+        job.compiled.load_model_state(contents["model"])
+        job.compiled.load_optimizer_state(contents["optimizer"])
+        torch.set_rng_state(contents["torch_rng"])
+        progress = Progress(**contents["progress"])
+    best = path.with_name(BEST)
+    if progress.best_epoch >= 0 and not best.exists():
+        raise CheckpointError("the best weights of the run are lost", where=str(best), hint=FRESH)
+    return progress
 
 
 def _read(path: Path) -> Dict[str, Any]:
+    """A checkpoint's contents. torch itself does not look at the checksums in its files."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except FileNotFoundError:
+        raise CheckpointError("there is no checkpoint", where=str(path), hint="Train first: `make train`.") from None
+    except Exception as error:  # which one depends on the byte that is wrong
+        raise CheckpointError("the checkpoint cannot be read", actual=error, where=str(path), hint=FRESH) from None
+    if damaged is not None:
+        what = f"the checkpoint is damaged: {damaged} fails its checksum"
+        raise CheckpointError(what, where=str(path), hint=FRESH)
     try:
         with warnings.catch_warnings():  # torch 2.0 warns of its own use of a deprecated class
             warnings.filterwarnings("ignore", message="TypedStorage is deprecated", category=UserWarning)
             contents = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError("there is no checkpoint", where=str(path), hint="Train first: `make train`.") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        first_line = str(error).split("\n")[0]
-        raise CheckpointError("the checkpoint cannot be read", actual=first_line, where=str(path)) from None
-    if not isinstance(contents, dict) or not {"model", "optimizer", "torch_rng", "progress", "job"} <= set(contents):
-        raise CheckpointError("the file is no checkpoint of this program", where=str(path))
+    except Exception:  # torch's own text advises weights_only=False, which runs code from the file
+        contents = None
+    if not isinstance(contents, dict) or not set(contents) >= KEYS:
+        raise CheckpointError("the file is no checkpoint of this program", where=str(path), hint=FRESH)
     return contents
 
 
-def _require_same(path: Path, saved: Mapping[str, Any], now: Mapping[str, Any], keys: Any) -> None:
-    changed = changed_keys({key: saved.get(key) for key in keys}, {key: now[key] for key in keys})
+def _require_same(path: Path, contents: Dict[str, Any], job: Job, keys: Sequence[str], hint: str) -> None:
+    saved = {key: contents["job"].get(key) for key in keys}
+    changed = changed_keys(saved, {key: job.identity[key] for key in keys})
     if changed:
         raise CheckpointError(
-            f"the checkpoint belongs to another job: {'; '.join(changed)}",
-            where=str(path),
-            hint="Start anew with --fresh (the old run is kept), or name another folder with --run.",
+            f"the checkpoint belongs to another job: {'; '.join(changed)}", where=str(path), hint=hint
         )
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """`write(temporary)`, flush it to disk, and rename it to `path`, which thus never holds half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+@contextmanager
+def _restoring(path: Path) -> Iterator[None]:
+    """The job is the same by name; what its code builds need not be."""
     try:
-        write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        if temporary.exists():
-            temporary.unlink()
+        yield
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            "the checkpoint does not fit the model: its code has changed since",
+            actual=one_line(error),
+            where=str(path),
+            hint=f"Go back to that code. Or: {FRESH}",
+        ) from error

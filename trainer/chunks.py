@@ -15,7 +15,7 @@ import numpy as np
 
 from schemas import layout
 from schemas.batch import TensorSpec
-from schemas.errors import CorruptChunkError, ManifestError
+from schemas.errors import CorruptChunkError, ManifestError, StoreError
 from schemas.manifest import Manifest
 from trainer.buffers import aligned_empty
 
@@ -37,11 +37,19 @@ class LocalFiles:
         """The file's bytes, uint8 [size], valid until the next call; None when there is no such file.
 
         They are read into `into` (uint8) when it is given and large enough.
+
+        Raises:
+            StoreError: the file cannot be read.
         """
         try:
-            file = os.open(self.root / key, os.O_RDONLY)
+            return self._read(key, into)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise StoreError("a chunk cannot be read", actual=error.strerror, where=self.where(key)) from error
+
+    def _read(self, key: str, into: Optional[np.ndarray]) -> np.ndarray:
+        file = os.open(self.root / key, os.O_RDONLY)
         try:
             size = os.fstat(file).st_size
             if into is None or into.nbytes < size:
@@ -77,8 +85,15 @@ class ZarrFiles:
         return f"{self.path}/{key}"
 
     def fetch(self, key: str, into: Optional[np.ndarray] = None) -> Optional[Bytes]:
-        """The object's bytes, copied into `into` (uint8) when its size is the object's; None without an object."""
-        data = self._get(key)
+        """The object's bytes, copied into `into` (uint8) when its size is the object's; None without an object.
+
+        Raises:
+            StoreError: the object cannot be read.
+        """
+        try:
+            data = self._get(key)
+        except Exception as error:  # each kind of store has errors of its own
+            raise StoreError("a chunk cannot be read", actual=repr(error), where=self.where(key)) from error
         if data is None or into is None or into.nbytes != len(data):
             return data
         into[:] = np.frombuffer(data, np.uint8)

@@ -57,7 +57,10 @@ class _Commands(click.Group):
             click.echo(f"error: {error}", err=True)
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("interrupted: the same command goes on from where it stopped.", err=True)
+            goes_on = ctx.invoked_subcommand == "train"
+            click.echo(
+                f"interrupted: the same command {'goes on where it stopped' if goes_on else 'begins anew'}.", err=True
+            )
             sys.exit(INTERRUPTED)
 
 
@@ -76,29 +79,34 @@ def main() -> None:
 @main.command()
 @shared_options
 @click.option("--epochs", type=int, metavar="N", help="Overrides [train] epochs.")
-@click.option("--resume", "want", flag_value="resume", help="Insist on going on with an earlier run.")
-@click.option("--fresh", "want", flag_value="fresh", help="Start anew; an earlier run is kept as <run>.old-N.")
-def train(epochs: Optional[int], want: Optional[str], **shared: Any) -> None:
+@click.option("--resume", is_flag=True, help="Insist on going on with an earlier run.")
+@click.option("--fresh", is_flag=True, help="Start anew; an earlier run is kept as <run>.old-N.")
+def train(epochs: Optional[int], resume: bool, fresh: bool, **shared: Any) -> None:
     """Train, keep the best weights, score them on split test.
 
     An interrupted run goes on by itself: the same command, in the same folder, continues from last.pt and gives
     the losses that an uninterrupted run gives. A finished run is not trained again: its result is shown. More
-    --epochs continue a finished run. A folder with another job's run (other store, model or training options) is
-    an error that says what differs.
+    --epochs continue a finished run; fewer than it has begun are an error. A folder with another job's run (other
+    store, model or training options) is an error that says what differs.
     """
     from trainer.job import identity_of
+    from trainer.models import find_model
     from trainer.report import result_line, terminal
     from trainer.runs import claim, locked, read_result
     from trainer.store import resolve_store
     from trainer.training import fit
 
+    if resume and fresh:
+        raise click.UsageError("--resume and --fresh exclude each other.")
+    want = "resume" if resume else "fresh" if fresh else None
     config, run, store_path = _job_config(shared, {"train.epochs": epochs})
+    find_model(config.model.name)  # before there is a folder named after it
     store, backend, console = resolve_store(config, store_path), _backend(config), terminal()
     run_dir = _run_dir(run, config, backend.name)
     with locked(run_dir):
         state = claim(run_dir, config, identity_of(config, store, backend.name), want)
         if state == "finished":
-            result = read_result(run_dir)
+            result = read_result(run_dir) or {}
             console.line(f"{run_dir} holds the finished run of this job; train it again with --fresh.")
         else:
             verb = "resuming" if state == "resume" else "training"
@@ -146,7 +154,8 @@ def evaluate(split: str, **shared: Any) -> None:
 def predict(splits: Tuple[str, ...], output: Optional[str], **shared: Any) -> None:
     """Write predictions of the best weights of a run to a Parquet file.
 
-    Columns: split, node_id (global id), label (null where unknown), prediction, probability (a list, one per class).
+    Columns: split, node_id (global id), label (null where unknown), prediction, probability (a list, one per
+    class), and original_id (the id in the source graph) where the store holds only a part of that graph.
     """
     from trainer.predict import predict as write
     from trainer.report import terminal

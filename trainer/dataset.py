@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from schemas import layout
 from schemas.batch import EXTRA_INPUTS, LABEL_PAD, InputSpec, model_inputs
 from trainer.order import sequential_order, shard_runs, shuffled_order
-from trainer.shards import ShardReader
+from trainer.shards import ShardReader, input_source
 from trainer.store import Store, open_store
 
 _NAMES = {"node_mask": "mask", "edge_mask": "mask", "seed_mask": "mask"}
@@ -26,8 +26,8 @@ class ShardDataset(Dataset):
     without the batch axis, ids are int32. With `as_hetero_data=True` it is a PyG `HeteroData`, see `hetero_data`.
 
     The shard an item lies in is kept, so reading in order, or shard by shard (`ShardIterable`), reads each shard
-    once. An item is one whole batch: give a `DataLoader` `batch_size=None`. Items never share memory that is
-    written again.
+    once. An item is one whole batch: give a `DataLoader` `batch_size=None`. Items are copies of their own: writing into
+    one changes no other.
 
     Args:
         store: an open store, or where it lies.
@@ -57,6 +57,7 @@ class ShardDataset(Dataset):
         self._chunk_batches = store.manifest.chunk_batches
         self._batches = np.concatenate([sequential_order(info, r) for r in self.rounds])
         self._names, inputs = _items(store, split)
+        self._are_gathered = [input_source(store, split, spec).table is not None for spec in inputs]
         self._reader = ShardReader(store, split, inputs, check_chunks=check_chunks)
         self._shard: Tuple[int, Dict[str, np.ndarray]] = (-1, {})
 
@@ -72,7 +73,10 @@ class ShardDataset(Dataset):
         if self._shard[0] != shard:
             self._shard = (shard, self._reader.read(shard))
         (tensors,) = self._reader.batches(self._shard[1], np.array([row]))
-        item = dict(zip(self._names, tensors))
+        item = {
+            name: tensor if is_gathered else tensor.clone()  # stored tensors are views of the shard that is kept
+            for name, tensor, is_gathered in zip(self._names, tensors, self._are_gathered)
+        }
         return hetero_data(self.store, item) if self.as_hetero_data else item
 
     def __reduce__(self) -> Tuple[Any, ...]:

@@ -6,8 +6,8 @@ from typing import Any, Sequence
 import numpy as np
 
 from schemas import layout
-from trainer.checkpoint import write_atomically
 from trainer.evaluate import Answers, answer
+from trainer.files import check_writable, write_atomically
 from trainer.job import Job
 from trainer.report import SILENT, Console
 
@@ -21,10 +21,14 @@ def predict(job: Job, splits: Sequence[str], output: Path, console: Console = SI
 
     Returns:
         The number of rows: one per seed and split, ordered by split as given, then by `node_id`.
+
+    Raises:
+        CheckpointError: `output` cannot be written; found out before anything is computed.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    check_writable(Path(output))
     tables = [_table(split, answer(job, split, console)) for split in splits]
     table = pa.concat_tables(tables)
     path = layout.original_id_path(job.store.manifest.graph.seed_type)

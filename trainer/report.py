@@ -7,6 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Dict, Iterator, List, Mapping, Optional, TextIO, Type
 
+from schemas.errors import CheckpointError
+from trainer.files import write_text, writing
+
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 
@@ -86,11 +89,11 @@ class RunLog:
 
         self._path = run_dir / METRICS
         kept = [record for record in read_metrics(run_dir) if record["epoch"] < first_epoch]
-        self._path.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        write_text(self._path, "".join(json.dumps(record) + "\n" for record in kept))
         self._board = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=first_epoch)
 
     def write(self, record: Dict[str, Any]) -> None:
-        with open(self._path, "a", encoding="utf-8") as file:
+        with writing(self._path), open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         for key, value in record.items():
             if key not in ("epoch", "round"):
@@ -107,14 +110,22 @@ class RunLog:
 
 
 def read_metrics(run_dir: Path) -> List[Dict[str, Any]]:
-    """The records of a run so far; a last line that was cut off is left out."""
+    """The records of a run so far; a last line that was cut off is left out.
+
+    Raises:
+        CheckpointError: the file cannot be read, or another line is malformed.
+    """
     path = run_dir / METRICS
     if not path.exists():
         return []
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
+    try:
+        *lines, _ = path.read_text(encoding="utf-8").split("\n")
+        for number, line in enumerate(lines):
             records.append(json.loads(line))
-        except ValueError:
-            break
+            if not isinstance(records[-1]["epoch"], int):
+                raise ValueError(f"line {number + 1} has no epoch")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        hint = "Remove the file: the run goes on without its earlier records."
+        raise CheckpointError("the metrics cannot be read", actual=repr(error), where=str(path), hint=hint) from error
     return records

@@ -9,7 +9,9 @@ from typing import Any, Dict, Iterator, Optional
 
 from schemas.config import JobConfig
 from schemas.errors import CheckpointError
-from trainer.checkpoint import LAST, write_atomically
+from trainer.checkpoint import BEST, LAST
+from trainer.files import make_folder, remove_leftovers, write_text
+from trainer.report import result_line
 from trainer.store import changed_keys
 from trainer.training import RESULT, run_limits
 
@@ -29,33 +31,35 @@ def run_folder(config: JobConfig, backend: str) -> Path:
 def claim(run_dir: Path, config: JobConfig, identity: Dict[str, Any], want: Optional[str]) -> str:
     """Decide what training in `run_dir` means, and record the job there.
 
-    An empty or absent folder is `new`. A folder of the same job (store, model, training) is `finished` when it has
-    the result for these limits, else it goes on: `resume` (or `new`, when it never came to a checkpoint). Everything
-    else is an error, unless `want` is "fresh", which moves the old folder aside; `want` = "resume" insists that
-    there is something to resume.
+    Called under the lock. An empty or absent folder is `new`. A folder of the same job (store, model, training) is
+    `finished` when it has the result for these limits, else it goes on: `resume` (or `new`, when it never came to a
+    checkpoint). Everything else is an error, unless `want` is "fresh", which moves an old run aside;
+    `want` = "resume" insists that there is something to resume.
 
     Raises:
         CheckpointError: the folder holds another job's run, or nothing to resume.
     """
-    if want == "fresh" and run_dir.exists():
+    remove_leftovers(run_dir)
+    if want == "fresh" and (run_dir / RUN).exists():
         move_aside(run_dir)
     found = _read(run_dir / RUN)
-    if found is None and run_dir.exists() and any(path.name != LOCK for path in run_dir.iterdir()):
-        raise CheckpointError("the folder is not empty and holds no run", where=str(run_dir), hint=ANOTHER)
+    if found is None and run_dir.exists() and any(run_dir.iterdir()):
+        hint = "Name another folder with --run (make: RUN=)."
+        raise CheckpointError("the folder is not empty and holds no run", where=str(run_dir), hint=hint)
     if found is not None:
         changed = changed_keys(found, identity)
         if changed:
             what = f"the folder holds the run of another job: {'; '.join(changed)}"
             raise CheckpointError(what, where=str(run_dir), hint=ANOTHER)
-        result = _read(run_dir / RESULT)
-        if result is not None and result["limits"] == run_limits(config.train) and want != "resume":
+        result = read_result(run_dir)
+        is_finished = result is not None and result["limits"] == run_limits(config.train)
+        if is_finished and (run_dir / BEST).exists() and want != "resume":
             return "finished"
     if (run_dir / LAST).exists():
         return "resume"
     if want == "resume":
         raise CheckpointError("there is nothing to resume", where=str(run_dir / LAST), hint="Leave out --resume.")
-    text = json.dumps(identity, indent=2) + "\n"
-    write_atomically(run_dir / RUN, lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(run_dir / RUN, json.dumps(identity, indent=2) + "\n")
     return "new"
 
 
@@ -77,9 +81,13 @@ def locked(run_dir: Path) -> Iterator[None]:
     Raises:
         CheckpointError: another process trains there.
     """
-    run_dir.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(run_dir.parent)
     path = run_dir.with_name(f".{run_dir.name}{LOCK}")
-    with open(path, "w") as file:
+    try:
+        file = open(path, "w")  # noqa: SIM115, closed below
+    except OSError as error:
+        raise CheckpointError("the run cannot be locked", actual=error, where=str(run_dir)) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -88,17 +96,32 @@ def locked(run_dir: Path) -> Iterator[None]:
         yield
 
 
-def read_result(run_dir: Path) -> Dict[str, Any]:
-    """What a finished run's `result.json` holds."""
+def read_result(run_dir: Path) -> Optional[Dict[str, Any]]:
+    """What a finished run's `result.json` holds; None before there is one.
+
+    Raises:
+        CheckpointError: it is malformed.
+    """
     result = _read(run_dir / RESULT)
-    assert result is not None
+    if result is not None:
+        try:
+            result_line(result), result["limits"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise _malformed(run_dir / RESULT, repr(error)) from error
     return result
 
 
 def _read(path: Path) -> Optional[Dict[str, Any]]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise CheckpointError("a file of the run cannot be read", actual=error, where=str(path), hint=ANOTHER) from None
+        raise _malformed(path, error) from error
+    if not isinstance(found, dict):
+        raise _malformed(path, type(found).__name__)
+    return found
+
+
+def _malformed(path: Path, actual: Any) -> CheckpointError:
+    return CheckpointError("a file of the run cannot be read", actual=actual, where=str(path), hint=ANOTHER)

@@ -10,9 +10,10 @@ from torch.nn.parameter import is_lazy
 from schemas.batch import LABEL_PAD, InputSpec, model_inputs
 from schemas.budget import Budget
 from schemas.config import ModelConfig
-from schemas.errors import ModelError
+from schemas.errors import HeteroShardsError, ModelError
 from schemas.graph import GraphSchema
 from trainer.models.featureless import Featureless
+from trainer.user_errors import model_failed
 
 
 class SeedModel(nn.Module):
@@ -56,14 +57,18 @@ class SeedModel(nn.Module):
         In eval mode, so that no running statistics change. Call it before an optimizer is made.
 
         Raises:
-            ModelError: the output has another shape than `[rows of the seed type, num_classes]`, or the model has a
-                lazy parameter that it did not use.
+            ModelError: the model raises anything, its output has another shape than
+                `[rows of the seed type, num_classes]`, it has a lazy parameter that it did not use, or none to train.
         """
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
             with torch.no_grad():
                 out = self._seed_rows(self._run(self._unflatten(example)))
+        except HeteroShardsError:
+            raise
+        except Exception as error:
+            raise model_failed("the model's forward pass failed", error, type(self.model).__name__) from error
         finally:
             for module, was_training in modes:
                 module.training = was_training
@@ -80,6 +85,9 @@ class SeedModel(nn.Module):
         if unused:
             hint = "Leave out layers that the forward pass does not use."
             raise ModelError(f"lazy parameters were never used: {', '.join(unused)}", hint=hint)
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            hint = "Register layers as attributes of the module, or in a torch.nn.ModuleDict."
+            raise ModelError("the model has no parameters to train", where=type(self.model).__name__, hint=hint)
 
     def _run(self, batch: Dict[str, Dict[str, Tensor]]) -> Any:
         dtype = self._dtype()

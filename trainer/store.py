@@ -1,5 +1,6 @@
 """Open a store, or find the one that belongs to a config, and refuse what must not be read."""
 
+import importlib.util
 import json
 import threading
 from pathlib import Path
@@ -134,7 +135,7 @@ def open_store(path: Union[str, Path]) -> Store:
         group = _open_group(text)
         attributes, files = dict(group.attrs), ZarrFiles(group, text)
     if layout.MANIFEST_ATTRIBUTE not in attributes:
-        raise StoreError("this is no store of padded batches: its root has no manifest", where=text, hint=PREPARE)
+        raise StoreError("this is no store of padded batches: its root has no manifest", where=text, hint=_hint(text))
     manifest = parse_manifest(attributes[layout.MANIFEST_ATTRIBUTE], text)
     if not manifest.complete:
         raise StoreIncompleteError("the store was not finished", where=text, hint=PREPARE)
@@ -163,10 +164,19 @@ def _local_attributes(path: Path) -> Dict[str, Any]:
 def _open_group(path: str) -> Any:
     import zarr
 
+    wanted = ["fsspec", "aiohttp"] if path.startswith("http") else ["fsspec"]
+    missing = [name for name in wanted if importlib.util.find_spec(name) is None] if "://" in path else []
+    if missing:
+        hint = f"Install what it lacks: `pip install {' '.join(missing)}`."
+        raise StoreError("stores behind a URL cannot be opened here", where=path, hint=hint)
     try:
         return zarr.open_group(zarr.storage.ZipStore(path, mode="r") if path.endswith(".zip") else path, mode="r")
     except Exception as error:  # each kind of store has errors of its own
-        raise StoreError("zarr cannot open the store", actual=repr(error), where=path, hint=PREPARE) from error
+        raise StoreError("zarr cannot open the store", actual=repr(error), where=path, hint=_hint(path)) from error
+
+
+def _hint(path: str) -> str:
+    return "Look whether the address is right and its server answers." if "://" in path else PREPARE
 
 
 def _zarr_major() -> int:

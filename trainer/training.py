@@ -14,10 +14,11 @@ import torch
 
 from schemas import layout
 from schemas.config import JobConfig, TrainConfig
-from schemas.errors import ConfigError, ModelError
+from schemas.errors import CheckpointError, ConfigError, ModelError
 from trainer.backends import Backend
-from trainer.checkpoint import BEST, LAST, Progress, load_model, resume, save_checkpoint, write_atomically
+from trainer.checkpoint import BEST, FRESH, LAST, Progress, load_model, resume, save_checkpoint
 from trainer.evaluate import evaluate
+from trainer.files import make_folder, write_text
 from trainer.job import Job, backend_of, naming, open_job
 from trainer.order import random_keys, shuffled_order, whole_calls
 from trainer.report import SILENT, Console, RunLog, epoch_line
@@ -37,9 +38,9 @@ def fit(
 ) -> Dict[str, Any]:
     """Train on split train, keep the best weights by validation accuracy, and score those on split test.
 
-    Leaves `last.pt`, `best.pt`, `metrics.jsonl`, `tensorboard/` and `result.json` in `run_dir`. Without a split val
-    the last weights are the best. The result is a function of config, store and backend; a run that was
-    interrupted and resumed gives the same losses, bit for bit with backend eager on a CPU.
+    Leaves `last.pt`, `best.pt`, `metrics.jsonl`, `tensorboard/` and `result.json` in `run_dir`. Without a split val,
+    or with fewer epochs than `eval_every`, the last weights are the best. The result is a function of config, store
+    and backend; a run that was interrupted and resumed gives the same losses, bit for bit with backend eager on a CPU.
 
     Args:
         resume_run: go on from `run_dir/last.pt`.
@@ -50,14 +51,16 @@ def fit(
 
     Raises:
         ConfigError: the store lacks a split that the config needs.
-        CheckpointError: resuming another store's, shape's, model's or training's checkpoint.
+        CheckpointError: resuming another store's, shape's, model's or training's checkpoint, or a run that has
+            begun more epochs than the config asks for; nothing in `run_dir` has changed then.
         KeyboardInterrupt: after Ctrl-C, when the present step is done and `last.pt` is written.
     """
     _require_splits(config.train, store)
     run_dir = Path(run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(run_dir)
     with open_job(config, store, backend or backend_of(config)) as job, stop_on_interrupt() as stop:
         progress = resume(run_dir / LAST, job) if resume_run else Progress()
+        _require_enough_epochs(progress, config.train, run_dir)
         with RunLog(run_dir, progress.epoch) as log:
             while not _is_done(progress, config.train):
                 record = _train_epoch(job, progress, stop, console)
@@ -78,6 +81,13 @@ def _require_splits(train: TrainConfig, store: Store) -> None:
     store.split("train")
     if train.patience and not store.has_split("val"):
         raise ConfigError("'patience' needs a validation split, which the store lacks", where=store.path)
+
+
+def _require_enough_epochs(progress: Progress, train: TrainConfig, run_dir: Path) -> None:
+    begun = progress.epoch + (progress.position > 0)
+    if begun > train.epochs:
+        what = f"the run has begun {begun} epochs already, more than the {train.epochs} asked for"
+        raise CheckpointError(what, where=str(run_dir), hint=f"Raise [train] epochs. Or: {FRESH}")
 
 
 def _is_done(progress: Progress, train: TrainConfig) -> bool:
@@ -112,7 +122,7 @@ def _train_epoch(job: Job, progress: Progress, stop: threading.Event, console: C
     seconds = time.perf_counter() - started
     loss_mean = progress.loss_sum / progress.num_seeds
     if not math.isfinite(loss_mean):
-        hint = "Lower [train] lr, or look for NaN in the features."
+        hint = "Lower [train] lr and start anew with --fresh, or look for NaN in the features."
         raise ModelError("the training loss is not finite", actual=loss_mean, where=label, hint=hint)
     return {
         "epoch": progress.epoch,
@@ -126,13 +136,16 @@ def _train_epoch(job: Job, progress: Progress, stop: threading.Event, console: C
 
 
 def _validate(job: Job, progress: Progress, run_dir: Path, console: Console) -> Dict[str, float]:
-    """Validation metrics where they are due; writes `best.pt` when the weights are the best so far."""
+    """Validation metrics where they are due; writes `best.pt` when the weights are the best so far.
+
+    What is due does not depend on `epochs`, so that a run made longer is the run that was long from the start.
+    """
     train = job.config.train
     if not job.store.has_split("val"):
         progress.best_epoch = progress.epoch
         save_checkpoint(run_dir / BEST, job, progress)
         return {}
-    if (progress.epoch + 1) % train.eval_every and progress.epoch + 1 < train.epochs:
+    if (progress.epoch + 1) % train.eval_every:
         return {}
     found = evaluate(job, "val", console)
     progress.last_eval_epoch = progress.epoch
@@ -143,7 +156,11 @@ def _validate(job: Job, progress: Progress, run_dir: Path, console: Console) -> 
 
 
 def _finish(job: Job, progress: Progress, run_dir: Path, console: Console) -> Dict[str, Any]:
-    """Score the best weights on val and test, and write `result.json`."""
+    """Score the best weights on val and test, and write `result.json`. The last ones where none was validated yet."""
+    best_epoch = progress.best_epoch
+    if best_epoch < 0:
+        best_epoch = progress.epoch - 1
+        save_checkpoint(run_dir / BEST, job, progress)
     load_model(run_dir / BEST, job)
     result: Dict[str, Any] = {
         "name": job.config.name,
@@ -151,7 +168,7 @@ def _finish(job: Job, progress: Progress, run_dir: Path, console: Console) -> Di
         "backend": job.identity["backend"],
         "rng_seed": job.config.train.rng_seed,
         "epochs": progress.epoch,
-        "best_epoch": progress.best_epoch,
+        "best_epoch": best_epoch,
         "num_compilations": job.compiled.num_compilations,
         "environment": dict(job.compiled.environment),
         "store": job.store.path,
@@ -161,8 +178,7 @@ def _finish(job: Job, progress: Progress, run_dir: Path, console: Console) -> Di
     for split in ("val", "test"):
         if job.store.has_split(split):
             result[split] = evaluate(job, split, console)
-    text = json.dumps(result, indent=2) + "\n"
-    write_atomically(run_dir / RESULT, lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(run_dir / RESULT, json.dumps(result, indent=2) + "\n")
     return result
 
 

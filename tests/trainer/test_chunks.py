@@ -9,7 +9,7 @@ import pytest
 import zarr
 
 from schemas.batch import TensorSpec
-from schemas.errors import CorruptChunkError, ManifestError
+from schemas.errors import CorruptChunkError, ManifestError, StoreError
 from tests.trainer.store_factory import ZARR_FORMATS, chunk_file, write_store
 from trainer.buffers import PAGE_BYTES, BufferPool, aligned_empty
 from trainer.chunks import ZarrFiles
@@ -103,6 +103,16 @@ def test_every_damage_is_found_and_named(tmp_path, codec, damage):
     assert str(file) in message
     assert "split train, batch 3 to 5" in message
     assert "make prepare" in message
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    path = write_store(tmp_path / "store")
+    file, spec = damaged_chunk(path)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(StoreError, match="a chunk cannot be read; got Is a directory") as caught:
+        open_store(path).read(spec.path)
+    assert str(file) in str(caught.value)
 
 
 def test_swapped_chunks_are_found(tmp_path):

@@ -58,6 +58,7 @@ def test_help_tells_the_commands_and_codes():
         text = call(command, "--help").output
         assert "--config" in text
         assert "--store" in text
+    assert "original_id" in call("predict", "--help").output
 
 
 def test_train_evaluate_predict_and_train_again(job, tmp_path):
@@ -106,6 +107,9 @@ def test_fresh_keeps_the_old_run(job):
         (["train", "--resume", "--run", "{root}/empty"], 8, "nothing to resume"),
         (["evaluate", "--run", "{root}/empty"], 8, "no checkpoint"),
         (["train", "--run", "{root}/stores"], 8, "holds no run"),
+        (["train", "--run", "{root}/stores", "--fresh"], 8, "holds no run"),
+        (["train", "--run", "{root}/job.toml/run"], 8, "job.toml"),
+        (["train", "--run", "{root}/job.toml"], 8, "job.toml"),
     ],
 )
 def test_errors_are_one_line_and_a_code(job, args, code, text):
@@ -115,6 +119,82 @@ def test_errors_are_one_line_and_a_code(job, args, code, text):
     assert len(lines) == 1
     assert text in lines[0]
     assert "Traceback" not in result.output
+
+
+def test_resume_and_fresh_exclude_each_other(job):
+    result = call("train", "--resume", "--fresh", job=job)
+    assert result.exit_code == 2
+    assert "--resume and --fresh exclude each other" in result.output
+
+
+def test_a_misspelt_model_leaves_nothing_behind(job, tmp_path):
+    assert call("train", "--model", "to_hetro", "--run", str(tmp_path / "new" / "run"), job=job).exit_code == 6
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fewer_epochs_are_an_error(job, tmp_path):
+    call("train", "--run", str(tmp_path / "run"), job=job)
+    result = call("train", "--run", str(tmp_path / "run"), "--epochs", "1", job=job)
+    assert result.exit_code == 8
+    assert "begun 2 epochs already, more than the 1 asked for" in result.output
+
+
+def test_a_lost_best_is_no_circle(job, tmp_path):
+    run = tmp_path / "run"
+    call("train", "--run", str(run), job=job)
+    (run / "best.pt").unlink()
+    result = call("train", "--run", str(run), job=job)
+    assert result.exit_code == 8
+    assert "--fresh" in result.output
+    assert "Train first" not in result.output
+    assert call("train", "--run", str(run), "--fresh", job=job).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("run.json", "[]"),
+        ("run.json", "{"),
+        ("result.json", "7"),
+        ("result.json", '{"epochs": 2}'),
+        ("result.json", '{"epochs": 2, "best_epoch": 0, "test": {}, "limits": {"epochs": 2, "patience": 0}}'),
+        ("metrics.jsonl", '{"epoch": 0}\n{"ep\n{"epoch": 1}\n'),
+        ("metrics.jsonl", "[1]\n"),
+        ("metrics.jsonl", '{"epoch": null}\n'),
+    ],
+)
+def test_malformed_files_of_a_run_are_named(job, tmp_path, name, text):
+    run = tmp_path / "run"
+    call("train", "--run", str(run), "--epochs", "1", job=job)
+    (run / name).write_text(text)
+    result = call("train", "--run", str(run), job=job)
+    assert result.exit_code == 8, result.output
+    assert f"{run / name}: " in result.output
+
+
+def test_outputs_that_cannot_be_written_are_named(job, tmp_path):
+    call("train", "--seed", "8", job=job)
+    for output in (tmp_path, job / "file"):
+        result = call("predict", "--seed", "8", "--output", str(output), job=job)
+        assert result.exit_code == 8
+        assert f"error: {output}: " in result.output
+
+
+def test_leftovers_are_removed_and_do_not_bar_the_way(job, tmp_path):
+    (tmp_path / ".run.json.99999999.tmp").touch()
+    assert call("train", "--run", str(tmp_path), job=job).exit_code == 0
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_ctrl_c_says_what_the_next_command_does(job, monkeypatch):
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trainer.store.resolve_store", stop)
+    for command, text in (("train", "goes on"), ("evaluate", "begins anew"), ("predict", "begins anew")):
+        result = call(command, job=job)
+        assert result.exit_code == 130
+        assert text in result.output
 
 
 def test_another_jobs_run_is_left_alone(job):

@@ -44,6 +44,16 @@ def test_items_may_be_kept(table_store):
     np.testing.assert_array_equal(torch.stack(kept).numpy(), table_store.read("train/nodes/movie/n_id"))
 
 
+@pytest.mark.parametrize("features", ["table", "inline"])
+def test_writing_into_an_item_changes_no_other(store_of, features):
+    dataset = ShardDataset(store_of(features=features), "train")
+    kept = {name: tensor.clone() for name, tensor in dataset[1].items()}
+    for tensor in dataset[1].values():
+        tensor.zero_()
+    again = dataset[1]
+    assert all(torch.equal(kept[name], again[name]) for name in kept)
+
+
 def test_hetero_data_has_the_tutorials_keys(table_store):
     data = ShardDataset(table_store, "test", as_hetero_data=True)[4]  # the short last batch: 3 of 4 seeds
     sizes = table_store.manifest.budget

@@ -128,6 +128,10 @@ def test_names_are_safe_and_distinct() -> None:
         (f"{HERE}:HERE", "cannot be called; got str"),
         (f"{HERE}:returns_nothing", "returned no module; got NoneType"),
         (f"{HERE}:takes_nothing", "signature must be factory"),
+        (f"{HERE}:fails", r"fails \(.*test_models.py:\d+\): the factory failed; got KeyError: 'width'\.$"),
+        (f"{HERE}:fails_with_a_type", r"the factory failed; got TypeError: [^.]*\.$"),
+        ("tests.trainer.no_module.at_all:build", "cannot be imported; got ModuleNotFoundError"),
+        ("tests.trainer.broken_module:build", r"broken_module.py:3\): .* imported; got ZeroDivisionError"),
         (f"{HERE}:WantsUnknown", "extra_inputs of the model are unknown"),
     ],
 )
@@ -176,3 +180,11 @@ def returns_nothing(graph: GraphSchema, config: ModelConfig) -> None:
 
 def takes_nothing() -> nn.Module:
     return nn.Identity()
+
+
+def fails(graph: GraphSchema, config: ModelConfig) -> nn.Module:
+    raise KeyError("width")
+
+
+def fails_with_a_type(graph: GraphSchema, config: ModelConfig) -> nn.Module:
+    return nn.Linear(None, 2)

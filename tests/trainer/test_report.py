@@ -2,7 +2,10 @@
 
 import io
 
-from trainer.report import SILENT, Console, epoch_line, result_line
+import pytest
+
+from schemas.errors import CheckpointError
+from trainer.report import SILENT, Console, RunLog, epoch_line, read_metrics, result_line
 
 
 class Terminal(io.StringIO):
@@ -23,6 +26,18 @@ def test_bars_are_for_terminals():
     count(SILENT)
     assert file.getvalue() == ""
     assert "100%" in terminal.getvalue()
+
+
+def test_the_log_is_rewritten_whole_or_not_at_all(tmp_path, monkeypatch):
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 0}\n{"epoch": 1}\n')
+
+    def fail(*args):
+        raise OSError("power cut")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl"):
+        RunLog(tmp_path, 1)
+    assert read_metrics(tmp_path) == [{"epoch": 0}, {"epoch": 1}]
 
 
 def test_lines():

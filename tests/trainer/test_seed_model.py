@@ -88,6 +88,8 @@ def test_initialise_changes_nothing_but_lazy_parameters() -> None:
         ("integers", r"torch.int64"),
         ("a_tuple", r"got tuple"),
         ("other_types", r"without the seed type; got \['actor'\]; expected 'movie'"),
+        ("fails", r"Returns \(.*test_seed_model.py:\d+\): .* forward pass failed; got KeyError: 'person'"),
+        ("no_parameters", r"Returns: the model has no parameters to train\. Register layers"),
         ("unused_layer", r"lazy parameters were never used: model.unused.weight"),
     ],
 )
@@ -176,6 +178,14 @@ def a_tuple(graph: GraphSchema, config: ModelConfig) -> nn.Module:
 
 def other_types(graph: GraphSchema, config: ModelConfig) -> nn.Module:
     return Returns(lambda x: {"actor": x["actor"]})
+
+
+def fails(graph: GraphSchema, config: ModelConfig) -> nn.Module:
+    return Returns(lambda x: x["person"])
+
+
+def no_parameters(graph: GraphSchema, config: ModelConfig) -> nn.Module:
+    return Returns(lambda x: x["movie"][:, :3])
 
 
 def unused_layer(graph: GraphSchema, config: ModelConfig) -> nn.Module:

@@ -14,9 +14,10 @@ from tests.trainer.conftest import make_config
 from tests.trainer.store_factory import source
 from trainer.backends import CompiledModel
 from trainer.backends.eager import EagerBackend, TorchModel
-from trainer.checkpoint import BEST, LAST, load_model, write_atomically
+from trainer.checkpoint import BEST, LAST, load_model
 from trainer.evaluate import answer
 from trainer.job import backend_of, open_job
+from trainer.models import build_model
 from trainer.predict import predict
 from trainer.report import read_metrics
 from trainer.training import fit
@@ -129,7 +130,82 @@ def test_validates_when_due(table_store, tmp_path):
     config = make_config(tmp_path, epochs=5, eval_every=2)
     fit(config, table_store, tmp_path / "run")
     due = ["val_accuracy" in record for record in read_metrics(tmp_path / "run")]
-    assert due == [False, True, False, True, True]
+    assert due == [False, True, False, True, False]
+
+
+def test_more_epochs_give_what_a_long_run_gives(table_store, tmp_path):
+    """Whatever `eval_every` is: the last epoch of the short run is validated only where it is due anyway."""
+    for first, last in ((1, 5), (3, 4)):  # 1: before the first validation
+        for name, epochs in (("a", first), ("a", last), ("b", last)):
+            config = make_config(tmp_path, epochs=epochs, eval_every=2)
+            run = tmp_path / f"{name}{first}"
+            result = fit(config, table_store, run, resume_run=(run / LAST).exists())
+            if epochs == 1:
+                assert (result["best_epoch"], result["epochs"]) == (0, 1)
+        results = [json.loads((tmp_path / f"{name}{first}" / "result.json").read_text()) for name in "ab"]
+        assert results[0] == results[1]
+        assert results[0]["best_epoch"] % 2 == 1
+        for key in ("loss", "val_accuracy"):
+            found = [[record.get(key) for record in read_metrics(tmp_path / f"{name}{first}")] for name in "ab"]
+            assert found[0] == found[1]
+
+
+def test_fewer_epochs_than_there_are_is_an_error(table_store, tmp_path):
+    run = tmp_path / "run"
+    fit(make_config(tmp_path, epochs=3), table_store, run)
+    before = (run / "result.json").read_text()
+    with pytest.raises(CheckpointError, match=r"begun 3 epochs already, more than the 2 asked for.*--fresh"):
+        fit(make_config(tmp_path, epochs=2), table_store, run, resume_run=True)
+    assert (run / "result.json").read_text() == before
+
+
+@pytest.mark.parametrize("name", [BEST, LAST])
+def test_a_flipped_bit_in_a_checkpoint_is_found(table_store, tmp_path, name):
+    config = make_config(tmp_path, epochs=1)
+    fit(config, table_store, tmp_path)
+    contents = torch.load(tmp_path / name, weights_only=True)
+    weights = max(contents["model"].values(), key=torch.numel).numpy().tobytes()
+    data = bytearray((tmp_path / name).read_bytes())
+    data[data.index(weights) + 5] ^= 1
+    (tmp_path / name).write_bytes(bytes(data))
+    with open_job(config, table_store, EagerBackend()) as job, pytest.raises(CheckpointError, match="checksum"):
+        load_model(tmp_path / name, job)
+
+
+def test_what_torch_advises_is_not_shown(table_store, tmp_path):
+    """It advises `weights_only=False`, which runs code from the file."""
+    torch.save({"model": Path("x")}, tmp_path / BEST)
+    with open_job(make_config(tmp_path), table_store, EagerBackend()) as job:
+        with pytest.raises(CheckpointError, match="no checkpoint of this program") as caught:
+            load_model(tmp_path / BEST, job)
+    assert "weights_only" not in str(caught.value)
+
+
+def test_a_model_whose_code_has_changed_is_named(table_store, tmp_path, monkeypatch):
+    config = make_config(tmp_path, epochs=1)
+    fit(config, table_store, tmp_path)
+    wide = config.model.model_copy(update={"hidden_channels": 16})
+    monkeypatch.setattr("trainer.job.build_model", lambda _, graph: build_model(wide, graph))
+    with pytest.raises(CheckpointError, match=r"code has changed since; got RuntimeError: .*size mismatch"):
+        fit(make_config(tmp_path, epochs=2), table_store, tmp_path, resume_run=True)
+
+
+def test_lost_best_weights_are_named(table_store, tmp_path):
+    config = make_config(tmp_path, epochs=1)
+    fit(config, table_store, tmp_path)
+    (tmp_path / BEST).unlink()
+    with pytest.raises(CheckpointError, match=r"best\.pt: the best weights of the run are lost\. .*--fresh"):
+        fit(config, table_store, tmp_path, resume_run=True)
+
+
+def test_evaluating_another_model_does_not_hint_at_fresh(table_store, tmp_path):
+    config = make_config(tmp_path, epochs=1)
+    fit(config, table_store, tmp_path)
+    wider = config.model_copy(update={"model": config.model.model_copy(update={"hidden_channels": 16})})
+    with open_job(wider, table_store, EagerBackend()) as job:
+        with pytest.raises(CheckpointError, match=r"8 -> 16\. .*--model") as caught:
+            load_model(tmp_path / BEST, job)
+    assert "--fresh" not in str(caught.value)
 
 
 def test_without_a_validation_split(store_of, tmp_path):
@@ -145,7 +221,7 @@ def test_without_a_validation_split(store_of, tmp_path):
 
 
 def test_a_diverging_run_says_so(table_store, tmp_path):
-    with pytest.raises(ModelError, match="not finite"):
+    with pytest.raises(ModelError, match=r"not finite.*--fresh"):
         fit(make_config(tmp_path, lr=1e30, epochs=9), table_store, tmp_path / "run")
 
 
@@ -163,7 +239,7 @@ def test_foreign_checkpoints_are_refused(table_store, store_of, tmp_path):
     with pytest.raises(CheckpointError, match=r"train.lr: 0.02 -> 0.5"):
         fit(make_config(tmp_path, epochs=2, lr=0.5), table_store, run, resume_run=True)
     with open_job(make_config(tmp_path, lr=0.5), table_store, EagerBackend()) as job:
-        assert load_model(run / BEST, job).epoch == 0  # other training options do not matter to evaluation
+        load_model(run / BEST, job)  # other training options do not matter to evaluation
     for content in (b"", b"no checkpoint", (run / LAST).read_bytes()[:200]):
         (run / LAST).write_bytes(content)
         with pytest.raises(CheckpointError, match="cannot be read"):
@@ -171,20 +247,6 @@ def test_foreign_checkpoints_are_refused(table_store, store_of, tmp_path):
     torch.save({"model": {}}, run / LAST)
     with pytest.raises(CheckpointError, match="no checkpoint of this program"):
         fit(config, table_store, run, resume_run=True)
-
-
-def test_files_are_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def fail(temporary: Path) -> None:
-        temporary.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, fail)
-    assert path.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_answers_average_the_rounds(store_of, tmp_path):

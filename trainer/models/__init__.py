@@ -17,7 +17,7 @@ from trainer.models.hgt import StaticHGTConv, hgt
 from trainer.models.to_hetero import to_hetero
 from trainer.models.user import load_factory, unknown_model, user_model
 
-__all__ = ["MODELS", "StaticHGTConv", "build_model"]
+__all__ = ["MODELS", "StaticHGTConv", "build_model", "find_model"]
 
 Factory = Callable[[GraphSchema, ModelConfig], nn.Module]
 
@@ -35,8 +35,18 @@ def build_model(config: ModelConfig, graph: GraphSchema) -> nn.Module:
     Raises:
         ModelError: the name is unknown, the factory cannot be imported or called, or breaks this contract.
     """
-    if ":" in config.name:
-        return user_model(load_factory(config.name), graph, config)
-    if config.name not in MODELS:
-        raise unknown_model(config.name, sorted(MODELS))
-    return MODELS[config.name](graph, config)
+    factory = find_model(config.name)
+    return user_model(factory, graph, config) if ":" in config.name else factory(graph, config)
+
+
+def find_model(name: str) -> Factory:
+    """What builds the model of that name.
+
+    Raises:
+        ModelError: the name is unknown, or the factory cannot be imported.
+    """
+    if ":" in name:
+        return load_factory(name)
+    if name not in MODELS:
+        raise unknown_model(name, sorted(MODELS))
+    return MODELS[name]

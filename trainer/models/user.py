@@ -8,8 +8,9 @@ from torch import nn
 
 from schemas.batch import EXTRA_INPUTS
 from schemas.config import ModelConfig
-from schemas.errors import ModelError
+from schemas.errors import HeteroShardsError, ModelError
 from schemas.graph import GraphSchema
+from trainer.user_errors import model_failed
 
 _SIGNATURE = "factory(graph: GraphSchema, config: ModelConfig) -> torch.nn.Module"
 
@@ -22,12 +23,15 @@ def load_factory(name: str) -> Callable[..., Any]:
     """
     module_name, _, attribute = name.partition(":")
     try:
-        factory = getattr(importlib.import_module(module_name), attribute)
+        module = importlib.import_module(module_name)
     except (ImportError, ValueError) as error:
         hint = "Write it as package.module:factory and run where Python can import the package."
-        raise ModelError("the module of the model cannot be imported", actual=error, where=name, hint=hint) from error
-    except AttributeError as error:
-        raise ModelError("the module has no such factory", actual=error, where=name) from error
+        raise model_failed("the module of the model cannot be imported", error, name, hint) from error
+    except Exception as error:
+        raise model_failed("the module of the model cannot be imported", error, name) from error
+    factory = getattr(module, attribute, None)
+    if factory is None:
+        raise ModelError("the module has no such factory", where=name)
     if not callable(factory):
         raise ModelError("the factory cannot be called", actual=type(factory).__name__, limit=_SIGNATURE, where=name)
     return factory
@@ -37,13 +41,17 @@ def user_model(factory: Callable[..., Any], graph: GraphSchema, config: ModelCon
     """Call the factory and check what it returns.
 
     Raises:
-        ModelError: it takes other arguments, returns no module, or asks for unknown `extra_inputs`.
+        ModelError: it takes other arguments, raises anything, returns no module, or asks for unknown `extra_inputs`.
     """
     try:
         model = factory(graph, config)
-    except TypeError as error:
-        hint = f"Its signature must be {_SIGNATURE}."
-        raise ModelError("the factory failed", actual=error, where=config.name, hint=hint) from error
+    except HeteroShardsError:
+        raise
+    except Exception as error:
+        trace = error.__traceback__
+        was_called = trace is not None and trace.tb_next is not None
+        hint = "" if was_called else f"Its signature must be {_SIGNATURE}."
+        raise model_failed("the factory failed", error, config.name, hint) from error
     if not isinstance(model, nn.Module):
         raise ModelError(
             "the factory returned no module", actual=type(model).__name__, limit=_SIGNATURE, where=config.name

@@ -1,0 +1,3 @@
+"""What importing it raises is a user's mistake."""
+
+SHARE = 1 / 0
