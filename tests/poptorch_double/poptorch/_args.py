@@ -87,7 +87,7 @@ def validate(compiled: Arguments, given: Arguments) -> None:
     """A later call against the compile call, at its full combined shape (19)."""
     if len(compiled.args) != len(given.args):
         raise _mismatch("Number of positional arguments", "", len(compiled.args), len(given.args))
-    for name, expected, actual in zip(compiled.names, compiled.args, given.args):  # noqa: B905
+    for name, expected, actual in zip(compiled.names, compiled.args, given.args):
         _validate(name, expected, actual)
     _validate("named arguments", compiled.kwargs, given.kwargs)
 

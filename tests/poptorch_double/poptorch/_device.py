@@ -108,7 +108,7 @@ class Executable:
     def _accumulate(self, loss: Tensor, totals: dict[str, Tensor | None]) -> None:
         parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         gradients = torch.autograd.grad(loss.sum(), list(parameters.values()), allow_unused=True)
-        for name, gradient in zip(parameters, gradients):  # noqa: B905
+        for name, gradient in zip(parameters, gradients):
             if gradient is not None:
                 totals[name] = self.optimizer.accumulate(totals[name], gradient)
 

@@ -113,5 +113,5 @@ class DeviceOptimizer:
         return [name for name in names if name in constant | is_default]
 
     def _apply(self) -> None:
-        for mine, group in zip(self._inner.param_groups, self._groups):  # noqa: B905
+        for mine, group in zip(self._inner.param_groups, self._groups):
             mine.update(group)

@@ -62,7 +62,7 @@ def plain(model: nn.Module) -> Iterator[nn.Module]:
         try:
             yield model
         finally:
-            for item, cls in zip(items, classes):  # noqa: B905
+            for item, cls in zip(items, classes):
                 item.__class__ = cls
 
 
