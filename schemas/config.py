@@ -260,7 +260,7 @@ class TrainConfig(Frozen):
         optimizer: `adam`, `adamw` or `sgd`.
         momentum: of `sgd`.
         patience: stop after this many epochs without a better validation accuracy; 0 never stops early.
-        eval_every: epochs between validations.
+        eval_every: epochs between validations; the last epoch is validated only where this makes it due.
         backend: `auto`, `eager`, `inductor`, or `poptorch` on an IPU (see `[ipu]`).
         prefetch: shards read ahead in the background.
         check_chunks: verify the checksum of every chunk that is read.
