@@ -41,7 +41,7 @@ predict: $(READY)  ## write the predictions of a run to Parquet
 	@$(RUN_PYTHON) -m trainer predict $(TRAIN_OPTIONS)
 
 compile: $(READY)  ## prepare IPU executables of MODEL without an IPU (needs the Poplar SDK)
-	@$(RUN_PYTHON) -m trainer compile $(TRAIN_OPTIONS)
+	@$(RUN_PYTHON) -m trainer compile --config '$(CONFIG)' $(STORE_OPTION) $(if $(MODEL),--model '$(MODEL)')
 
 test: $(READY)  ## run all tests, then the kernels' tests again without the JIT
 	$(RUN_PYTHON) -m pytest -n 2 --dist loadfile

@@ -318,7 +318,7 @@ class IpuConfig(Frozen):
     gradient_accumulation: int = Field(default=1, ge=1, le=2**20)
     reduction: Literal["mean", "sum"] = "mean"
     half: bool = False
-    loss_scaling: float = Field(default=1.0, gt=0)
+    loss_scaling: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     stochastic_rounding: bool = False
     floating_point_exceptions: bool = False
     available_memory_proportion: Optional[float] = Field(default=None, gt=0, le=1)

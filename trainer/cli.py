@@ -1,4 +1,4 @@
-"""`python -m trainer train | evaluate | predict`. Torch is imported by the commands, so that --help is quick."""
+"""`python -m trainer train | evaluate | predict | compile`. Commands import torch, so that --help is quick."""
 
 import json
 import sys
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 
-_SHARED = [
-    click.option(
+_SHARED = {
+    "config_path": click.option(
         "--config",
         "config_path",
         default="configs/quickstart.toml",
@@ -28,23 +28,36 @@ _SHARED = [
         metavar="FILE",
         help="The job: a TOML file.",
     ),
-    click.option("--store", metavar="PATH", help="A store to read instead of the one last prepared for the config."),
-    click.option(
+    "store": click.option(
+        "--store", metavar="PATH", help="A store to read instead of the one last prepared for the config."
+    ),
+    "run": click.option(
         "--run",
         metavar="DIR",
         help="The run's folder.  [default: <train.root>/<name>-<model>-<backend>-s<seed>]",
     ),
-    click.option("--model", metavar="NAME", help="Overrides [model] name: to_hetero, hetero_conv, hgt or pkg.mod:fn."),
-    click.option("--backend", metavar="NAME", help="Overrides [train] backend: auto, eager, inductor or poptorch."),
-    click.option("--seed", type=int, metavar="N", help="Overrides [train] rng_seed."),
-]
+    "model": click.option(
+        "--model", metavar="NAME", help="Overrides [model] name: to_hetero, hetero_conv, hgt or pkg.mod:fn."
+    ),
+    "backend": click.option(
+        "--backend", metavar="NAME", help="Overrides [train] backend: auto, eager, inductor or poptorch."
+    ),
+    "seed": click.option("--seed", type=int, metavar="N", help="Overrides [train] rng_seed."),
+}
 
 
-def shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command."""
-    for option in reversed(_SHARED):
-        command = option(command)
-    return command
+def options_of(*names: str) -> Callable[..., Any]:
+    """Those of the shared options; none named means all."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for name in reversed(names or tuple(_SHARED)):
+            command = _SHARED[name](command)
+        return command
+
+    return add
+
+
+shared_options = options_of()
 
 
 class _Commands(click.Group):
@@ -117,7 +130,7 @@ def train(epochs: Optional[int], resume: bool, fresh: bool, **shared: Any) -> No
 
 
 @main.command(name="compile")
-@shared_options
+@options_of("config_path", "store", "model", "seed")
 def compile_command(**shared: Any) -> None:
     """Prepare executables for an IPU without having one (backend poptorch, [ipu] ipu_version).
 
@@ -169,8 +182,9 @@ def predict(splits: Tuple[str, ...], output: Optional[str], **shared: Any) -> No
 
 def _job_config(shared: Any, more: Any) -> Tuple[JobConfig, Optional[str], Optional[str]]:
     """(config with overrides, --run, --store)."""
-    overrides = {"model.name": shared["model"], "train.backend": shared["backend"], "train.rng_seed": shared["seed"]}
-    return load_config(shared["config_path"], {**overrides, **more}), shared["run"], shared["store"]
+    names = {"model.name": "model", "train.backend": "backend", "train.rng_seed": "seed"}
+    overrides = {key: shared.get(name) for key, name in names.items()}
+    return load_config(shared["config_path"], {**overrides, **more}), shared.get("run"), shared["store"]
 
 
 def _backend(config: JobConfig) -> "Backend":

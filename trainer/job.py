@@ -104,6 +104,9 @@ def compile_offline(config: JobConfig, store: Store) -> Path:
     folder = cache_folder(config.ipu, Path(config.train.cache))
     if folder is None:
         raise ConfigError("compiling keeps nothing", where="[ipu] executable_cache", actual="'off'", limit="a folder")
+    if config.ipu.ipu_model:
+        hint = "Leave ipu_model out: executables are compiled for hardware."
+        raise ConfigError("the IPU model is not hardware", where="[ipu] ipu_model", hint=hint)
     backend = PopTorchBackend(config.ipu, Path(config.train.cache), offline=True)
     is_available, reason = backend.is_available()
     if not is_available:

@@ -59,6 +59,7 @@ def fit(
     run_dir = Path(run_dir)
     make_folder(run_dir)
     with open_job(config, store, backend or backend_of(config)) as job, stop_on_interrupt() as stop:
+        _tell_repeats(job, console)
         progress = resume(run_dir / LAST, job) if resume_run else Progress()
         _require_enough_epochs(progress, config.train, run_dir)
         with RunLog(run_dir, progress.epoch) as log:
@@ -75,6 +76,17 @@ def fit(
                 if stop.is_set() and not _is_done(progress, config.train):
                     raise KeyboardInterrupt
         return _finish(job, progress, run_dir, console)
+
+
+def _tell_repeats(job: Job, console: Console) -> None:
+    """A call that takes more batches than a round has repeats them, silently but for this line."""
+    starts = job.store.split("train").round_starts
+    smallest = min(stop - start for start, stop in zip(starts, starts[1:]))
+    if job.compiled.step_batches > smallest:
+        console.line(
+            f"warning: one call takes {job.compiled.step_batches} batches, a round has {smallest}: "
+            "they are repeated to fill it"
+        )
 
 
 def _require_splits(train: TrainConfig, store: Store) -> None:

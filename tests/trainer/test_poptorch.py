@@ -5,6 +5,8 @@ double rejects what breaks them.
 """
 
 import json
+import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -24,9 +26,11 @@ from tests.trainer.poptorch_case import (
     on_double,
 )
 from trainer import ShardDataset
+from trainer.backends.eager import EagerBackend
 from trainer.backends.poptorch import PopTorchBackend
 from trainer.evaluate import answer
 from trainer.job import backend_of, compile_offline, open_job
+from trainer.report import Console
 from trainer.training import fit
 
 
@@ -303,3 +307,94 @@ def test_fixed_size_options_both_ways(store_of, poptorch):
     options.num_nodes = {"alien": 3}
     with pytest.raises(ConfigError, match="different node types"):
         budget_config(options, manifest.graph)
+
+
+@pytest.mark.parametrize("kind", ["train", "infer"])
+def test_outputs_in_another_order_are_found_under_replication(store_of, tmp_path, poptorch, kind, monkeypatch):
+    """(33, 34): which output belongs to which batch is not promised there, so the first call proves it."""
+    store = store_of()
+    compiled, model = on_double(store, tmp_path, replication_factor=2)
+    (batch,) = calls_of(store, model, 2, 1)
+    executor = compiled._executors[kind]
+    run = type(executor).__call__
+    swap = lambda self, *given: tuple(torch.cat(part.chunk(2)[::-1]) for part in run(self, *given))  # noqa: E731
+    monkeypatch.setattr(type(executor), "__call__", swap)
+    with pytest.raises(BackendError, match="in another order"):
+        (compiled.step if kind == "train" else compiled.infer)(batch)
+    compiled.close()
+
+
+def test_a_package_that_cannot_be_imported_is_a_reason_and_auto_goes_on(tmp_path, monkeypatch):
+    """(72, 86): PopTorch asserts versions while it is imported."""
+    (tmp_path / "poptorch").mkdir()
+    (tmp_path / "poptorch" / "__init__.py").write_text("assert False, 'built for torch 2.0.1'")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(BackendError, match=r"built for torch 2.0.1"):
+        backend_of(ipu_job(tmp_path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert backend_of(ipu_job(tmp_path, backend="auto")).name != "poptorch"
+
+
+def test_off_beats_the_environment(store_of, tmp_path, poptorch, monkeypatch):
+    """(47, 52, 54)"""
+    monkeypatch.setenv("POPTORCH_CACHE_DIR", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("POPTORCH_IPU_MODEL", "1")
+    compiled, _ = on_double(store_of(), tmp_path, executable_cache="off")
+    options = compiled._executors["train"].options
+    assert options.cache_dir is None and options.use_ipu_model is False
+    compile_offline(ipu_job(tmp_path), store_of())
+    with pytest.raises(ConfigError, match="not hardware"):
+        compile_offline(ipu_job(tmp_path, {"ipu_model": True}), store_of())
+
+
+def test_a_folder_of_executables_that_cannot_be_made(store_of, tmp_path, poptorch):
+    (tmp_path / "poptorch").write_text("a file")
+    with pytest.raises(ConfigError, match="executable_cache"):
+        on_double(store_of(), tmp_path)
+
+
+def test_running_statistics_are_refused_under_replication_and_run_alone(store_of, tmp_path, poptorch):
+    """(52)"""
+
+    class Norm(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner, self.norm = inner, torch.nn.BatchNorm1d(3)
+
+        def forward(self, x_dict, edge_index_dict):
+            return self.norm(self.inner(x_dict, edge_index_dict))
+
+    store = store_of()
+    for factor in (1, 2):
+        model = built(store)
+        model.model = Norm(model.model)
+        backend = PopTorchBackend(IpuConfig(replication_factor=factor), tmp_path)
+        if factor == 2:
+            with pytest.raises(ModelError, match="running statistics"):
+                backend.compile(model, TrainConfig(), example_of(store, model))
+        else:
+            compiled = backend.compile(model, TrainConfig(), example_of(store, model))
+            assert compiled.step(calls_of(store, model, 1, 1)[0])[1].isfinite().all()
+            compiled.close()
+
+
+def test_adam_follows_eager_too(store_of, tmp_path, poptorch):
+    """Against the eager backend itself, one batch a call."""
+    store = store_of()
+    train = TrainConfig(lr=0.01, weight_decay=0.001)
+    compiled, model = on_double(store, tmp_path, train=train)
+    plain = built(store)
+    eager = EagerBackend().compile(plain, train, example_of(store, plain))
+    eager.load_model_state(compiled.model_state())
+    for batch in calls_of(store, model, 1, 6):
+        torch.testing.assert_close(compiled.step(batch)[1].squeeze(), eager.step(batch)[1], atol=1e-3, rtol=1e-2)
+    for name, value in eager.model_state().items():
+        torch.testing.assert_close(compiled.model_state()[name], value, atol=1e-3, rtol=1e-2, msg=name)
+    compiled.close()
+
+
+def test_a_call_larger_than_a_round_is_told(store_of, tmp_path, poptorch, capsys):
+    console = Console(sys.stderr)
+    fit(ipu_job(tmp_path, {"device_iterations": 64}, epochs=1), store_of(), tmp_path / "run", console=console)
+    assert "warning: one call takes 64 batches" in capsys.readouterr().err

@@ -13,14 +13,17 @@ What it relies on, of PopTorch 3.4's host API (public documentation and source o
 """
 
 import contextlib
+import warnings
 from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
+from schemas.batch import LABEL_PAD
 from schemas.config import IpuConfig, TrainConfig
-from schemas.errors import BackendError
+from schemas.errors import BackendError, ConfigError
 from trainer.backends.base import Backend, CompiledModel
 from trainer.backends.poptorch_layers import require_supported
 from trainer.backends.poptorch_options import (
@@ -53,8 +56,8 @@ class PopTorchBackend(Backend):
     def is_available(self) -> Tuple[bool, str]:
         try:
             import_poptorch()
-        except ImportError as error:
-            return False, f"PopTorch cannot be imported ({error}); it comes with the Poplar SDK"
+        except Exception as error:  # it asserts, among others, that torch has the version it was built for
+            return False, f"PopTorch cannot be imported ({_line(error)}); it comes with the Poplar SDK"
         return True, ""
 
     def compile(self, model: SeedModel, train: TrainConfig, example: Sequence[Tensor]) -> "PopTorchModel":
@@ -65,8 +68,12 @@ def import_poptorch() -> Any:
     """`poptorch`, and `poptorch_geometric` where it is installed: that replaces some PyG operators while tracing."""
     import poptorch
 
-    with contextlib.suppress(ImportError):
+    try:
         import poptorch_geometric  # noqa: F401
+    except ModuleNotFoundError:
+        pass  # our models do without
+    except Exception as error:
+        warnings.warn(f"poptorch_geometric is installed but cannot be imported: {_line(error)}", stacklevel=2)
     return poptorch
 
 
@@ -89,10 +96,14 @@ class PopTorchModel(CompiledModel):
         self.environment = environment()
         check_signature(model.inputs, example, 1)
         model.initialise(example)
-        require_supported(model)
+        require_supported(model, ipu.replication_factor)
         if ipu.half:
             model.half()
+        if cache is not None:
+            _make_folder(cache)
         self._attached: Optional[str] = None
+        self._unproven = {kind for kind in self.num_compilations if ipu.replication_factor > 1}
+        self._tolerance = 0.05 if ipu.half else 1e-3
         with self._translated("wrap"):
             options = {k: make_options(poptorch, ipu, train.rng_seed, k, cache, offline) for k in self.num_compilations}
             self._optimizer = make_optimizer(poptorch, model.parameters(), train, ipu)
@@ -121,7 +132,26 @@ class PopTorchModel(CompiledModel):
         with self._translated(kind):
             self._attached = kind
             out, loss = self._executors[kind](*batch)
-        return out.float(), loss.float()
+        out, loss = out.float(), loss.float()
+        if kind in self._unproven:
+            self._prove_order(batch, out, loss)
+            self._unproven.discard(kind)
+        return out, loss
+
+    def _prove_order(self, batch: Sequence[Tensor], out: Tensor, loss: Tensor) -> None:
+        """Output k must belong to input batch k. PopTorch does not promise that under replication, so its first call
+        is checked: the loss of output k on the labels of batch k, computed here, is the loss that came back."""
+        parts = {spec.kind: tensor for spec, tensor in zip(self._model.inputs, batch)}
+        target = torch.where(parts["seed_mask"], parts["y"].long(), LABEL_PAD).view(loss.numel(), -1)
+        logits = out.view(*target.shape, -1)
+        here = torch.stack([cross_entropy(o, t, ignore_index=LABEL_PAD) for o, t in zip(logits, target)])
+        if not torch.allclose(here, loss.view(-1), rtol=self._tolerance, atol=self._tolerance):
+            raise BackendError(
+                "the replicas' outputs come back in another order than their batches went in",
+                actual=f"losses {loss.view(-1).tolist()}",
+                limit=f"{here.tolist()}",
+                hint="Set [ipu] replication_factor = 1, and report this: it decides an open question.",
+            )
 
     def _compile(self, kind: str, batch: Sequence[Tensor]) -> None:
         self._model.train(kind == "train")
@@ -148,8 +178,7 @@ class PopTorchModel(CompiledModel):
 
     def load_model_state(self, state: Dict[str, Tensor]) -> None:
         self._detach()
-        with self._translated("weights"):
-            self._model.load_state_dict(state)
+        self._model.load_state_dict(state)  # a mismatch is the checkpoint's, not PopTorch's
 
     def optimizer_state(self) -> Dict[str, Any]:
         """In PopTorch's own form, which no other backend reads."""
@@ -182,17 +211,28 @@ class PopTorchModel(CompiledModel):
             action = getattr(error, "recovery_action", "a reset")
             hint = (
                 f"Let the operator do the reset {action}, then repeat the command: "
-                "training goes on from the run's last.pt."
+                "training goes on from the run's last.pt, which is written after each epoch."
             )
             raise BackendError(f"the IPU failed, and can recover ({doing})", actual=_line(error), hint=hint) from error
         except poptorch.UnrecoverableError as error:
             hint = "Take the machine out of use; the run goes on elsewhere from its last.pt."
             raise BackendError(f"the IPU failed for good ({doing})", actual=_line(error), hint=hint) from error
-        except (poptorch.Error, AssertionError, RuntimeError, TypeError, AttributeError) as error:
-            hint = "Long messages are in poptorch_error.log in the working folder."
+        except (poptorch.Error, AssertionError, RuntimeError, TypeError, AttributeError, OSError) as error:
+            hint = "Long messages of PopTorch are in poptorch_error.log in the working folder."
+            if doing.startswith("compile"):
+                hint = f"Does the model keep to static shapes and branches (README, On an IPU)? {hint}"
             raise BackendError(f"PopTorch refused ({doing})", actual=_line(error), hint=hint) from error
 
 
 def _line(error: BaseException) -> str:
-    text = (str(error).strip() or type(error).__name__).split("\n")[0]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
     return f"{type(error).__name__}: {text[:300]}"
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        place = "[ipu] executable_cache"
+        raise ConfigError("the folder of executables cannot be used", actual=error, where=place) from None

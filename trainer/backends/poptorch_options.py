@@ -58,12 +58,11 @@ def make_options(poptorch: Any, ipu: IpuConfig, rng_seed: int, kind: str, cache:
     options.Precision.enableFloatingPointExceptions(ipu.floating_point_exceptions)
     if ipu.available_memory_proportion is not None:
         options.setAvailableMemoryProportion({"IPU0": ipu.available_memory_proportion})
-    if cache is not None:
-        options.enableExecutableCaching(str(cache))
+    options.enableExecutableCaching(None if cache is None else str(cache))  # said either way: it beats the environment
+    options.useIpuModel(ipu.ipu_model and not offline)  # likewise (52)
     if offline:
         options.useOfflineIpuTarget(ipu.ipu_version)
         return options
-    options.useIpuModel(ipu.ipu_model)  # said either way, because it beats the environment (52)
     kinds = {"always": poptorch.ConnectionType.Always, "on_demand": poptorch.ConnectionType.OnDemand}
     options.connectionType(kinds[ipu.connection_type])
     return options

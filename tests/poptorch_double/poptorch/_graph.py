@@ -187,8 +187,11 @@ class ShapeWatch(TorchDispatchMode):
                 self._know(tensor)
         self._check_inputs(name, args, kwargs, given)
         result = func(*args, **kwargs)
+        is_one_sided = name in ("clamp_min", "clamp_max") or (name == "clamp" and None in (*args, None, None)[1:3])
+        if is_one_sided and not given[0].is_floating_point():  # the missing bound is the largest float there
+            raise graph_error(f"{name}: integers need both bounds")
         for tensor in _tensors(result):
-            if tensor.numel() == 0:
+            if tensor.numel() == 0 and name != "empty":  # batch norm makes an empty reserve and never uses it
                 raise graph_error(f"{name}: Zero-sized tensors are unsupported (Got shape {list(tensor.shape)})")
             self._know(tensor)
         self.operations.append(f"{name}{[(list(t.shape), str(t.dtype)) for t in _tensors(result)]}")

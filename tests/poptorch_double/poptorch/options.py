@@ -192,6 +192,7 @@ class Options(_Group):
 
     def useOfflineIpuTarget(self, ipu_version: int = 2) -> _Group:
         assert ipu_version in (1, 2, 21), f"unknown IPU version {ipu_version}"
+        assert not self.use_ipu_model, "the offline target cannot be used with the IPU model (52)"
         return self._set(offline_ipu_version=ipu_version, connection_type=ConnectionType.Never)
 
     def from_json(self, string: str) -> Options:
