@@ -45,7 +45,7 @@ class Encoder:
 
     def _tensors(self, split: str, padded: PaddedBatches, block: BatchBlock) -> Iterator[tuple[str, np.ndarray]]:
         """(path, [K, ...]) of every per-batch tensor that the manifest lists."""
-        listed = {spec.path for spec in self.writer.manifest.tensors}
+        listed = self.writer.specs
         for node in self.graph.schema.node_types:
             n_id = padded.n_id(node.name)
             yield layout.node_path(split, node.name, "n_id"), n_id
@@ -91,9 +91,8 @@ class Encoder:
             "num_edges": fitted.sizes.num_edges,
             "num_edges_trimmed": fitted.trimmed.num_edges,
         }
-        specs = {spec.path: spec for spec in self.writer.manifest.tensors}
         paths = {layout.stats_path(fitted.plan.name, name): array for name, array in arrays.items()}
-        return {path: self._write_rows(specs[path], array) for path, array in paths.items()}
+        return {path: self._write_rows(self.writer.specs[path], array) for path, array in paths.items()}
 
     def _write_rows(self, spec: TensorSpec, rows: np.ndarray) -> dict[int, tuple[int, int]]:
         step = spec.chunk_rows

@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.graph import HeteroGraph
 from pipeline.plan import SplitPlan
 from schemas import layout
-from schemas.batch import ITEM_BYTES, BatchOptions, split_tensors
+from schemas.batch import BatchOptions, split_tensors
 from schemas.budget import Budget
 from schemas.config import SamplingConfig, StoreConfig
 from schemas.errors import ConfigError
@@ -89,7 +89,7 @@ def _feature_codec(codec: str, x: np.ndarray) -> str:
 def bytes_per_batch(graph: GraphSchema, budget: Budget, num_hops: int, options: BatchOptions) -> int:
     """Bytes of one padded batch, all tensors, uncompressed."""
     specs = split_tensors(graph, budget, num_hops, "train", 1, options)
-    return sum(int(np.prod(spec.shape)) * ITEM_BYTES[spec.dtype] for spec in specs)
+    return sum(spec.num_bytes for spec in specs)
 
 
 def balanced_chunk(batch_bytes: int, batches_per_round: int) -> int:

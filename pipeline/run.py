@@ -22,7 +22,7 @@ from pipeline.shapes import Sizes
 from pipeline.workers import Workers
 from pipeline.writer import Checksums, StoreWriter, exclusive, read_attributes
 from schemas import FORMAT_VERSION, layout
-from schemas.batch import ITEM_BYTES, BatchOptions, TensorSpec, feature_tensors, original_id_tensors, split_tensors
+from schemas.batch import BatchOptions, TensorSpec, feature_tensors, original_id_tensors, split_tensors
 from schemas.budget import Budget
 from schemas.config import JobConfig
 from schemas.errors import ConfigError, StoreError
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 COUNT_BLOCK_SEEDS = 65536
 SHARDS_PER_PARTITION = 16
+FEATURE_CHUNK_BYTES = 4 * 2**20
 
 Report = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
@@ -113,7 +114,7 @@ def prepare_source(
     options = resolve_batch_options(config.store, graph, budget, spec.num_hops, plans)
     manifest = _manifest(config, graph, spec, budget, fitted, options, fingerprint, content)
     if options.inline_features:
-        report(_blow_up(manifest))
+        report(_blow_up(manifest, options))
     try:
         with exclusive(path, lambda: report(f"waiting for another prepare of {path}")):
             found = _existing(path, fingerprint, force)
@@ -298,9 +299,6 @@ def _manifest(
     )
 
 
-FEATURE_CHUNK_BYTES = 4 * 2**20
-
-
 def _provenance() -> dict[str, Any]:
     """What wrote the store. No time and no host: the same job writes the same bytes."""
     import numcodecs
@@ -310,20 +308,15 @@ def _provenance() -> dict[str, Any]:
     return {"program": "heteroshards", "python": platform.python_version(), **versions}
 
 
-def _blow_up(manifest: Manifest) -> str:
+def _blow_up(manifest: Manifest, options: BatchOptions) -> str:
     """How much larger inline features are than tables, in words."""
-    inline = sum(_num_bytes(spec) for spec in manifest.tensors if spec.path.endswith(("/x", "/edge_attr")))
-    nodes = [(n.num_nodes, n.num_features, n.feature_dtype) for n in manifest.graph.node_types]
-    edges = [(e.num_edges, e.num_attributes, e.attribute_dtype) for e in manifest.graph.edge_types]
-    table = sum(rows * (columns or 0) * ITEM_BYTES[dtype or "float32"] for rows, columns, dtype in nodes + edges)
+    inline = sum(spec.num_bytes for spec in manifest.tensors if spec.path.endswith(("/x", "/edge_attr")))
+    tables = feature_tensors(manifest.graph, options.feature_codecs, FEATURE_CHUNK_BYTES)
+    table = sum(spec.num_bytes for spec in tables)
     return (
         f"inline features take {inline / 2**20:,.0f} MiB before compression, "
         f"{inline / max(1, table):.1f} times the {table / 2**20:,.0f} MiB of tables"
     )
-
-
-def _num_bytes(spec: TensorSpec) -> int:
-    return int(np.prod(spec.shape, dtype=np.int64)) * ITEM_BYTES[spec.dtype]
 
 
 def _write(

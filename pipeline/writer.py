@@ -62,6 +62,9 @@ class StoreWriter:
     Args:
         path: the finished store's folder.
         manifest: everything but `complete` and `checksums_crc32c`, which `finalise` fills in.
+
+    Attributes:
+        specs: every tensor that is written, by path.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -70,8 +73,8 @@ class StoreWriter:
         self.work = path.with_name(path.name + ".partial")
         self.store = self.work / "store"
         self.partitions = self.work / "partitions"
-        self._specs = {spec.path: spec for spec in manifest.tensors}
-        self._codecs = {path: zarr_compat.compressor(spec.codec) for path, spec in self._specs.items()}
+        self.specs = {spec.path: spec for spec in manifest.tensors}
+        self._codecs = {path: zarr_compat.compressor(spec.codec) for path, spec in self.specs.items()}
 
     def init(self) -> None:
         """Fill the work folder, or take over what an interrupted run of the same store left in it."""
@@ -81,7 +84,7 @@ class StoreWriter:
             shutil.rmtree(self.work)
         self.partitions.mkdir(parents=True)
         root = zarr_compat.create_root(self.store, self.manifest.zarr_format, {})
-        for spec in self._specs.values():
+        for spec in self.specs.values():
             zarr_compat.create_array(root, spec)
         zarr_compat.create_array(root, checksum_tensor(self.manifest.num_chunks))
         self._write_manifest(self.manifest)
@@ -112,7 +115,7 @@ class StoreWriter:
         Returns:
             crc32c and size of the chunk file.
         """
-        spec = self._specs[path]
+        spec = self.specs[path]
         assert rows.dtype == np.dtype(spec.dtype) and rows.shape[1:] == spec.shape[1:], path
         if len(rows) < spec.chunk_rows:  # zarr's chunks are all of one size
             whole = np.zeros(spec.chunks, rows.dtype)

@@ -62,6 +62,14 @@ class TensorSpec(Frozen):
     def num_chunks(self) -> int:
         return -(-self.shape[0] // self.chunk_rows)
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the whole tensor, uncompressed."""
+        total = ITEM_BYTES[self.dtype]
+        for size in self.shape:
+            total *= size
+        return total
+
 
 class BatchOptions(NamedTuple):
     """Which optional tensors a store holds, and how batches are chunked."""
