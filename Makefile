@@ -10,7 +10,7 @@ IPU_PYTHON := $(IPU_VENV)/bin/python
 IPU_READY := $(IPU_VENV)/.ready
 PYTHON38 ?= $(firstword $(foreach python,python3.8 $(wildcard $(HOME)/.pyenv/versions/3.8.*/bin/python), \
 	$(shell $(python) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 8))' >/dev/null 2>&1 && echo $(python))))
-KERNEL_TESTS := tests/pipeline/test_sampler.py tests/pipeline/test_padding.py
+KERNEL_TESTS := tests/pipeline/test_sampler.py tests/pipeline/test_padding.py tests/pipeline/test_grouping.py
 
 # Handed on only when set; `make train MODEL=hgt BACKEND=eager` overrides the config.
 STORE_OPTION := $(if $(STORE),--store '$(STORE)')

@@ -32,12 +32,9 @@ def resolve_budget(
     """
     counted = Sizes.concatenate(list(sizes.values()))
     _require_32_bits(counted, schema)
-    if config.mode == "uniform":
-        num_nodes = {name: _integer(config.nodes) for name in schema.node_names}
-        num_edges = {key: _integer(config.edges) for key in schema.edge_keys}
-    elif config.mode == "explicit":
-        num_nodes = _explicit("nodes", config.nodes, schema.node_names)
-        num_edges = _explicit("edges", config.edges, schema.edge_keys)
+    given = given_sizes(config, schema)
+    if given:
+        num_nodes, num_edges = given
     else:
         basis = counted if config.mode == "exact" else _sample(sizes, config.num_batches, rng_seed)
         num_nodes = _plus_one(schema.node_names, basis.node_totals.max(axis=0))
@@ -60,6 +57,21 @@ def resolve_budget(
         hop_edges={key: (size,) for key, size in num_edges.items()},
     )
     return with_hop_capacities(budget, schema, [counted])
+
+
+def given_sizes(config: BudgetConfig, schema: GraphSchema) -> tuple[dict[str, int], dict[str, int]] | None:
+    """Rows by node type and columns by edge type key where the config gives them, else None.
+
+    Raises:
+        ConfigError: an explicit budget leaves a type out or names an unknown one.
+    """
+    if config.mode == "uniform":
+        num_nodes = {name: _integer(config.nodes) for name in schema.node_names}
+        return num_nodes, {key: _integer(config.edges) for key in schema.edge_keys}
+    if config.mode == "explicit":
+        num_nodes = _explicit("nodes", config.nodes, schema.node_names)
+        return num_nodes, _explicit("edges", config.edges, schema.edge_keys)
+    return None
 
 
 def with_hop_capacities(budget: Budget, schema: GraphSchema, sizes: Sequence[Sizes]) -> Budget:
@@ -198,7 +210,7 @@ def _refuse(
 ) -> None:
     """Raise for the first batch that does not fit, saying how many there are."""
     position = int(rows[0] if positions is None else positions[0])
-    round_index, in_round = divmod(position, plan.batches_per_round)
+    round_index, in_round = plan.place(position)
     budget.require_fits(
         _by_type(schema.node_names, sizes.node_totals[rows[0]]),
         _by_type(schema.edge_keys, sizes.edge_totals[rows[0]]),

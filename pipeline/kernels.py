@@ -4,80 +4,19 @@ Letters: T node types, E edge types, H hops, B batches, S seed rows, N rows per 
 Arrays over all types are flat; `*_offset` says where a type's part starts. The arguments are `csc.PackedGraph`,
 `workspace.Workspace` and `workspace.Padded`.
 
-All kernels that call one another stay in this file: numba's cache on disk notices a change of the file that a kernel
-is in, not of the kernels it calls.
+All kernels that call one another stay in this file, but for `pipeline.draws`, which never changes: numba's cache on
+disk notices a change of the file that a kernel is in, not of the kernels it calls.
 """
 
 import numpy as np
 from numba import njit
 
-from pipeline.rng import GOLDEN, MIX_1, MIX_2
-
-_GOLDEN = np.uint64(GOLDEN)
-_MIX_1 = np.uint64(MIX_1)
-_MIX_2 = np.uint64(MIX_2)
-_S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
-_LOW32 = np.uint64(0xFFFFFFFF)
-_TWO32 = np.uint64(1 << 32)
+from pipeline.draws import below, mix, pick
 
 LARGEST = 2**31 - 1  # counts are int32
 OUTSIDE = -1  # in local_id: not in the batch
 DROPPED = -1  # in new_id: trimmed away
 REACHED = -2  # in new_id: a kept edge leads to it, not numbered yet
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _hash(z):
-    z = z + _GOLDEN
-    z = (z ^ (z >> _S30)) * _MIX_1
-    z = (z ^ (z >> _S27)) * _MIX_2
-    return z ^ (z >> _S31)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _below(state, bound):
-    """Draw uniformly from [0, bound), 0 < bound <= 2**32; returns (next state, draw).
-
-    Multiply-shift with rejection, exactly uniform (Lemire: Fast random integer generation in an interval, 2019).
-    """
-    n = np.uint64(bound)
-    product = (_hash(state) >> _S32) * n
-    state = state + _GOLDEN
-    if (product & _LOW32) < n:
-        threshold = (_TWO32 - n) % n
-        while (product & _LOW32) < threshold:
-            product = (_hash(state) >> _S32) * n
-            state = state + _GOLDEN
-    return state, np.int64(product >> _S32)
-
-
-@njit(cache=True, nogil=True)
-def _pick(state, degree, count, replace, picks):
-    """Write `count` positions from [0, degree) to picks, each subset equally likely (or with replacement).
-
-    Few out of many: Floyd's algorithm (Bentley, Floyd: A sample of brilliance, CACM 1987), whose j-th draw is from
-    [0, j], j included. Otherwise selection sampling (Knuth, TAOCP 2, 3.4.2, algorithm S), linear in degree.
-    """
-    if replace:
-        for i in range(count):
-            state, picks[i] = _below(state, degree)
-        return
-    if count > 32 and count * count > 16 * degree:
-        taken = 0
-        for i in range(degree):
-            state, draw = _below(state, degree - i)
-            if draw < count - taken:
-                picks[taken] = i
-                taken += 1
-        return
-    for i in range(count):
-        j = degree - count + i
-        state, draw = _below(state, j + 1)
-        for k in range(i):
-            if picks[k] == draw:
-                draw = j
-                break
-        picks[i] = draw
 
 
 @njit(cache=True, nogil=True)
@@ -119,7 +58,7 @@ def _expand(graph, e, h, key, fanout, replace, work, keep_edges):
     num_src = work.node_end[src_type, h + 1]
     slot = work.slot_offset[e] + work.edge_end[e, h]
     start = slot
-    type_key = _hash(key ^ np.uint64(e))
+    type_key = mix(key ^ np.uint64(e))
     for i in range(first, work.node_end[dst_type, h]):
         node = work.nodes[dst_offset + i]
         begin = graph.indptr[indptr_offset + node]
@@ -128,7 +67,7 @@ def _expand(graph, e, h, key, fanout, replace, work, keep_edges):
         drawn = fanout >= 0 and degree > 0 and (replace or degree > fanout)
         if drawn:
             count = fanout
-            _pick(_hash(type_key ^ np.uint64(node)), degree, count, replace, work.picks)
+            pick(mix(type_key ^ np.uint64(node)), degree, count, replace, work.picks)
         for j in range(count):
             edge = edge_offset + begin + (work.picks[j] if drawn else j)
             source = graph.row[edge]
@@ -157,6 +96,53 @@ def forget_batch(graph, work):
 
 
 @njit(cache=True, nogil=True)
+def trace_seeds(graph, seed_type, seeds, key, fanouts, replace, work, first, elements, kinds, weights):
+    """List what each seed (int32 [N]) brings into a batch: the elements of its own sample under `key`.
+
+    An element is a node (kind: its type, weight 1), or the expansion of a node along an edge type (kind: T + edge
+    type, weight: edges drawn), told apart by hop where the fanouts of an edge type differ.
+
+    Writes first int64 [N + 1], where each seed's elements start, and, unless `elements` is empty, elements int64,
+    kinds and weights int32 [first[N]].
+    """
+    num_node_types, num_pointers = graph.node_offset.size - 1, graph.indptr.size
+    is_listing = elements.size > 0
+    n = 0
+    for i in range(seeds.size):
+        sample_batch(graph, seed_type, seeds[i : i + 1], key, fanouts, replace, work, False)
+        for t in range(num_node_types):
+            offset = graph.node_offset[t]
+            if is_listing:
+                for j in range(work.node_end[t, -1]):
+                    elements[n + j], kinds[n + j], weights[n + j] = offset + work.nodes[offset + j], t, 1
+            n += work.node_end[t, -1]
+        for e in range(graph.src_type.size):
+            dst_type = graph.dst_type[e]
+            for h in range(fanouts.shape[0]):
+                hop = h if np.any(fanouts[:, e] != fanouts[0, e]) else 0
+                start = graph.node_offset[-1] + hop * num_pointers + graph.indptr_offset[e]
+                for j in range(_hop_start(work.node_end, dst_type, h), work.node_end[dst_type, h]):
+                    node = work.nodes[graph.node_offset[dst_type] + j]
+                    count = _num_drawn(graph, e, node, fanouts[h, e], replace)
+                    if count > 0:
+                        if is_listing:
+                            elements[n], kinds[n], weights[n] = start + node, num_node_types + e, count
+                        n += 1
+        forget_batch(graph, work)
+        first[i + 1] = n
+
+
+@njit(cache=True, nogil=True)
+def _num_drawn(graph, e, node, fanout, replace):
+    """How many neighbors `_expand` takes of one node."""
+    begin = graph.indptr_offset[e] + node
+    degree = graph.indptr[begin + 1] - graph.indptr[begin]
+    if fanout >= 0 and degree > 0 and (replace or degree > fanout):
+        return np.int64(fanout)
+    return degree if fanout != 0 else np.int64(0)
+
+
+@njit(cache=True, nogil=True)
 def trim_batch(graph, key, work, node_limit, edge_limit, trim_nodes, trim_edges):
     """Drop nodes and edges of the batch in `work` beyond the limits (int64 [T], [E]), in place.
 
@@ -173,7 +159,7 @@ def trim_batch(graph, key, work, node_limit, edge_limit, trim_nodes, trim_edges)
         for i in range(old_node_end[t, -1]):
             work.new_id[offset + i] = i if i < old_node_end[t, 0] else DROPPED
     for h in range(num_hops):
-        hop_key = _hash(key ^ _hash(np.uint64(h + 1)))
+        hop_key = mix(key ^ mix(np.uint64(h + 1)))
         _mark_reached(graph, work, old_node_end, old_edge_end, h)
         if trim_nodes:
             for t in range(num_node_types):
@@ -211,12 +197,12 @@ def _keep_some_nodes(graph, work, t, first, last, room, hop_key):
     for i in range(first, last):
         if work.new_id[offset + i] == REACHED:
             left += 1
-    state = _hash(hop_key ^ np.uint64(2 * t))
+    state = mix(hop_key ^ np.uint64(2 * t))
     for i in range(first, last):
         if work.new_id[offset + i] != REACHED:
             continue
         if left > room:
-            state, draw = _below(state, left)
+            state, draw = below(state, left)
             if draw >= room:
                 work.new_id[offset + i] = DROPPED
             else:
@@ -238,13 +224,13 @@ def _keep_some_edges(graph, work, e, edge_end, h, kept, room, hop_key):
     for slot in range(base + _hop_start(edge_end, e, h), base + edge_end[e, h]):
         if work.new_id[src_offset + work.src[slot]] != DROPPED and work.new_id[dst_offset + work.dst[slot]] >= 0:
             left += 1
-    state = _hash(hop_key ^ np.uint64(2 * e + 1))
+    state = mix(hop_key ^ np.uint64(2 * e + 1))
     for slot in range(base + _hop_start(edge_end, e, h), base + edge_end[e, h]):
         if work.new_id[src_offset + work.src[slot]] == DROPPED or work.new_id[dst_offset + work.dst[slot]] < 0:
             continue
         take = True
         if left > room:
-            state, draw = _below(state, left)
+            state, draw = below(state, left)
             take = draw < room
         left -= 1
         if take:

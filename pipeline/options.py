@@ -30,11 +30,14 @@ def resolve_sampling(config: SamplingConfig, graph: HeteroGraph) -> SamplingSpec
     rounds = {
         split: 1 if is_full else config.rounds if split == "train" else config.eval_rounds for split in graph.seeds
     }
+    batch_size = max(len(seeds) for seeds in graph.seeds.values()) if is_full else config.batch_size
     return SamplingSpec(
         mode=config.mode,
         fanouts={} if is_full else _fanouts(config, graph.schema.edge_keys),
         replace=config.replace,
-        batch_size=max(len(seeds) for seeds in graph.seeds.values()) if is_full else config.batch_size,
+        batch_size=batch_size,
+        grouping="random" if is_full else config.grouping,
+        max_seeds=batch_size if config.grouping != "packed" else config.max_seeds or 2 * batch_size,
         rounds=rounds,
         rng_seed=config.rng_seed,
     )
@@ -77,7 +80,7 @@ def resolve_batch_options(
         return options._replace(chunk_batches=config.chunk_batches)
     plan = plans.get("train") or next(iter(plans.values()))
     batch_bytes = bytes_per_batch(graph.schema, budget, num_hops, options)
-    return options._replace(chunk_batches=balanced_chunk(batch_bytes, plan.batches_per_round))
+    return options._replace(chunk_batches=balanced_chunk(batch_bytes, plan.round_starts()[1]))
 
 
 def _feature_codec(codec: str, x: np.ndarray) -> str:

@@ -1,17 +1,12 @@
-"""Which seeds make which batch: pure integers, before anything is sampled."""
+"""Which seeds make which batch: pure integers, before anything is written."""
 
-import threading
-from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.rng import keyed, stream_root
 from schemas.batch import ID_PAD
-
-CACHED_ROUNDS = 8
 
 
 class BatchBlock(NamedTuple):
@@ -22,33 +17,65 @@ class BatchBlock(NamedTuple):
     rounds: np.ndarray
 
 
-@dataclass(frozen=True)
-class SplitPlan:
-    """Batches of one split: every round permutes the seeds anew and cuts them into batches.
-
-    The order is that of 64-bit hashes of (rng_seed, split, round, seed), so it depends on nothing else.
+class RoundPlan(NamedTuple):
+    """One round's batches.
 
     Attributes:
-        seeds: int32, ids of the split's seed nodes, ascending.
+        seeds: int32 [seeds of the split], batch after batch.
+        sizes: int64 [B], seeds of each batch.
+        keys: uint64 [B], root of each batch's draws.
+    """
+
+    seeds: np.ndarray
+    sizes: np.ndarray
+    keys: np.ndarray
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """Batches of one split, round after round; every round holds every seed once. `pipeline.grouping` makes plans.
+
+    Attributes:
+        seeds: int32 [rounds * seeds], batch after batch.
+        starts: int64 [planned + 1], where each batch starts in `seeds`.
+        keys: uint64 [planned].
+        planned_rounds: int64 [rounds + 1], where each round starts among the planned batches.
+        max_seeds: seed rows of every batch.
         kept: int64, the batches that are written, as positions in the plan; None for all.
     """
 
     name: str
     seeds: np.ndarray
-    batch_size: int
-    num_rounds: int
-    rng_seed: int
+    starts: np.ndarray
+    keys: np.ndarray
+    planned_rounds: np.ndarray
+    max_seeds: int
     kept: np.ndarray | None = None
-    _orders: "OrderedDict[int, np.ndarray]" = field(default_factory=OrderedDict, repr=False, compare=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    @staticmethod
+    def of_rounds(name: str, rounds: Sequence[RoundPlan]) -> "SplitPlan":
+        """Rounds one after another, with as many seed rows as the largest batch needs."""
+        sizes = np.concatenate([part.sizes for part in rounds])
+        return SplitPlan(
+            name=name,
+            seeds=np.concatenate([part.seeds for part in rounds]),
+            starts=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+            keys=np.concatenate([part.keys for part in rounds]),
+            planned_rounds=np.cumsum([0] + [len(part.sizes) for part in rounds]),
+            max_seeds=int(sizes.max()),
+        )
 
     @property
-    def batches_per_round(self) -> int:
-        return -(-len(self.seeds) // self.batch_size)
+    def num_rounds(self) -> int:
+        return len(self.planned_rounds) - 1
+
+    @property
+    def seeds_per_round(self) -> int:
+        return len(self.seeds) // self.num_rounds
 
     @property
     def num_planned(self) -> int:
-        return self.batches_per_round * self.num_rounds
+        return len(self.keys)
 
     @property
     def num_batches(self) -> int:
@@ -58,11 +85,19 @@ class SplitPlan:
         """The same plan, of which only the batches at these positions are written."""
         return replace(self, kept=kept)
 
+    def with_rows(self, max_seeds: int) -> "SplitPlan":
+        """The same plan with so many seed rows per batch."""
+        return replace(self, max_seeds=max_seeds)
+
     def round_starts(self) -> tuple[int, ...]:
         """Where each round starts among the written batches, and the end."""
-        planned = np.arange(self.num_rounds + 1) * self.batches_per_round
-        starts = planned if self.kept is None else np.searchsorted(self.kept, planned)
+        starts = self.planned_rounds if self.kept is None else np.searchsorted(self.kept, self.planned_rounds)
         return tuple(int(start) for start in starts)
+
+    def place(self, position: int) -> tuple[int, int]:
+        """(round, batch within the round) of a planned batch."""
+        round_index = int(np.searchsorted(self.planned_rounds, position, side="right")) - 1
+        return round_index, position - int(self.planned_rounds[round_index])
 
     def _positions(self, start: int, stop: int) -> np.ndarray:
         return np.arange(start, stop) if self.kept is None else self.kept[start:stop]
@@ -73,36 +108,23 @@ class SplitPlan:
 
     def num_seeds_at(self, positions: np.ndarray) -> np.ndarray:
         """int32: real seeds of the planned batches at some positions."""
-        in_round = positions % self.batches_per_round
-        return np.minimum(self.batch_size, len(self.seeds) - in_round * self.batch_size).astype(np.int32)
+        return np.diff(self.starts)[positions].astype(np.int32)
 
     def rounds(self) -> np.ndarray:
         """int32 [B]: the round of each written batch."""
-        return (self._positions(0, self.num_batches) // self.batches_per_round).astype(np.int32)
+        return self._rounds_at(self._positions(0, self.num_batches))
+
+    def _rounds_at(self, positions: np.ndarray) -> np.ndarray:
+        return (np.searchsorted(self.planned_rounds, positions, side="right") - 1).astype(np.int32)
 
     def block(self, start: int, stop: int) -> BatchBlock:
         """The written batches start..stop."""
         positions = self._positions(start, stop)
-        rounds, in_round = np.divmod(positions, self.batches_per_round)
-        seeds = np.full((len(positions), self.batch_size), ID_PAD, np.int32)
-        keys = np.empty(len(positions), np.uint64)
-        for round_index in np.unique(rounds):
-            rows = np.flatnonzero(rounds == round_index)
-            order = self._order(int(round_index))
-            slots = in_round[rows, None] * self.batch_size + np.arange(self.batch_size)
-            seeds[rows] = np.where(slots < len(order), order[np.minimum(slots, len(order) - 1)], ID_PAD)
-            root = stream_root(self.rng_seed, "sample", self.name, int(round_index))
-            keys[rows] = keyed(root, in_round[rows])
-        return BatchBlock(seeds, keys, rounds.astype(np.int32))
-
-    def _order(self, round_index: int) -> np.ndarray:
-        with self._lock:
-            if round_index not in self._orders:
-                root = stream_root(self.rng_seed, "group", self.name, round_index)
-                self._orders[round_index] = self.seeds[np.argsort(keyed(root, self.seeds), kind="stable")]
-                if len(self._orders) > CACHED_ROUNDS:
-                    self._orders.popitem(last=False)
-            return self._orders[round_index]
+        rows = np.arange(self.max_seeds)
+        slots = self.starts[positions, None] + rows
+        is_real = rows < self.num_seeds_at(positions)[:, None]
+        seeds = np.where(is_real, self.seeds[np.minimum(slots, len(self.seeds) - 1)], np.int32(ID_PAD))
+        return BatchBlock(seeds, self.keys[positions], self._rounds_at(positions))
 
 
 class Shard(NamedTuple):

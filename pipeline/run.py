@@ -12,9 +12,10 @@ import numpy as np
 
 from pipeline.datasets import SourceGraph, from_data
 from pipeline.encode import Encoder, Sampler
-from pipeline.estimate import Fitted, fit_split, resolve_budget, with_hop_capacities
+from pipeline.estimate import Fitted, fit_split, given_sizes, resolve_budget, with_hop_capacities
 from pipeline.full import WholeGraph
 from pipeline.graph import HeteroGraph, build_graph
+from pipeline.grouping import Limits, make_plans
 from pipeline.options import resolve_batch_options, resolve_sampling
 from pipeline.plan import Shard, SplitPlan, partitions_of, shards_of
 from pipeline.sampler import NeighborSampler
@@ -24,7 +25,7 @@ from pipeline.writer import Checksums, StoreWriter, exclusive, read_attributes
 from schemas import FORMAT_VERSION, layout
 from schemas.batch import BatchOptions, TensorSpec, feature_tensors, original_id_tensors, split_tensors
 from schemas.budget import Budget
-from schemas.config import JobConfig
+from schemas.config import BudgetConfig, JobConfig
 from schemas.errors import ConfigError, StoreError
 from schemas.manifest import Manifest, SplitInfo, parse_manifest
 from schemas.sampling import SamplingSpec
@@ -106,9 +107,9 @@ def prepare_source(
     if found:
         return Outcome(path, found, was_found=True)
     workers_pool = Workers(_sampler_factory(graph, spec, config), workers)
-    plans = _plan(graph, spec)
+    plans = _plan(workers_pool, graph, spec, config.budget)
     sizes = {name: _count(workers_pool, plan, progress) for name, plan in plans.items()}
-    budget = resolve_budget(config.budget, graph.schema, sizes, spec.batch_size, spec.rng_seed)
+    budget = resolve_budget(config.budget, graph.schema, sizes, next(iter(plans.values())).max_seeds, spec.rng_seed)
     fitted = _fit(workers_pool, plans, sizes, budget, graph, config, report)
     budget = with_hop_capacities(budget, graph.schema, [fit.sizes for fit in fitted.values()])
     options = resolve_batch_options(config.store, graph, budget, spec.num_hops, plans)
@@ -181,16 +182,21 @@ def _sampler_factory(graph: HeteroGraph, spec: SamplingSpec, config: JobConfig) 
     return lambda: NeighborSampler(packed, graph.schema, spec, config.budget.oversize)
 
 
-def _plan(graph: HeteroGraph, spec: SamplingSpec) -> dict[str, SplitPlan]:
-    return {
-        name: SplitPlan(name, seeds.astype(np.int32), spec.batch_size, spec.rounds[name], spec.rng_seed)
-        for name, seeds in graph.seeds.items()
-    }
+def _plan(
+    workers: Workers[Sampler], graph: HeteroGraph, spec: SamplingSpec, budget: BudgetConfig
+) -> dict[str, SplitPlan]:
+    """Which seeds make which batch, in every split."""
+    given, limits = given_sizes(budget, graph.schema), None
+    if given:
+        sizes = [*given[0].values(), *given[1].values()]
+        names = graph.schema.node_names + graph.schema.edge_keys
+        limits = Limits(np.array(sizes) - 1, names, is_strict=budget.oversize == "error")
+    return make_plans(workers, {name: ids.astype(np.int32) for name, ids in graph.seeds.items()}, spec, limits)
 
 
 def _count(workers: Workers[Sampler], plan: SplitPlan, progress: Progress) -> Sizes:
     """Untrimmed sizes of every batch of a split."""
-    step = max(1, COUNT_BLOCK_SEEDS // plan.batch_size)
+    step = max(1, COUNT_BLOCK_SEEDS // plan.max_seeds)
     ranges = [(start, min(start + step, plan.num_batches)) for start in range(0, plan.num_batches, step)]
 
     def count(sampler: Sampler, part: tuple[int, int]) -> Sizes:
@@ -223,7 +229,7 @@ def _fit(
             block = plan.keep(part).block(0, len(part))
             return sampler.count_trimmed(block.seeds, block.keys, budget)
 
-        step = max(1, COUNT_BLOCK_SEEDS // plan.batch_size)
+        step = max(1, COUNT_BLOCK_SEEDS // plan.max_seeds)
         parts = [positions[start : start + step] for start in range(0, len(positions), step)]
         return Sizes.concatenate(list(workers.map(count, parts)))
 
@@ -273,7 +279,7 @@ def _manifest(
         splits.append(
             SplitInfo(
                 name=name,
-                num_seeds=len(fit.plan.seeds),
+                num_seeds=fit.plan.seeds_per_round,
                 round_starts=fit.plan.round_starts(),
                 num_batches_skipped=fit.num_batches_skipped,
                 num_seeds_skipped=fit.num_seeds_skipped,

@@ -95,6 +95,23 @@ class NeighborSampler:
             kernels.count_batches(*self._batch_arguments(seeds, keys), sizes.num_nodes, sizes.num_edges)
         return sizes
 
+    def trace(self, seeds: np.ndarray, key: np.uint64) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What each seed (int32 [N]) alone brings into a batch whose draws have this key.
+
+        Returns:
+            first int64 [N + 1] and, seed after seed, elements int64, kinds and weights int32 [first[N]]; see
+            `kernels.trace_seeds`.
+        """
+        first = np.zeros(len(seeds) + 1, np.int64)
+        arguments = (self.graph, self.seed_type, seeds, key, self.fanouts, self.replace, self._work, first)
+        num = 0
+        with np.errstate(over="ignore"):
+            for _ in ("count", "list"):
+                elements, kinds, weights = (np.empty(num, dtype) for dtype in (np.int64, np.int32, np.int32))
+                kernels.trace_seeds(*arguments, elements, kinds, weights)
+                num = int(first[-1])
+        return first, elements, kinds, weights
+
     def reserve_edges(self, max_edges: np.ndarray) -> None:
         """Make room for batches of up to `max_edges` (int64 [E]) edges per type, untrimmed."""
         if np.all(np.diff(self._work.slot_offset) >= max_edges):

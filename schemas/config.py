@@ -14,8 +14,10 @@ from pydantic import Field, field_validator, model_validator
 
 from schemas.base import Frozen, validate
 from schemas.budget import BudgetMode, OverSizePolicy
+from schemas.config_training import IpuConfig, ModelConfig, TrainConfig
 from schemas.errors import ConfigError
 from schemas.layout import SPLITS, ZarrFormat
+from schemas.sampling import Grouping
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -131,6 +133,9 @@ class SamplingConfig(Frozen):
             every edge type, or a table of lists by edge type key ("src__rel__dst"), "default" for the others.
         replace: draw with replacement.
         batch_size: seeds per batch.
+        grouping: which seeds share a batch: `random`; `balanced` (batches that need nearly equally much of every
+            type); `packed` (likewise, and the number of seeds varies: with a given budget as many as fit).
+        max_seeds: with `packed`, the most seeds in a batch; 0 is twice the batch size.
         rounds: resampling passes over the train split.
         eval_rounds: resampling passes over val and test.
         rng_seed: root of all draws.
@@ -140,14 +145,19 @@ class SamplingConfig(Frozen):
     fanout: Fanout = [5, 5]
     replace: bool = False
     batch_size: int = Field(default=64, ge=1, lt=2**24)
+    grouping: Grouping = "balanced"
+    max_seeds: int = Field(default=0, ge=0, lt=2**24)
     rounds: int = Field(default=8, ge=1, le=1_000_000)
     eval_rounds: int = Field(default=1, ge=1, le=1_000_000)
     rng_seed: int = Field(default=0, ge=0, lt=2**63)
 
     @model_validator(mode="after")
     def _check_mode(self) -> Any:
-        neighbor_only = ("fanout", "replace", "batch_size", "rounds", "eval_rounds")
+        neighbor_only = ("fanout", "replace", "batch_size", "grouping", "max_seeds", "rounds", "eval_rounds")
         _only_for(self, "mode", {"neighbor": neighbor_only, "full": ()}, {})
+        _only_for(self, "grouping", {"packed": ("max_seeds",), "balanced": (), "random": ()}, {})
+        if 0 < self.max_seeds < self.batch_size:
+            raise ValueError(f"max_seeds ({self.max_seeds}) must be at least batch_size ({self.batch_size})")
         lists = list(self.fanout.values()) if isinstance(self.fanout, dict) else [self.fanout]
         if not lists:
             raise ValueError("the fanout table is empty; give it a 'default'")
@@ -221,125 +231,6 @@ class StoreConfig(Frozen):
     e_id: bool = True
     pad_value: float = Field(default=0.0, allow_inf_nan=False)
     chunk_batches: int = Field(default=0, ge=0, le=1_000_000)
-
-
-class ModelConfig(Frozen):
-    """Which model is trained.
-
-    Attributes:
-        name: `to_hetero`, `hetero_conv`, `hgt`, or `package.module:factory` (see README, Your own model).
-        hidden_channels: width.
-        num_layers: message-passing layers; should equal the number of hops.
-        heads: attention heads of `hetero_conv` and `hgt`.
-        dropout: between layers, while training.
-        featureless: what stands for the features of a type without `x`: a learned `embedding` per global node
-            id, or a `constant` 1.
-        options: handed to a factory of your own.
-    """
-
-    name: str = "to_hetero"
-    hidden_channels: int = Field(default=64, ge=1)
-    num_layers: int = Field(default=2, ge=1)
-    heads: int = Field(default=4, ge=1)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    featureless: Literal["embedding", "constant"] = "embedding"
-    options: Dict[str, Any] = {}
-
-    @model_validator(mode="after")
-    def _check_options(self) -> Any:
-        if self.options and ":" not in self.name:
-            raise ValueError("'options' belongs to a model of your own (name = 'package.module:factory')")
-        return self
-
-
-class TrainConfig(Frozen):
-    """How it is trained.
-
-    Attributes:
-        epochs: at most this many passes; epoch e reads round e modulo the number of rounds.
-        optimizer: `adam`, `adamw` or `sgd`.
-        momentum: of `sgd`.
-        patience: stop after this many epochs without a better validation accuracy; 0 never stops early.
-        eval_every: epochs between validations; the last epoch is validated only where this makes it due.
-        backend: `auto`, `eager`, `inductor`, or `poptorch` on an IPU (see `[ipu]`).
-        prefetch: shards read ahead in the background.
-        check_chunks: verify the checksum of every chunk that is read.
-        rng_seed: of weights, dropout and the order of batches.
-        root: folder of runs; each is `<root>/<name>-<model>-<backend>-s<rng_seed>` unless named.
-        cache: folder of compiled code, kept between runs.
-    """
-
-    epochs: int = Field(default=30, ge=1)
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: float = Field(default=0.005, gt=0, allow_inf_nan=False)
-    weight_decay: float = Field(default=0.0005, ge=0, allow_inf_nan=False)
-    momentum: float = Field(default=0.0, ge=0, lt=1)
-    patience: int = Field(default=0, ge=0)
-    eval_every: int = Field(default=1, ge=1)
-    backend: Literal["auto", "eager", "inductor", "poptorch"] = "auto"
-    prefetch: int = Field(default=2, ge=1, le=64)
-    check_chunks: bool = True
-    rng_seed: int = Field(default=0, ge=0, lt=2**63)
-    root: str = "runs"
-    cache: str = ".cache"
-
-    @model_validator(mode="after")
-    def _check_momentum(self) -> Any:
-        if self.momentum and self.optimizer != "sgd":
-            raise ValueError("'momentum' belongs to optimizer = 'sgd'")
-        return self
-
-
-class IpuConfig(Frozen):
-    """How backend `poptorch` uses an IPU; no other backend reads it.
-
-    One call takes device_iterations x replication_factor x gradient_accumulation batches and makes
-    device_iterations optimizer updates.
-
-    Attributes:
-        device_iterations: updates per call, without the host.
-        replication_factor: copies of the model, each on an IPU of its own; a power of two.
-        gradient_accumulation: batches per update and replica.
-        reduction: of gradients over accumulation and replicas, `mean` or `sum`.
-        half: compute in float16.
-        loss_scaling: multiplies the loss before the backward pass, and divides the gradients after it.
-        stochastic_rounding: of float16 results.
-        floating_point_exceptions: stop on NaN and overflow.
-        available_memory_proportion: share of an IPU's memory that matrix products may use for temporaries.
-        ipu_model: run on the SDK's IPU model, a simulator on the CPU.
-        ipu_version: the hardware that `compile` prepares executables for without a device, 2 or 21.
-        executable_cache: folder of executables; "" is `<train.cache>/poptorch`, "off" keeps none.
-        connection_type: when to take a device: `always` (as soon as compiled) or `on_demand`.
-        rng_seed: of dropout and rounding on the device; default is train.rng_seed.
-    """
-
-    device_iterations: int = Field(default=1, ge=1, le=2**20)
-    replication_factor: int = Field(default=1, ge=1, le=2**12)
-    gradient_accumulation: int = Field(default=1, ge=1, le=2**20)
-    reduction: Literal["mean", "sum"] = "mean"
-    half: bool = False
-    loss_scaling: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    stochastic_rounding: bool = False
-    floating_point_exceptions: bool = False
-    available_memory_proportion: Optional[float] = Field(default=None, gt=0, le=1)
-    ipu_model: bool = False
-    ipu_version: Literal[2, 21] = 2
-    executable_cache: str = ""
-    connection_type: Literal["always", "on_demand"] = "always"
-    rng_seed: Optional[int] = Field(default=None, ge=0, lt=2**63)
-
-    @field_validator("replication_factor")
-    @classmethod
-    def _check_power(cls, factor: int) -> int:
-        if factor & (factor - 1):
-            raise ValueError(f"IPUs are taken in powers of two, so replication_factor must be one; got {factor}")
-        return factor
-
-    @model_validator(mode="after")
-    def _check_half(self) -> Any:
-        if not self.half and (self.stochastic_rounding or self.loss_scaling != 1.0):
-            raise ValueError("'stochastic_rounding' and 'loss_scaling' are for half = true")
-        return self
 
 
 class JobConfig(Frozen):

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from schemas.base import Frozen
 
+Grouping = Literal["random", "balanced", "packed"]
+
 
 class SamplingSpec(Frozen):
     """Neighbor sampling with PyG's directional semantics, or the whole graph as one batch.
@@ -15,7 +17,9 @@ class SamplingSpec(Frozen):
         fanouts: edge type key -> maximum number of in-neighbors per node at each hop, hop 1 (next to the
             seeds) first; -1 takes all. Empty in `full` mode.
         replace: draw neighbors with replacement.
-        batch_size: seeds per batch, before padding.
+        batch_size: seeds per batch, before padding; on average with grouping `packed`.
+        grouping: how seeds were grouped into batches: `random`, `balanced` or `packed`.
+        max_seeds: with `packed`, the most seeds a batch may hold; else `batch_size`.
         rounds: split -> number of resampling passes.
         rng_seed: root of every random draw.
     """
@@ -24,6 +28,8 @@ class SamplingSpec(Frozen):
     fanouts: Dict[str, Tuple[int, ...]]
     replace: bool
     batch_size: int = Field(ge=1)
+    grouping: Grouping
+    max_seeds: int = Field(ge=1)
     rounds: Dict[str, int]
     rng_seed: int = Field(ge=0, lt=2**63)
 

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipeline
-from pipeline.plan import SplitPlan
+from pipeline.grouping import make_plans
+from pipeline.workers import Workers
 from schemas.config import ModelConfig
 from tests.pipeline.build import hetero_graph, job, sampler
 from tests.strategies import graphs, random_graph
@@ -29,10 +30,9 @@ def seed_model(store, name, featureless="embedding"):
     return model.eval()
 
 
-def unpadded_outputs(model, store, data, block, fanout):
+def unpadded_outputs(model, store, data, block, fresh):
     """Run the model's inner module on unpadded samples, drawn anew, with features straight from the graph."""
     graph = store.manifest.graph
-    fresh = sampler(data, fanout)
     for seeds, key in zip(block.seeds, block.keys, strict=True):
         batch = fresh.sample(seeds[seeds >= 0], key)
         n_id = {name: torch.from_numpy(ids) for name, ids in batch.n_id.items()}
@@ -43,13 +43,15 @@ def unpadded_outputs(model, store, data, block, fanout):
         yield model.model(x_dict, edges)[: int((seeds >= 0).sum())]
 
 
-def assert_equal_on_seeds(data, store_path, fanout, batch_size, name, featureless="embedding"):
+def assert_equal_on_seeds(data, store_path, fanout, name, featureless="embedding"):
     store = open_store(store_path)
     model = seed_model(store, name, featureless)
     graph = hetero_graph(data)
-    plan = SplitPlan("train", graph.seeds["train"].astype(np.int32), batch_size, 1, 0)
+    fresh = sampler(data, fanout)
+    seeds = {split: ids.astype(np.int32) for split, ids in graph.seeds.items()}
+    plan = make_plans(Workers(lambda: fresh, 1), seeds, store.manifest.sampling, None)["train"]
     block = plan.block(0, plan.num_batches)
-    expected = unpadded_outputs(model, store, data, block, fanout)
+    expected = unpadded_outputs(model, store, data, block, fresh)
     with torch.no_grad(), BatchStream(store, "train", model.inputs, np.arange(plan.num_batches)) as stream:
         for ((index,), tensors), logits in zip(stream, expected, strict=True):
             out, loss = model(*tensors)
@@ -61,13 +63,19 @@ def assert_equal_on_seeds(data, store_path, fanout, batch_size, name, featureles
 
 @pytest.mark.parametrize("name", MODELS)
 @settings(max_examples=6, deadline=None)
-@given(data=graphs(), budget=st.sampled_from(["exact", "roomy"]), batch_size=st.integers(1, 6))
-def test_seed_outputs_and_loss_are_equal(tmp_path_factory, name, data, budget, batch_size):
+@given(
+    data=graphs(),
+    budget=st.sampled_from(["exact", "roomy"]),
+    grouping=st.sampled_from(["random", "balanced", "packed"]),
+    batch_size=st.integers(1, 6),
+)
+def test_seed_outputs_and_loss_are_equal(tmp_path_factory, name, data, budget, grouping, batch_size):
     """`exact` leaves nothing but the reserved pad slots in the largest batch."""
-    sampling = {"batch_size": batch_size, "rounds": 1, "fanout": [3, 2]}
-    sizes = {} if budget == "exact" else {"mode": "uniform", "nodes": 200, "edges": 400}
+    sampling = {"batch_size": batch_size, "rounds": 1, "fanout": [3, 2], "grouping": grouping}
+    given = {"mode": "uniform", "nodes": 200, "edges": 400}
+    sizes = {} if budget == "exact" or grouping == "packed" else given
     config = job(data, tmp_path_factory.mktemp("stores"), sampling=sampling, budget=sizes)
-    assert_equal_on_seeds(data, pipeline.prepare(data, config), [3, 2], batch_size, name)
+    assert_equal_on_seeds(data, pipeline.prepare(data, config), [3, 2], name)
 
 
 @pytest.mark.parametrize("featureless", ["embedding", "constant"])
@@ -76,7 +84,7 @@ def test_equal_with_a_type_that_has_no_features(tmp_path, name, featureless):
     types = {("a", "to", "b"): 60, ("b", "to", "a"): 60}
     data = random_graph(np.random.default_rng(0), {"a": 40, "b": 20}, types, "a", {"a": 3})
     config = job(data, tmp_path, sampling={"batch_size": 4, "rounds": 1, "fanout": [3, 2]})
-    assert_equal_on_seeds(data, pipeline.prepare(data, config), [3, 2], 4, name, featureless)
+    assert_equal_on_seeds(data, pipeline.prepare(data, config), [3, 2], name, featureless)
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])

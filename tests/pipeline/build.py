@@ -26,6 +26,8 @@ def sampler(data: HeteroData, fanout: Any, replace: bool = False, oversize: str 
         fanouts={key: tuple(hops) for key, hops in table.items()},
         replace=replace,
         batch_size=1,
+        grouping="random",
+        max_seeds=1,
         rounds={},
         rng_seed=0,
     )

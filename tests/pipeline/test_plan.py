@@ -4,10 +4,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.plan import SplitPlan, partitions_of, shards_of
+from pipeline.grouping import random_plan
+from pipeline.plan import partitions_of, shards_of
 
 plans = st.builds(
-    lambda count, batch, rounds, seed: SplitPlan("train", np.arange(count, dtype=np.int32) * 3, batch, rounds, seed),
+    lambda count, batch, rounds, seed: random_plan("train", np.arange(count, dtype=np.int32) * 3, batch, rounds, seed),
     st.integers(1, 200),
     st.integers(1, 20),
     st.integers(1, 12),
@@ -23,7 +24,7 @@ def test_each_seed_exactly_once_per_round(plan):
     assert len(starts) == plan.num_rounds + 1
     for r in range(plan.num_rounds):
         part = block.seeds[starts[r] : starts[r + 1]]
-        assert np.array_equal(np.sort(part[part >= 0]), plan.seeds)
+        assert np.array_equal(np.sort(part[part >= 0]), np.sort(plan.seeds[: plan.seeds_per_round]))
         assert (block.rounds[starts[r] : starts[r + 1]] == r).all()
     assert np.array_equal((block.seeds >= 0).sum(axis=1), plan.num_seeds())
     assert (np.diff((block.seeds >= 0).astype(int), axis=1) <= 0).all(), "real seeds come first"
@@ -56,7 +57,7 @@ def test_kept_batches_are_those_of_the_whole_plan(plan, data):
 def test_rounds_and_splits_and_seeds_of_the_generator_differ():
     seeds = np.arange(100, dtype=np.int32)
     orders = [
-        SplitPlan(split, seeds, 100, 2, rng_seed).block(r, r + 1)
+        random_plan(split, seeds, 100, 2, rng_seed).block(r, r + 1)
         for split in ("train", "val")
         for rng_seed in (0, 1)
         for r in (0, 1)
@@ -67,7 +68,7 @@ def test_rounds_and_splits_and_seeds_of_the_generator_differ():
 
 def test_the_order_is_the_same_on_every_machine():
     """A fixed expectation: stores made anywhere, by any version of numpy, hold the same batches."""
-    plan = SplitPlan("train", np.arange(8, dtype=np.int32), 4, 1, 0)
+    plan = random_plan("train", np.arange(8, dtype=np.int32), 4, 1, 0)
     block = plan.block(0, 2)
     assert block.seeds.tolist() == EXPECTED_SEEDS
     assert block.keys.tolist() == EXPECTED_KEYS
@@ -79,7 +80,7 @@ EXPECTED_KEYS = [10934172237546787174, 7389376354441061154]
 
 def test_position_in_a_permutation_is_uniform():
     rounds = 3000
-    plan = SplitPlan("train", np.arange(6, dtype=np.int32), 6, rounds, 5)
+    plan = random_plan("train", np.arange(6, dtype=np.int32), 6, rounds, 5)
     positions = np.argsort(plan.block(0, rounds).seeds, axis=1)
     counts = np.stack([np.bincount(positions[:, seed], minlength=6) for seed in range(6)])
     assert abs(counts - rounds / 6).max() < 5 * np.sqrt(rounds / 6)

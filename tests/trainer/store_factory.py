@@ -46,6 +46,19 @@ def graph_schema() -> GraphSchema:
     )
 
 
+def sampling(rounds: Dict[str, int], rng_seed: int) -> SamplingSpec:
+    return SamplingSpec(
+        mode="neighbor",
+        fanouts={},
+        replace=False,
+        batch_size=MAX_SEEDS,
+        grouping="random",
+        max_seeds=MAX_SEEDS,
+        rounds=rounds,
+        rng_seed=rng_seed,
+    )
+
+
 def budget() -> Budget:
     nodes = {"movie": 12, "director": 6, "actor": 9}
     edges = {"director__to__movie": 8, "actor__to__movie": 14, "movie__to__actor": 10}
@@ -163,9 +176,7 @@ def write_store(
         "fingerprint": f"factory-{rng_seed}-{features}",
         "complete": True,
         "graph": graph,
-        "sampling": SamplingSpec(
-            mode="neighbor", fanouts={}, replace=False, batch_size=MAX_SEEDS, rounds=rounds, rng_seed=rng_seed
-        ),
+        "sampling": sampling(rounds, rng_seed),
         "budget": budget(),
         "splits": tuple(splits),
         "features": features,

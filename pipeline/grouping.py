@@ -1,0 +1,244 @@
+"""Seeds into batches: at random, balanced, or packed.
+
+With `random`, a round permutes the seeds and cuts them into batches; each batch draws neighbors with a key of its own.
+
+With `balanced` and `packed`, all batches of a round draw with one key. What is drawn for a node then depends on the
+round alone, so what a seed brings into a batch is known before it is put into one, and the size of a batch is the
+size of a union (an upper bound of it where the fanouts of an edge type differ from hop to hop: a node is then drawn
+for at its nearest hop only). A local search moves seeds until no batch needs much more of any type than another.
+Grouping looks at sizes, never at labels or features, and a seed's own sample does not depend on its group.
+
+    balanced    batches of equally many seeds (give or take one); seeds are swapped
+    packed      with a budget that follows from the data: as many batches as `balanced`, but seeds also move, so that
+                a batch may hold up to `max_seeds` of them; with a given budget: as few batches as it allows
+
+Rounds are cut into blocks of random seeds that are searched one by one, so time and memory stay linear in the seeds.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline import grouping_kernels as kernels
+from pipeline.grouping_kernels import EMPTY, Contributions, Groups
+from pipeline.plan import RoundPlan, SplitPlan
+from pipeline.rng import keyed, stream_root
+from pipeline.sampler import NeighborSampler
+from pipeline.workers import Workers
+from schemas.errors import BudgetError
+from schemas.sampling import SamplingSpec
+
+TRIES_PER_SEED = 2  # per phase; more lowers the budget by a percent or two and takes its time
+MAX_PHASES = 40
+PACK_TRIES_PER_SEED = 20
+BLOCK_SEEDS = 16384
+MIN_BLOCK_GROUPS = 8
+
+
+class Limits(NamedTuple):
+    """A given budget, as the most a batch may hold.
+
+    Attributes:
+        most: int64 [D], per node type, then per edge type.
+        names: what the types are called.
+        is_strict: a seed that alone exceeds it is an error; else it gets a batch of its own, for the over-size policy.
+    """
+
+    most: np.ndarray
+    names: tuple[str, ...]
+    is_strict: bool
+
+
+class Block(NamedTuple):
+    """Seeds (int32 [N], in random order) of one round that are grouped together, and the groups' sizes."""
+
+    split: str
+    round: int
+    seeds: np.ndarray
+    sizes: np.ndarray
+    key: np.uint64
+    state: np.uint64
+
+
+def make_plans(
+    workers: Workers[Any], seeds: Mapping[str, np.ndarray], spec: SamplingSpec, limits: Limits | None
+) -> dict[str, SplitPlan]:
+    """The plan of every split, all with the same number of seed rows.
+
+    Args:
+        seeds: split -> int32, ascending.
+        limits: a given budget, which grouping `packed` fills.
+
+    Raises:
+        BudgetError: with `limits`, a seed alone does not fit.
+    """
+    if spec.grouping == "random":
+        plans = {
+            name: random_plan(name, ids, spec.batch_size, spec.rounds[name], spec.rng_seed)
+            for name, ids in seeds.items()
+        }
+    else:
+        plans = _grouped_plans(workers, seeds, spec, limits)
+    rows = max(plan.max_seeds for plan in plans.values())
+    return {name: plan.with_rows(rows) for name, plan in plans.items()}
+
+
+def random_plan(name: str, seeds: np.ndarray, batch_size: int, num_rounds: int, rng_seed: int) -> SplitPlan:
+    """Every round permutes the seeds (int32, ascending) anew and cuts them into batches, the last one shorter.
+
+    The order is that of 64-bit hashes of (rng_seed, split, round, seed), so it depends on nothing else.
+    """
+    num_batches = -(-len(seeds) // batch_size)
+    sizes = np.minimum(batch_size, len(seeds) - batch_size * np.arange(num_batches))
+    rounds = []
+    for r in range(num_rounds):
+        keys = keyed(stream_root(rng_seed, "sample", name, r), np.arange(num_batches))
+        rounds.append(RoundPlan(_shuffled(name, seeds, r, rng_seed), sizes, keys))
+    return SplitPlan.of_rounds(name, rounds)
+
+
+def _shuffled(name: str, seeds: np.ndarray, round_index: int, rng_seed: int) -> np.ndarray:
+    return seeds[np.argsort(keyed(stream_root(rng_seed, "group", name, round_index), seeds), kind="stable")]
+
+
+def _grouped_plans(
+    workers: Workers[NeighborSampler], seeds: Mapping[str, np.ndarray], spec: SamplingSpec, limits: Limits | None
+) -> dict[str, SplitPlan]:
+    blocks = [block for name in seeds for block in _blocks(name, seeds[name], spec)]
+    is_packed = spec.grouping == "packed"
+
+    def group(sampler: NeighborSampler, block: Block) -> RoundPlan:
+        traced = trace(sampler, block)
+        if is_packed and limits is not None:
+            groups = _pack(traced, block, spec.max_seeds, limits)
+        else:
+            groups = _level(traced, block, spec.max_seeds if is_packed else 0)
+        keys = np.full(len(groups), block.key, np.uint64)
+        return RoundPlan(block.seeds[np.concatenate(groups)], np.array([len(g) for g in groups]), keys)
+
+    parts: dict[str, list[list[RoundPlan]]] = {name: [[] for _ in range(spec.rounds[name])] for name in seeds}
+    for block, grouped in zip(blocks, workers.map(group, blocks), strict=True):
+        parts[block.split][block.round].append(grouped)
+    return {name: SplitPlan.of_rounds(name, [_joined(r) for r in rounds]) for name, rounds in parts.items()}
+
+
+def _joined(parts: list[RoundPlan]) -> RoundPlan:
+    return RoundPlan(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def _blocks(name: str, seeds: np.ndarray, spec: SamplingSpec) -> Iterator[Block]:
+    """Cut every round into blocks of whole groups, whose sizes differ by one at most."""
+    num_groups = -(-len(seeds) // spec.batch_size)
+    sizes = np.full(num_groups, len(seeds) // num_groups)
+    sizes[: len(seeds) % num_groups] += 1
+    num_blocks = max(1, min(len(seeds) // BLOCK_SEEDS, num_groups // MIN_BLOCK_GROUPS))
+    cuts = np.arange(num_blocks + 1) * num_groups // num_blocks
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    for r in range(spec.rounds[name]):
+        order = _shuffled(name, seeds, r, spec.rng_seed)
+        key = stream_root(spec.rng_seed, "sample", name, r)
+        states = keyed(stream_root(spec.rng_seed, "search", name, r), np.arange(num_blocks))
+        for i in range(num_blocks):
+            first, last = cuts[i], cuts[i + 1]
+            yield Block(name, r, order[starts[first] : starts[last]], sizes[first:last], key, states[i])
+
+
+def trace(sampler: NeighborSampler, block: Block) -> Contributions:
+    """What each seed of a block brings into a batch of its round."""
+    first, keys, key_kinds, key_weights = sampler.trace(block.seeds, block.key)
+    slots = np.full(_power_of_two(2 * len(keys)), EMPTY, np.int64)
+    element, kind, weight = (np.empty(len(keys), np.int32) for _ in range(3))
+    with np.errstate(over="ignore"):
+        num = kernels.number_elements(
+            keys, slots, np.empty(len(slots), np.int32), element, kind, weight, key_kinds, key_weights
+        )
+    num_types = sampler.graph.num_node_types + sampler.graph.num_edge_types
+    cells = np.repeat(np.arange(len(block.seeds)), np.diff(first)) * num_types + key_kinds
+    own = np.bincount(cells, weights=key_weights, minlength=len(block.seeds) * num_types)
+    return Contributions(first, element, kind[:num], weight[:num], own.astype(np.int64).reshape(-1, num_types))
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << max(3, int(least - 1).bit_length())
+
+
+def _start(traced: Contributions, sizes: np.ndarray, max_members: int) -> Groups:
+    """Groups of consecutive seeds, with room for `max_members` each."""
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    members = np.full((len(sizes), max(max_members, int(sizes.max()))), EMPTY, np.int64)
+    for g, size in enumerate(sizes):
+        members[g, :size] = np.arange(starts[g], starts[g + 1])
+    held = np.diff(traced.first[starts])
+    capacity = _power_of_two(max(2 * int(held.max()), 4 * int(held.mean())))
+    groups = Groups(
+        members,
+        sizes.astype(np.int64),
+        np.zeros((len(sizes), traced.own.shape[1]), np.int64),
+        np.full((len(sizes), capacity), EMPTY, np.int32),
+        np.zeros((len(sizes), capacity), np.int32),
+        np.zeros(len(sizes), np.int64),
+    )
+    with np.errstate(over="ignore"):
+        kernels.fill_groups(traced, groups)
+    return groups
+
+
+def _members(groups: Groups) -> list[np.ndarray]:
+    return [row[:size] for row, size in zip(groups.members, groups.size, strict=True)]
+
+
+def _level(traced: Contributions, block: Block, max_seeds: int) -> list[np.ndarray]:
+    """Positions in the block's seeds, group by group; with `max_seeds` groups may differ in size."""
+    groups = _start(traced, block.sizes, max_seeds)
+    if len(block.sizes) > 1:
+        with np.errstate(over="ignore"):
+            kernels.level(traced, groups, block.state, TRIES_PER_SEED, MAX_PHASES, max_seeds > 0)
+    return _members(groups)
+
+
+def _pack(traced: Contributions, block: Block, max_seeds: int, limits: Limits) -> list[np.ndarray]:
+    """As few groups as a given budget allows: tried with few, then with 2% more at a time."""
+    is_too_large = (traced.own > limits.most).any(axis=1)
+    if limits.is_strict and is_too_large.any():
+        _refuse_seed(traced, block, limits, int(np.flatnonzero(is_too_large)[0]))
+    alone = [np.array([i]) for i in np.flatnonzero(is_too_large)]
+    fitting = np.flatnonzero(~is_too_large)
+    if len(fitting) == 0:
+        return alone
+    traced = _subset(traced, fitting)
+    num_groups = -(-len(fitting) // max_seeds)
+    while True:
+        sizes = np.full(num_groups, len(fitting) // num_groups)
+        sizes[: len(fitting) % num_groups] += 1
+        groups = _start(traced, sizes, max_seeds)
+        needed = int(np.max(-(-groups.load.sum(axis=0) // np.maximum(limits.most, 1))))
+        if needed <= num_groups:
+            overlap, ceiling = np.empty(len(limits.most), np.int64), np.full(len(limits.most), 2**62)
+            kernels.set_overlap(traced, groups, overlap)
+            tries = PACK_TRIES_PER_SEED * len(fitting)
+            with np.errstate(over="ignore"):
+                num_over, _ = kernels.approach(traced, groups, limits.most, ceiling, overlap, block.state, tries, True)
+            if num_over == 0:
+                return [fitting[rows] for rows in _members(groups)] + alone
+        num_groups = min(len(fitting), max(needed, num_groups + 1 + num_groups // 50))
+
+
+def _subset(traced: Contributions, rows: np.ndarray) -> Contributions:
+    if len(rows) == len(traced.own):
+        return traced
+    parts = [traced.element[traced.first[i] : traced.first[i + 1]] for i in rows]
+    first = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+    return traced._replace(first=first, element=np.concatenate(parts), own=traced.own[rows])
+
+
+def _refuse_seed(traced: Contributions, block: Block, limits: Limits, row: int) -> None:
+    kind = int(np.flatnonzero(traced.own[row] > limits.most)[0])
+    raise BudgetError(
+        f"seed {block.seeds[row]} alone does not fit the budget",
+        actual=f"{traced.own[row, kind]} of type '{limits.names[kind]}'",
+        limit=f"at most {limits.most[kind]} (one slot is reserved for padding)",
+        where=f"split '{block.split}', round {block.round}",
+        hint="Raise the budget, lower the fanout, or let batches be trimmed: "
+        "[budget] oversize = 'trim_nodes_and_edges'.",
+    )

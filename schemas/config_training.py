@@ -1,0 +1,126 @@
+"""`[model]`, `[train]` and `[ipu]` of a job file: what is trained on a store."""
+
+from typing import Any, Dict, Literal, Optional
+
+from pydantic import Field, field_validator, model_validator
+
+from schemas.base import Frozen
+
+
+class ModelConfig(Frozen):
+    """Which model is trained.
+
+    Attributes:
+        name: `to_hetero`, `hetero_conv`, `hgt`, or `package.module:factory` (see README, Your own model).
+        hidden_channels: width.
+        num_layers: message-passing layers; should equal the number of hops.
+        heads: attention heads of `hetero_conv` and `hgt`.
+        dropout: between layers, while training.
+        featureless: what stands for the features of a type without `x`: a learned `embedding` per global node
+            id, or a `constant` 1.
+        options: handed to a factory of your own.
+    """
+
+    name: str = "to_hetero"
+    hidden_channels: int = Field(default=64, ge=1)
+    num_layers: int = Field(default=2, ge=1)
+    heads: int = Field(default=4, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    featureless: Literal["embedding", "constant"] = "embedding"
+    options: Dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Any:
+        if self.options and ":" not in self.name:
+            raise ValueError("'options' belongs to a model of your own (name = 'package.module:factory')")
+        return self
+
+
+class TrainConfig(Frozen):
+    """How it is trained.
+
+    Attributes:
+        epochs: at most this many passes; epoch e reads round e modulo the number of rounds.
+        optimizer: `adam`, `adamw` or `sgd`.
+        momentum: of `sgd`.
+        patience: stop after this many epochs without a better validation accuracy; 0 never stops early.
+        eval_every: epochs between validations; the last epoch is validated only where this makes it due.
+        backend: `auto`, `eager`, `inductor`, or `poptorch` on an IPU (see `[ipu]`).
+        prefetch: shards read ahead in the background.
+        check_chunks: verify the checksum of every chunk that is read.
+        rng_seed: of weights, dropout and the order of batches.
+        root: folder of runs; each is `<root>/<name>-<model>-<backend>-s<rng_seed>` unless named.
+        cache: folder of compiled code, kept between runs.
+    """
+
+    epochs: int = Field(default=30, ge=1)
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: float = Field(default=0.005, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(default=0.0005, ge=0, allow_inf_nan=False)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    patience: int = Field(default=0, ge=0)
+    eval_every: int = Field(default=1, ge=1)
+    backend: Literal["auto", "eager", "inductor", "poptorch"] = "auto"
+    prefetch: int = Field(default=2, ge=1, le=64)
+    check_chunks: bool = True
+    rng_seed: int = Field(default=0, ge=0, lt=2**63)
+    root: str = "runs"
+    cache: str = ".cache"
+
+    @model_validator(mode="after")
+    def _check_momentum(self) -> Any:
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError("'momentum' belongs to optimizer = 'sgd'")
+        return self
+
+
+class IpuConfig(Frozen):
+    """How backend `poptorch` uses an IPU; no other backend reads it.
+
+    One call takes device_iterations x replication_factor x gradient_accumulation batches and makes
+    device_iterations optimizer updates.
+
+    Attributes:
+        device_iterations: updates per call, without the host.
+        replication_factor: copies of the model, each on an IPU of its own; a power of two.
+        gradient_accumulation: batches per update and replica.
+        reduction: of gradients over accumulation and replicas, `mean` or `sum`.
+        half: compute in float16.
+        loss_scaling: multiplies the loss before the backward pass, and divides the gradients after it.
+        stochastic_rounding: of float16 results.
+        floating_point_exceptions: stop on NaN and overflow.
+        available_memory_proportion: share of an IPU's memory that matrix products may use for temporaries.
+        ipu_model: run on the SDK's IPU model, a simulator on the CPU.
+        ipu_version: the hardware that `compile` prepares executables for without a device, 2 or 21.
+        executable_cache: folder of executables; "" is `<train.cache>/poptorch`, "off" keeps none.
+        connection_type: when to take a device: `always` (as soon as compiled) or `on_demand`.
+        rng_seed: of dropout and rounding on the device; default is train.rng_seed.
+    """
+
+    device_iterations: int = Field(default=1, ge=1, le=2**20)
+    replication_factor: int = Field(default=1, ge=1, le=2**12)
+    gradient_accumulation: int = Field(default=1, ge=1, le=2**20)
+    reduction: Literal["mean", "sum"] = "mean"
+    half: bool = False
+    loss_scaling: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    stochastic_rounding: bool = False
+    floating_point_exceptions: bool = False
+    available_memory_proportion: Optional[float] = Field(default=None, gt=0, le=1)
+    ipu_model: bool = False
+    ipu_version: Literal[2, 21] = 2
+    executable_cache: str = ""
+    connection_type: Literal["always", "on_demand"] = "always"
+    rng_seed: Optional[int] = Field(default=None, ge=0, lt=2**63)
+
+    @field_validator("replication_factor")
+    @classmethod
+    def _check_power(cls, factor: int) -> int:
+        if factor & (factor - 1):
+            raise ValueError(f"IPUs are taken in powers of two, so replication_factor must be one; got {factor}")
+        return factor
+
+    @model_validator(mode="after")
+    def _check_half(self) -> Any:
+        if not self.half and (self.stochastic_rounding or self.loss_scaling != 1.0):
+            raise ValueError("'stochastic_rounding' and 'loss_scaling' are for half = true")
+        return self

@@ -1,0 +1,249 @@
+"""Groupings: every seed once per round, loads that are real sizes, samples that do not depend on the group."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from pipeline.grouping import Limits, make_plans, random_plan, trace
+from pipeline.grouping import _blocks as blocks_of
+from pipeline.workers import Workers
+from schemas.errors import BudgetError
+from schemas.sampling import SamplingSpec
+from tests.pipeline.build import hetero_graph, sampler
+from tests.strategies import graphs, random_graph
+
+MOVIES = {
+    ("movie", "to", "director"): 60,
+    ("movie", "to", "actor"): 180,
+    ("director", "to", "movie"): 60,
+    ("actor", "to", "movie"): 180,
+}
+COUNTS = {"movie": 60, "director": 12, "actor": 40}
+
+
+def spec_of(data, grouping, fanout, batch_size=4, rounds=2, max_seeds=0, rng_seed=0):
+    return SamplingSpec(
+        mode="neighbor",
+        fanouts={key: tuple(fanout) for key in hetero_graph(data).schema.edge_keys},
+        replace=False,
+        batch_size=batch_size,
+        grouping=grouping,
+        max_seeds=max_seeds or (2 * batch_size if grouping == "packed" else batch_size),
+        rounds={"train": rounds, "val": 1, "test": 1},
+        rng_seed=rng_seed,
+    )
+
+
+def plans_of(data, spec, limits=None, workers=1):
+    fanout = next(iter(spec.fanouts.values()))
+    graph = hetero_graph(data)
+    pool = Workers(lambda: sampler(data, list(fanout)), workers)
+    return make_plans(pool, {name: ids.astype(np.int32) for name, ids in graph.seeds.items()}, spec, limits)
+
+
+def totals(data, plan, fanout):
+    """Real sizes of every planned batch, int64 [B, D]."""
+    block = plan.block(0, plan.num_batches)
+    sizes = sampler(data, fanout).count(block.seeds, block.keys)
+    return np.concatenate([sizes.node_totals, sizes.edge_totals], axis=1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    graphs(),
+    st.sampled_from(["random", "balanced", "packed"]),
+    st.integers(1, 7),
+    st.integers(1, 3),
+    st.lists(st.integers(0, 4), min_size=1, max_size=3),
+)
+def test_each_seed_exactly_once_per_round(data, grouping, batch_size, rounds, fanout):
+    spec = spec_of(data, grouping, fanout, batch_size, rounds)
+    seeds = hetero_graph(data).seeds
+    for name, plan in plans_of(data, spec).items():
+        block, starts = plan.block(0, plan.num_batches), plan.round_starts()
+        assert plan.num_rounds == spec.rounds[name]
+        for r in range(plan.num_rounds):
+            part = block.seeds[starts[r] : starts[r + 1]]
+            assert np.array_equal(np.sort(part[part >= 0]), seeds[name])
+            assert (block.rounds[starts[r] : starts[r + 1]] == r).all()
+            sizes = (part >= 0).sum(axis=1)
+            assert sizes.min() >= 1 and sizes.max() <= (spec.max_seeds if grouping == "packed" else batch_size)
+            assert grouping != "balanced" or sizes.max() - sizes.min() <= 1
+            assert grouping == "random" or len(part) == -(-len(seeds[name]) // batch_size)
+
+
+@settings(max_examples=40, deadline=None)
+@given(graphs(), st.integers(1, 3), st.integers(-1, 4), st.integers(0, 2**32 - 1))
+def test_what_seeds_bring_is_the_size_of_their_batch(data, num_hops, fanout, rng_seed):
+    """With one fanout for all hops exactly; a loop over sets is the reference."""
+    fanouts = [fanout] * num_hops
+    assert_loads(data, fanouts, rng_seed, lambda load, real: np.array_equal(load, real))
+
+
+@settings(max_examples=40, deadline=None)
+@given(graphs(), st.lists(st.integers(-1, 4), min_size=2, max_size=3), st.integers(0, 2**32 - 1))
+def test_what_seeds_bring_is_never_too_little(data, fanouts, rng_seed):
+    assert_loads(data, fanouts, rng_seed, lambda load, real: (load >= real).all())
+
+
+def assert_loads(data, fanouts, rng_seed, holds):
+    spec = spec_of(data, "balanced", fanouts, batch_size=3, rounds=1, rng_seed=rng_seed)
+    fresh = sampler(data, fanouts)
+    for block in blocks_of("train", hetero_graph(data).seeds["train"].astype(np.int32), spec):
+        traced = trace(fresh, block)
+        starts = np.concatenate([[0], np.cumsum(block.sizes)])
+        for first, last in itertools.pairwise(starts):
+            union = set(traced.element[traced.first[first] : traced.first[last]].tolist())
+            load = np.zeros(traced.own.shape[1], np.int64)
+            for element in union:
+                load[traced.kind[element]] += traced.weight[element]
+            sizes = fresh.count(block.seeds[None, first:last], np.array([block.key]))
+            assert holds(load, np.concatenate([sizes.node_totals[0], sizes.edge_totals[0]]))
+        for row, seed in enumerate(block.seeds):
+            alone = fresh.count(np.array([[seed]]), np.array([block.key]))
+            assert holds(traced.own[row], np.concatenate([alone.node_totals[0], alone.edge_totals[0]]))
+
+
+@settings(max_examples=25, deadline=None)
+@given(graphs(max_nodes=40), st.sampled_from(["balanced", "packed"]), st.integers(2, 6))
+def test_no_type_needs_more_than_before_the_search(data, grouping, batch_size):
+    spec = spec_of(data, grouping, [3, 3], batch_size, rounds=1)
+    plan = plans_of(data, spec)["train"]
+    (block,) = blocks_of("train", hetero_graph(data).seeds["train"].astype(np.int32), spec)
+    rows = np.full((len(block.sizes), block.sizes.max()), -1, np.int32)
+    rows[np.arange(rows.shape[1]) < block.sizes[:, None]] = block.seeds
+    before = sampler(data, [3, 3]).count(rows, np.full(len(rows), block.key))
+    most = np.concatenate([before.node_totals, before.edge_totals], axis=1).max(axis=0)
+    assert (totals(data, plan, [3, 3]).max(axis=0) <= most).all()
+
+
+def test_batches_come_closer_to_one_another():
+    rng = np.random.default_rng(0)
+    data = random_graph(rng, {"a": 600, "b": 300}, {("b", "to", "a"): 900, ("a", "to", "b"): 1500}, "a")
+    fill = {}
+    for grouping in ("random", "balanced", "packed"):
+        sizes = totals(data, plans_of(data, spec_of(data, grouping, [5, 5], 10))["train"], [5, 5])
+        fill[grouping] = sizes.mean(axis=0).sum() / sizes.max(axis=0).sum()
+    assert fill["random"] < 0.8 and min(fill["balanced"], fill["packed"]) > 0.93, fill
+
+
+@pytest.mark.parametrize("grouping", ["random", "balanced", "packed"])
+def test_a_seeds_sample_is_the_same_in_every_group(grouping):
+    """Alone under the batch's key a seed has the same neighbors as among others."""
+    data = random_graph(np.random.default_rng(1), COUNTS, MOVIES, "movie")
+    plan = plans_of(data, spec_of(data, grouping, [2], 5))["train"]
+    block = plan.block(0, plan.num_batches)
+    fresh = sampler(data, [2])
+    for seeds, key in zip(block.seeds, block.keys, strict=True):
+        batch = fresh.sample(seeds[seeds >= 0], key)
+        for i, seed in enumerate(seeds[seeds >= 0]):
+            alone = fresh.sample(np.array([seed]), key)
+            for name, e_id in alone.e_id.items():
+                mine = batch.edge_index[name][1] == i
+                into_seeds = name.endswith("__movie")
+                assert not into_seeds or np.array_equal(np.sort(batch.e_id[name][mine]), np.sort(e_id))
+
+
+@pytest.mark.parametrize("grouping", ["balanced", "packed"])
+def test_neighbors_stay_equally_likely(grouping):
+    """Grouping sees the sizes of samples, and yet every subset of a seed's neighbors is drawn equally often."""
+    rounds, degree = 1500, 5
+    rng = np.random.default_rng(2)
+    data = random_graph(rng, {"a": 24, "b": 40}, {("b", "to", "a"): 90, ("a", "to", "b"): 120}, "a")
+    spec = spec_of(data, grouping, [2, 2], 4, rounds)
+    plan, fresh = plans_of(data, spec)["train"], sampler(data, [2, 2])
+    edges = data["b", "to", "a"].edge_index.numpy()
+    degrees = np.bincount(edges[1], minlength=24)
+    train = np.unique(plan.seeds)
+    seed = int(train[np.argmax(degrees[train])])
+    degree = int(degrees[seed])
+    assert degree > 2
+    counts = np.zeros(edges.shape[1], np.int64)
+    block = plan.block(0, plan.num_batches)
+    for row in np.flatnonzero((block.seeds == seed).any(axis=1)):
+        batch = fresh.sample(block.seeds[row][block.seeds[row] >= 0], block.keys[row])
+        at = int(np.flatnonzero(block.seeds[row] == seed)[0])
+        hop_1 = batch.e_id["b__to__a"][: batch.num_edges["b__to__a"][0]]
+        counts[hop_1[batch.edge_index["b__to__a"][1][: len(hop_1)] == at]] += 1
+    drawn = counts[edges[1] == seed]
+    assert drawn.sum() == 2 * rounds
+    probability = 2 / degree
+    bound = stats.norm.isf(1e-4 / degree) * np.sqrt(rounds * probability * (1 - probability))
+    assert abs(drawn - rounds * probability).max() < bound
+
+
+@settings(max_examples=25, deadline=None)
+@given(graphs(max_nodes=40), st.integers(1, 8), st.integers(0, 30))
+def test_packing_fills_a_given_budget_and_never_overflows_it(data, max_seeds, extra):
+    """Also where the fanouts differ, so that what seeds bring is only an upper bound."""
+    fanout = [4, 2]
+    spec = spec_of(data, "packed", fanout, batch_size=1, rounds=1, max_seeds=max_seeds)
+    schema = hetero_graph(data).schema
+    alone = totals(data, random_plan("train", np.unique(plans_of(data, spec)["train"].seeds), 1, 1, 0), fanout)
+    fresh = sampler(data, fanout)
+    most = np.full(alone.shape[1], 0)
+    for name, ids in hetero_graph(data).seeds.items():
+        for block in blocks_of(name, ids.astype(np.int32), spec):
+            most = np.maximum(most, trace(fresh, block).own.max(axis=0))
+    limits = Limits(most + extra, schema.node_names + schema.edge_keys, is_strict=True)
+    for name, plan in plans_of(data, spec, limits).items():
+        assert (totals(data, plan, fanout) <= limits.most).all()
+        assert np.array_equal(np.sort(plan.seeds[: plan.seeds_per_round]), hetero_graph(data).seeds[name])
+        assert plan.num_seeds().max() <= max_seeds
+
+
+def test_packing_takes_few_batches():
+    data = random_graph(np.random.default_rng(3), {"a": 900, "b": 300}, {("b", "to", "a"): 1500}, "a")
+    schema = hetero_graph(data).schema
+    limits = Limits(np.array([100, 60, 60]), schema.node_names + schema.edge_keys, is_strict=True)
+    plan = plans_of(data, spec_of(data, "packed", [5], 1, 1, max_seeds=100), limits)["train"]
+    needed = totals(data, plan, [5]).sum(axis=0) / limits.most
+    assert plan.num_batches <= np.ceil(1.06 * needed.max())
+
+
+def test_a_seed_that_does_not_fit_is_named():
+    data = random_graph(np.random.default_rng(4), {"a": 30, "b": 50}, {("b", "to", "a"): 200}, "a")
+    schema = hetero_graph(data).schema
+    limits = Limits(np.array([30, 3, 100]), schema.node_names + schema.edge_keys, is_strict=True)
+    spec = spec_of(data, "packed", [-1], 2, 1)
+    with pytest.raises(BudgetError, match=r"seed \d+ alone does not fit.* of type 'b'.*at most 3"):
+        plans_of(data, spec, limits)
+    plan = plans_of(data, spec, limits._replace(is_strict=False))["train"]
+    over = (totals(data, plan, [-1]) > limits.most).any(axis=1)
+    assert over.any() and (plan.num_seeds()[over] == 1).all()
+
+
+@pytest.mark.parametrize("grouping", ["balanced", "packed"])
+def test_workers_and_repetition_change_nothing(grouping):
+    data = random_graph(np.random.default_rng(5), COUNTS, MOVIES, "movie")
+    spec = spec_of(data, grouping, [3, 3], 3, 4)
+    one, three, again = (plans_of(data, spec, workers=n) for n in (1, 3, 1))
+    for name in one:
+        assert np.array_equal(one[name].seeds, three[name].seeds) and np.array_equal(one[name].seeds, again[name].seeds)
+        assert np.array_equal(one[name].keys, three[name].keys) and np.array_equal(one[name].starts, three[name].starts)
+
+
+def test_rounds_differ():
+    data = random_graph(np.random.default_rng(6), COUNTS, MOVIES, "movie")
+    plan = plans_of(data, spec_of(data, "balanced", [3, 3], 4, 2))["train"]
+    block, (_, middle, end) = plan.block(0, plan.num_batches), plan.round_starts()
+    groups = [
+        {frozenset(row[row >= 0].tolist()) for row in block.seeds[part]}
+        for part in (slice(0, middle), slice(middle, end))
+    ]
+    assert len(groups[0] & groups[1]) <= 1
+    assert len(np.unique(block.keys)) == 2, "one key per round"
+
+
+def test_groups_are_the_same_on_every_machine():
+    """A fixed expectation, as for the order of `random`."""
+    data = random_graph(np.random.default_rng(7), COUNTS, MOVIES, "movie")
+    plan = plans_of(data, spec_of(data, "balanced", [3, 3], 5, 1))["train"]
+    assert plan.block(0, 4).seeds.tolist() == EXPECTED
+
+
+EXPECTED = [[11, 58, 6, 24, 35], [39, 40, 4, 16, 55], [50, 8, 10, 29, 37], [43, 17, 59, 15, 2]]
