@@ -19,7 +19,7 @@ TRAIN_OPTIONS := --config '$(CONFIG)' $(STORE_OPTION) $(if $(MODEL),--model '$(M
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help prepare inspect train evaluate predict compile test test-jit-free test-ipu-host has-python38 lint clean
+.PHONY: help prepare inspect verify train evaluate predict compile test test-jit-free test-ipu-host has-python38 lint clean
 
 help:  ## list the targets
 	@echo 'make TARGET [CONFIG=configs/quickstart.toml] [STORE=...] [MODEL=...] [BACKEND=...] [RUN=...]'
@@ -30,6 +30,9 @@ prepare: $(READY)  ## sample the graph of CONFIG into padded batches, once
 
 inspect: $(READY)  ## show how full the batches of a store are
 	@$(RUN_PYTHON) -m pipeline inspect --config '$(CONFIG)' $(STORE_OPTION)
+
+verify: $(READY)  ## check every byte of a store, and some batches against the data
+	@$(RUN_PYTHON) -m pipeline verify --config '$(CONFIG)' $(if $(STORE),'$(STORE)')
 
 train: prepare  ## train MODEL on the store (prepared first when it is not there)
 	@$(RUN_PYTHON) -m trainer train $(TRAIN_OPTIONS)

@@ -1,17 +1,20 @@
-"""`python -m pipeline`: prepare and inspect."""
+"""`python -m pipeline`: prepare, inspect and verify."""
 
 import json
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from schemas.config import load_config
-from schemas.errors import HeteroShardsError
+from schemas.errors import DAMAGED_STORE_EXIT_CODE, ConfigError, HeteroShardsError
 
 CONFIG = click.option(
     "--config",
@@ -37,18 +40,40 @@ WORKERS = click.option(
 )
 
 
+class Terminated(BaseException):
+    """SIGTERM as an exception: what is at work unwinds as it does after Ctrl-C."""
+
+
 class TypedErrors(click.Group):
-    """Errors for users end in one line and their own exit code, not in a traceback."""
+    """Errors for users and signals end in one line and their own exit code, not in a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _sigterm_raises():
+                return super().invoke(ctx)
         except HeteroShardsError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("interrupted; run the same command again to go on where it stopped", err=True)
-            ctx.exit(130)
+        except (KeyboardInterrupt, Terminated) as signaled:
+            verb, code = ("terminated", 143) if isinstance(signaled, Terminated) else ("interrupted", 130)
+            click.echo(f"{verb}; run the same command again to go on where it stopped", err=True)
+            ctx.exit(code)
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only there can a handler be set
+        yield
+        return
+
+    def raise_terminated(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, raise_terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @click.group(cls=TypedErrors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -56,7 +81,7 @@ def main() -> None:
     """Sample a heterogeneous graph into batches of one fixed shape, and store them.
 
     Exit codes: 0 done, 2 bad option or config, 3 bad or missing source data, 4 over budget, 5 store not usable,
-    130 interrupted.
+    9 store damaged, 130 interrupted, 143 terminated.
     """
 
 
@@ -129,3 +154,38 @@ def inspect(config_path: Path, store: Path | None, as_json: bool) -> None:
 
     use = store_use(store or latest_store(load_config(config_path)))
     click.echo(json.dumps(to_json(use), indent=2) if as_json else store_report(use))
+
+
+@main.command()
+@click.argument("store", type=click.Path(path_type=Path, resolve_path=True), required=False)
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="Compare with the data of this job, too, and sample some batches anew. Without STORE: verify the store last "
+    "prepared for it.",
+)
+@WORKERS
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Findings to print.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
+@click.pass_context
+def verify(
+    ctx: click.Context, store: Path | None, config_path: Path | None, workers: int, limit: int, as_json: bool
+) -> None:
+    """Check a finished store: every byte, ids, padding, statistics, seeds and labels.
+
+    Exits with 0 when the store is sound, with 9 when anything was found; prints a line per finding. Reads the whole
+    store, a shard at a time, and writes nothing.
+    """
+    from pipeline.datasets import load_dataset
+    from pipeline.latest import latest_store
+    from pipeline.verify import verify as check
+
+    config = load_config(config_path) if config_path else None
+    path = store or (latest_store(config) if config else None)
+    if path is None:
+        raise ConfigError("nothing to verify", hint="Name a store, or a job with --config.")
+    source = load_dataset(config.dataset) if config else None
+    verified = check(path, source, config, workers=workers, max_findings=limit, progress=_progress())
+    click.echo(json.dumps(verified.as_json(), indent=2, default=str) if as_json else "\n".join(verified.lines()))
+    ctx.exit(0 if verified.is_sound else DAMAGED_STORE_EXIT_CODE)

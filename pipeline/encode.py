@@ -39,11 +39,11 @@ class Encoder:
         """Sample, pad and write one shard of batches."""
         padded = sampler.pad(block.seeds, block.keys, self.writer.manifest.budget)
         checksums: Checksums = {}
-        for path, rows in self._tensors(shard.split, padded, block):
+        for path, rows in self.tensors(shard.split, padded, block):
             checksums[path] = {shard.chunk: self.writer.write_chunk(path, shard.chunk, rows)}
         return checksums
 
-    def _tensors(self, split: str, padded: PaddedBatches, block: BatchBlock) -> Iterator[tuple[str, np.ndarray]]:
+    def tensors(self, split: str, padded: PaddedBatches, block: BatchBlock) -> Iterator[tuple[str, np.ndarray]]:
         """(path, [K, ...]) of every per-batch tensor that the manifest lists."""
         listed = self.writer.specs
         for node in self.graph.schema.node_types:
@@ -81,8 +81,8 @@ class Encoder:
             table = (self.graph.features if tensor == "x" else self.graph.edge_attr)[name]
         return {spec.path: self._write_rows(spec, table)}
 
-    def write_stats(self, fitted: Fitted) -> Checksums:
-        """Write the statistics of all batches of a split."""
+    def stats(self, fitted: Fitted) -> dict[str, np.ndarray]:
+        """path -> [batches, ...]: the statistics of all batches of a split."""
         arrays = {
             "num_seeds": fitted.plan.num_seeds(),
             "round": fitted.plan.rounds(),
@@ -91,8 +91,11 @@ class Encoder:
             "num_edges": fitted.sizes.num_edges,
             "num_edges_trimmed": fitted.trimmed.num_edges,
         }
-        paths = {layout.stats_path(fitted.plan.name, name): array for name, array in arrays.items()}
-        return {path: self._write_rows(self.writer.specs[path], array) for path, array in paths.items()}
+        return {layout.stats_path(fitted.plan.name, name): array for name, array in arrays.items()}
+
+    def write_stats(self, fitted: Fitted) -> Checksums:
+        """Write the statistics of all batches of a split."""
+        return {path: self._write_rows(self.writer.specs[path], rows) for path, rows in self.stats(fitted).items()}
 
     def _write_rows(self, spec: TensorSpec, rows: np.ndarray) -> dict[int, tuple[int, int]]:
         step = spec.chunk_rows

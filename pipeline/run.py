@@ -18,7 +18,7 @@ from pipeline.graph import HeteroGraph, build_graph
 from pipeline.options import resolve_batch_options, resolve_sampling
 from pipeline.plan import Shard, SplitPlan, partitions_of, shards_of
 from pipeline.workers import Workers
-from pipeline.writer import Checksums, StoreWriter, exclusive, read_attributes
+from pipeline.writer import Checksums, StoreWriter, discard_leftovers, exclusive, read_attributes
 from schemas import FORMAT_VERSION, layout
 from schemas.batch import BatchOptions, TensorSpec, feature_tensors, original_id_tensors, split_tensors
 from schemas.budget import Budget
@@ -96,10 +96,11 @@ def prepare_source(
     graph = build_graph(source, allow_nonfinite=config.dataset.feature_values == "allow")
     spec = resolve_sampling(config.sampling, graph)
     content = graph.digest()
-    fingerprint = _fingerprint(config, spec, content)
+    fingerprint = fingerprint_of(config, spec, content)
     path = Path(store) if store else Path(config.store.root) / f"{config.name}-{fingerprint[:12]}"
     found = _existing(path, fingerprint, force)
     if found:
+        discard_leftovers(path)
         return Outcome(path, found, was_found=True)
     workers_pool = Workers(sampler_factory(graph, spec, config.budget), workers)
     counted = count_all(workers_pool, graph, spec, config.budget, progress)
@@ -123,7 +124,7 @@ def prepare_source(
     return Outcome(path, _read(path), was_found=False)
 
 
-def _fingerprint(config: JobConfig, spec: SamplingSpec, content: str) -> str:
+def fingerprint_of(config: JobConfig, spec: SamplingSpec, content: str) -> str:
     """Digest of everything that decides a byte of the store."""
     store = config.store.model_dump(mode="json", exclude={"root"})
     parts = [FORMAT_VERSION, content, spec.model_dump(mode="json"), config.budget.model_dump(mode="json"), store]

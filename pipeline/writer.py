@@ -7,6 +7,7 @@ A partition is finished when its record exists, and a record appears by one rena
 pure functions of the plan, so what an interrupted partition left behind is simply written again.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -20,7 +21,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from pipeline import zarr_compat
+from pipeline import integrity, zarr_compat
 from schemas import layout
 from schemas.batch import checksum_tensor
 from schemas.errors import StoreError
@@ -34,7 +35,7 @@ def exclusive(store: Path, waiting: Callable[[], None]) -> Iterator[None]:
     The lock file lies beside the store and stays: removing it could split waiting processes over two files.
     """
     store.parent.mkdir(parents=True, exist_ok=True)
-    with store.with_name(f".{store.name}.lock").open("w") as file:
+    with _lock_file(store).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -43,12 +44,36 @@ def exclusive(store: Path, waiting: Callable[[], None]) -> Iterator[None]:
         yield
 
 
+def _lock_file(store: Path) -> Path:
+    return store.with_name(f".{store.name}.lock")
+
+
+def work_folder(store: Path) -> Path:
+    """Where a store grows."""
+    return store.with_name(store.name + ".partial")
+
+
+def discard_leftovers(store: Path) -> None:
+    """Remove what a run left that was killed between letting the store appear and cleaning up, if none is at work."""
+    if not work_folder(store).exists():
+        return
+    with _lock_file(store).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        shutil.rmtree(work_folder(store), ignore_errors=True)
+
+
 Checksums = dict[str, dict[int, tuple[int, int]]]
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small text file that appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.new")
+def write_atomically(path: Path, text: str, scratch: Path | None = None) -> None:
+    """Write a small text file that appears whole or not at all.
+
+    A kill can leave a temporary file in `scratch`, by default the file's own folder.
+    """
+    temporary = (scratch or path.parent) / f".{path.name}.{os.getpid()}.{threading.get_ident()}.new"
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -70,7 +95,7 @@ class StoreWriter:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
-        self.work = path.with_name(path.name + ".partial")
+        self.work = work_folder(path)
         self.store = self.work / "store"
         self.partitions = self.work / "partitions"
         self.specs = {spec.path: spec for spec in manifest.tensors}
@@ -95,13 +120,13 @@ class StoreWriter:
             left = parse_manifest(read_attributes(self.store).get(layout.MANIFEST_ATTRIBUTE), str(self.store))
         except Exception:
             return False  # whatever is wrong with it, an unfinished work folder is made anew
-        return left == self.manifest
+        return left.model_copy(update={"complete": False, "checksums_crc32c": 0}) == self.manifest
 
-    def _write_manifest(self, manifest: Manifest) -> None:
-        import zarr
-
+    def _write_manifest(self, manifest: Manifest, checksums: Mapping[str, int] | None = None) -> None:
+        """Write the root attributes. zarr would leave temporary files in the store where it is killed."""
         values = json.loads(manifest.model_dump_json())
-        zarr.open_group(str(self.store), mode="r+").attrs[layout.MANIFEST_ATTRIBUTE] = values
+        text = integrity.render_root(manifest.zarr_format, values, checksums).decode()
+        write_atomically(self.store / integrity.root_file(manifest.zarr_format), text, self.work)
 
     def is_finished(self, partition: str) -> bool:
         return self._record(partition).exists()
@@ -125,7 +150,10 @@ class StoreWriter:
         codec = self._codecs[path]
         encoded = rows.tobytes() if codec is None else bytes(codec.encode(rows))
         file = self.store / path / layout.chunk_name(self.manifest.zarr_format, index, rows.ndim)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        if self.manifest.zarr_format == 3:
+            if not (self.store / path).is_dir():  # never bring back a folder that was removed
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.store / path))
+            file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("wb") as out:
             out.write(encoded)
         return google_crc32c.value(encoded), len(encoded)
@@ -149,8 +177,12 @@ class StoreWriter:
                 hint="Prepare again: only missing partitions are written.",
             )
         digest = self._write_checksums(partitions)
-        self._write_manifest(self.manifest.model_copy(update={"complete": True, "checksums_crc32c": digest}))
-        zarr_compat.consolidate(self.store, self.manifest.zarr_format)
+        finished = self.manifest.model_copy(update={"complete": True, "checksums_crc32c": digest})
+        metadata = integrity.metadata_files(self.store, finished.zarr_format)
+        self._write_manifest(finished, integrity.checksums_of(self.store, metadata))
+        if finished.zarr_format == 2:  # format 3 has no agreed way to gather metadata
+            text = integrity.render_consolidated(self.store, metadata).decode()
+            write_atomically(self.store / integrity.CONSOLIDATED, text, self.work)
         replaced = self.work / "replaced"
         if replaced.exists():  # an interrupted run came as far as here
             shutil.rmtree(replaced)

@@ -85,10 +85,7 @@ def _format_3_codec(spec: TensorSpec, codec: Any) -> Any:
     return ZstdCodec(level=1) if spec.codec == "zstd" else None
 
 
-def consolidate(path: Path, zarr_format: ZarrFormat) -> None:
-    """Gather a format 2 store's metadata in one file, so that it opens over HTTP in one request.
-
-    Format 3 has no agreed way to do so.
-    """
-    if zarr_format == 2:
-        zarr.consolidate_metadata(str(path), **({"zarr_format": 2} if IS_ZARR_3 else {}))
+def array_layout(store: Path, path: str) -> tuple[tuple[int, ...], tuple[int, ...], str]:
+    """Shape, chunks and dtype of an array, as its own metadata has them."""
+    array: Any = zarr.open_array(str(store / path), mode="r")
+    return tuple(array.shape), tuple(array.chunks), str(array.dtype)

@@ -118,3 +118,6 @@ class CheckpointError(HeteroShardsError):
     """A checkpoint is missing, unreadable or belongs to another run."""
 
     exit_code = 8
+
+
+DAMAGED_STORE_EXIT_CODE = 9  # no error: what `pipeline verify` ends with when it finds something

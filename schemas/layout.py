@@ -1,6 +1,6 @@
 """Where things lie in a store: pure names, no I/O.
 
-<store>/                                    attributes: {"manifest": {...}}
+<store>/                                    attributes: {"manifest": {...}, "integrity": {...}}
   features/<node type>/x                    [num_nodes, F]          once, when features = "table"
   features/<edge key>/edge_attr             [num_edges, D]          once, when features = "table"
   features/<node type>/original_id          [num_nodes]             only where [dataset] renumbered the nodes
@@ -15,6 +15,7 @@ from typing import Literal, Sequence, Tuple
 
 SPLITS: Tuple[str, ...] = ("train", "val", "test")
 MANIFEST_ATTRIBUTE = "manifest"
+INTEGRITY_ATTRIBUTE = "integrity"
 ORIGINAL_ID = "original_id"
 CHECKSUMS = "checksums"
 ZarrFormat = Literal[2, 3]

@@ -59,7 +59,7 @@ def test_constraints_pin_exactly_and_cover_every_dependency() -> None:
 
 def test_make_lists_every_target() -> None:
     shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("prepare", "inspect", "train", "evaluate", "predict", "test", "lint", "help"):
+    for target in ("prepare", "inspect", "verify", "train", "evaluate", "predict", "test", "lint", "help"):
         assert re.search(rf"^  {target} ", shown, flags=re.MULTILINE)
 
 

@@ -1,11 +1,17 @@
-"""Reading whole stores back, for tests, with zarr alone."""
+"""Reading whole stores back, for tests, with zarr alone; and spoiling them."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import zarr
+
+from pipeline import integrity, zarr_compat
+from schemas import layout
+from schemas.manifest import parse_manifest
 
 
 def files_of(store: Path) -> dict[str, str]:
@@ -23,3 +29,45 @@ def read(store: Path, path: str) -> np.ndarray:
 
 def manifest_of(store: Path) -> dict[str, Any]:
     return dict(zarr.open_group(str(store), mode="r").attrs["manifest"])
+
+
+def chunk_path(store: Path, path: str, index: int = 0) -> Path:
+    """The file of one chunk."""
+    manifest = manifest_of(store)
+    num_dims = next((len(t["shape"]) for t in manifest["tensors"] if t["path"] == path), 2)
+    return store / path / layout.chunk_name(manifest["zarr_format"], index, num_dims)
+
+
+def rewrite(
+    store: Path,
+    path: str,
+    change: Callable[[np.ndarray], Any],
+    index: int = 0,
+    encode: Callable[[bytes], bytes] = bytes,
+) -> None:
+    """Change the rows of one chunk, or its encoded bytes, as a faulty writer would: with checksums that fit."""
+    manifest = parse_manifest(manifest_of(store), "test")
+    spec = manifest.tensor(path)
+    codec = zarr_compat.compressor(spec.codec)
+    file = chunk_path(store, path, index)
+    data = file.read_bytes()
+    rows = np.frombuffer(codec.decode(data) if codec else data, spec.dtype).reshape(spec.chunks).copy()
+    change(rows)
+    file.write_bytes(encode(bytes(codec.encode(rows)) if codec else rows.tobytes()))
+    table_file = store / layout.CHECKSUMS / layout.chunk_name(manifest.zarr_format, 0, 2)
+    table = np.frombuffer(table_file.read_bytes(), "<u4").reshape(-1, 2).copy()
+    data = file.read_bytes()
+    table[manifest.first_chunks()[path] + index] = google_crc32c.value(data), len(data)
+    table_file.write_bytes(table.tobytes())
+    reseal(store, checksums_crc32c=google_crc32c.value(table.tobytes()))
+
+
+def reseal(store: Path, **values: Any) -> None:
+    """Change the manifest as a faulty writer would: with checksums that fit."""
+    manifest = {**manifest_of(store), **values}
+    zarr_format = manifest["zarr_format"]
+    metadata = integrity.metadata_files(store, zarr_format)
+    root = integrity.render_root(zarr_format, manifest, integrity.checksums_of(store, metadata))
+    (store / integrity.root_file(zarr_format)).write_bytes(root)
+    if zarr_format == 2:
+        (store / integrity.CONSOLIDATED).write_bytes(integrity.render_consolidated(store, metadata))

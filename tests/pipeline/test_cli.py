@@ -117,3 +117,21 @@ def test_inspect_refuses_a_config_that_changed(config):
     config.write_text(config.read_text().replace("rounds = 2", "rounds = 3"))
     result = run("inspect", "--config", config)
     assert result.exit_code == 5 and "config has changed" in result.output
+
+
+def test_verify_says_sound_or_damaged_by_its_exit_code(config, tmp_path):
+    assert run("verify").exit_code == 2 and run("verify", "--config", config).exit_code == 5
+    run("prepare", "--config", config)
+    store = next(path for path in (tmp_path / "stores").iterdir() if (path / ".zattrs").exists())
+    compared = run("verify", "--config", config)
+    assert compared.exit_code == 0 and "sampled anew" in compared.output, compared.output
+    alone = run("verify", store)
+    assert alone.exit_code == 0 and "sampled anew" not in alone.output
+    (store / "train/seeds/y/0.0").write_bytes(b"")
+    damaged = run("verify", store)
+    assert damaged.exit_code == 9
+    assert "train/seeds/y/0.0 (split 'train', batch 0): the file has another size; got 0 bytes" in damaged.output
+    values = json.loads(run("verify", store, "--json", "--limit", "1").output)
+    assert values["is_sound"] is False and values["num_findings"] >= 1 and len(values["findings"]) == 1
+    assert values["findings"][0]["where"] == "train/seeds/y/0.0" and values["findings"][0]["batches"] == [0, 1]
+    assert run("verify", tmp_path).exit_code == 5

@@ -1,0 +1,92 @@
+"""The order of checks: bytes, schema, content, source data."""
+
+from pathlib import Path
+
+from pipeline.counting import Progress
+from pipeline.datasets import SourceGraph
+from pipeline.graph import HeteroGraph
+from pipeline.verify.content import Chunks, check_shard, parts_of, shards
+from pipeline.verify.coverage import Coverage
+from pipeline.verify.files import check_files
+from pipeline.verify.findings import Findings, Verified
+from pipeline.verify.schema import check_arrays, check_listing
+from pipeline.verify.source import check_resampled, check_tables, matching_graph
+from schemas.config import JobConfig
+from schemas.manifest import Manifest
+
+MAX_FINDINGS = 100
+
+
+def _silent(*_: object) -> None:
+    """No progress."""
+
+
+def verify(
+    store: Path | str,
+    source: SourceGraph | None = None,
+    config: JobConfig | None = None,
+    *,
+    workers: int = 1,
+    max_findings: int = MAX_FINDINGS,
+    progress: Progress = _silent,
+) -> Verified:
+    """Check a finished store. Reads all of it and writes nothing; memory holds one shard, and the seeds.
+
+    Args:
+        store: the folder.
+        source, config: the graph and the job that the store should be made from: then it is also compared with
+            them. Both or neither.
+        workers: threads of counting anew.
+        max_findings: how many findings are kept; all are counted.
+        progress: called with (what, done, total) in batches.
+
+    Raises:
+        StoreError: there is no store at the path.
+    """
+    assert (source is None) == (config is None)
+    path, findings = Path(store), Findings(max_findings)
+    checked = check_files(path, findings)
+    manifest, num_batches, num_resampled = checked.manifest, 0, 0
+    if manifest is not None:
+        chunks = Chunks(path, manifest, checked.damaged)
+        is_readable = check_listing(manifest, findings)
+        check_arrays(chunks, findings)
+        graph = None
+        if source is not None and config is not None:
+            graph = matching_graph(manifest, source, config, findings)
+        if is_readable:
+            num_batches = _check_content(chunks, graph, progress, findings)
+        if is_readable and graph is not None and config is not None:
+            check_tables(chunks, graph, findings)
+            num_resampled = check_resampled(chunks, graph, config, workers, progress, findings)
+    return Verified(
+        path=path,
+        fingerprint=_fingerprint(manifest),
+        num_findings=findings.count,
+        findings=tuple(findings.kept),
+        num_files=checked.num_files,
+        num_bytes=checked.num_bytes,
+        num_batches=num_batches,
+        num_resampled=num_resampled,
+    )
+
+
+def _fingerprint(manifest: Manifest | None) -> str | None:
+    return manifest.fingerprint if manifest else None
+
+
+def _check_content(chunks: Chunks, graph: HeteroGraph | None, progress: Progress, findings: Findings) -> int:
+    """Look into every shard; returns the number of batches that could be read."""
+    coverage, num_read = Coverage(chunks.manifest, findings, graph), 0
+    for split in chunks.manifest.splits:
+        coverage.start_split(split)
+        for part in parts_of(chunks.manifest, split):
+            for view in shards(chunks, split, part, findings):
+                if view is None:
+                    coverage.miss()
+                    continue
+                check_shard(view, coverage, graph)
+                num_read += view.num_batches
+                progress(f"checking {split.name}", view.start + view.num_batches, part.num_batches)
+        coverage.end_split(split)
+    return num_read

@@ -1,0 +1,143 @@
+"""A store against the data and config that it claims to be made from."""
+
+import numpy as np
+
+from pipeline.counting import Progress, count_all, fit_all, sampler_factory
+from pipeline.datasets import SourceGraph
+from pipeline.encode import Encoder, Sampler
+from pipeline.estimate import Fitted
+from pipeline.graph import HeteroGraph, build_graph
+from pipeline.options import resolve_sampling
+from pipeline.rng import keyed, stream_root
+from pipeline.run import fingerprint_of
+from pipeline.verify.content import Chunks, Part, parts_of
+from pipeline.verify.findings import Findings
+from pipeline.workers import Workers
+from pipeline.writer import StoreWriter
+from schemas import layout
+from schemas.batch import TensorSpec
+from schemas.config import JobConfig
+from schemas.manifest import Manifest, SplitInfo
+
+RESAMPLED_BATCHES = 4
+
+
+def matching_graph(
+    manifest: Manifest, source: SourceGraph, config: JobConfig, findings: Findings
+) -> HeteroGraph | None:
+    """The source graph, when the store was made from it by this config; else None, and findings that say why not."""
+    graph = build_graph(source, allow_nonfinite=config.dataset.feature_values == "allow")
+    spec, content = resolve_sampling(config.sampling, graph), graph.digest()
+    fingerprint = fingerprint_of(config, spec, content)
+    if fingerprint == manifest.fingerprint:
+        return graph
+    before = findings.count
+    stored = str(manifest.source.get("content_sha256"))
+    if content != stored:
+        what = "the source data is not what the store was made from"
+        findings.add("manifest", what, f"sha256 {content[:12]}", f"sha256 {stored[:12]}")
+    for section in ("sampling", "budget", "store"):
+        values, written = config.content()[section], manifest.config.get(section, {})
+        for key in sorted({*values, *written}):
+            if values.get(key) != written.get(key):
+                what = f"[{section}] {key} is not what the store was made with"
+                findings.add("manifest", what, values.get(key), written.get(key))
+    if findings.count == before:
+        findings.add("manifest", "the fingerprint is not that of data and config", manifest.fingerprint, fingerprint)
+    return None
+
+
+def check_tables(chunks: Chunks, graph: HeteroGraph, findings: Findings) -> None:
+    """Feature tables and original ids, chunk by chunk."""
+    for spec in chunks.manifest.tensors:
+        if not spec.path.startswith("features/"):
+            continue
+        expected = _table(spec, graph)
+        for index in range(spec.num_chunks):
+            start = index * spec.chunk_rows
+            if chunks.is_sound(spec, index):
+                rows = chunks.rows(spec, index)
+                if rows.tobytes() != expected[start : start + len(rows)].tobytes():
+                    findings.add(spec.path, f"rows {start} to {start + len(rows) - 1} differ from the source data")
+
+
+def _table(spec: TensorSpec, graph: HeteroGraph) -> np.ndarray:
+    _, name, tensor = spec.path.split("/")
+    if tensor == layout.ORIGINAL_ID:
+        return graph.original_ids[name].astype(spec.dtype)
+    return np.ascontiguousarray((graph.features if tensor == "x" else graph.edge_attr)[name])
+
+
+def check_resampled(
+    chunks: Chunks, graph: HeteroGraph, config: JobConfig, workers: int, progress: Progress, findings: Findings
+) -> int:
+    """Count every batch anew and compare the statistics; sample a few batches per part anew and compare every byte.
+
+    Plans, counts and batches come about exactly as in `prepare`.
+
+    Returns:
+        how many batches were sampled anew.
+    """
+    manifest = chunks.manifest
+    pool = Workers(sampler_factory(graph, manifest.sampling, config.budget), workers)
+    counted = count_all(pool, graph, manifest.sampling, config.budget, progress)
+    fitted = fit_all(counted, manifest.budget, config.budget, graph.schema)
+    encoder = Encoder(graph, StoreWriter(chunks.store, manifest))
+    jobs = [(split, part, fitted[split.name]) for split in manifest.splits for part in parts_of(manifest, split)]
+
+    def compare(sampler: Sampler, job: tuple[SplitInfo, Part, Fitted]) -> int:
+        split, part, fit = job
+        if fit.plan.round_starts() != part.round_starts:
+            what = "the rounds are not those of the plan"
+            findings.add("manifest", what, part.round_starts, fit.plan.round_starts(), split.name)
+            return 0
+        _compare_stats(chunks, split, part, fit, encoder, findings)
+        batches = _choice(manifest, part)
+        for batch in batches:
+            _compare_batch(chunks, sampler, split, part, fit, batch, encoder, findings)
+        return len(batches)
+
+    return sum(pool.map(compare, jobs))
+
+
+def _choice(manifest: Manifest, part: Part) -> list[int]:
+    """The first batch, the last, and some between, the same ones in every verification of a store."""
+    root = stream_root(int(manifest.fingerprint[:8], 16), "verify", part.path.partition("/")[0], 0)
+    order = np.argsort(keyed(root, np.arange(part.num_batches)), kind="stable")
+    chosen = dict.fromkeys([0, part.num_batches - 1, *order.tolist()])
+    return sorted(list(chosen)[:RESAMPLED_BATCHES])
+
+
+def _compare_stats(
+    chunks: Chunks, split: SplitInfo, part: Part, fit: Fitted, encoder: Encoder, findings: Findings
+) -> None:
+    for path, expected in encoder.stats(fit).items():
+        spec = encoder.writer.specs[path]
+        for index in range(spec.num_chunks):
+            if chunks.is_sound(spec, index):
+                rows, start = chunks.rows(spec, index), index * spec.chunk_rows
+                differs = (rows != expected[start : start + len(rows)]).reshape(len(rows), -1).any(axis=1)
+                bad = np.flatnonzero(differs)
+                if len(bad):
+                    batches = (start + int(bad[0]), start + int(bad[-1]) + 1)
+                    what = "the statistics are not those of the batches sampled anew"
+                    findings.add(path, what, None, None, split.name, batches)
+
+
+def _compare_batch(
+    chunks: Chunks,
+    sampler: Sampler,
+    split: SplitInfo,
+    part: Part,
+    fit: Fitted,
+    batch: int,
+    encoder: Encoder,
+    findings: Findings,
+) -> None:
+    block = fit.plan.block(batch, batch + 1)
+    padded = sampler.pad(block.seeds, block.keys, part.budget)
+    for path, expected in encoder.tensors(part.path, padded, block):
+        stored = chunks.slice(encoder.writer.specs[path], batch, batch + 1)
+        if stored is not None and stored.tobytes() != np.ascontiguousarray(expected).tobytes():
+            what = "the batch is not the one that is sampled from the source data"
+            findings.add(path, what, None, None, split.name, (batch, batch + 1))
