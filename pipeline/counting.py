@@ -44,6 +44,12 @@ class Counted:
         """Seed rows of every batch, in all splits."""
         return next(iter(self.plans.values())).max_seeds
 
+    @property
+    def most_edges(self) -> np.ndarray:
+        """int64 [edge types]: the most in any batch, untrimmed."""
+        most: np.ndarray = np.max([sizes.edge_totals.max(axis=0) for sizes in self.sizes.values()], axis=0)
+        return most
+
 
 def sampler_factory(graph: HeteroGraph, spec: SamplingSpec, budget: BudgetConfig) -> Callable[[], Sampler]:
     """Makes samplers that share one packed graph.
@@ -124,5 +130,9 @@ def fit_all(counted: Counted, budget: Budget, config: BudgetConfig, schema: Grap
 
 def reserve_edges(counted: Counted) -> None:
     """Give every worker room for the largest batch, untrimmed."""
-    most = np.max([sizes.edge_totals.max(axis=0) for sizes in counted.sizes.values()], axis=0)
-    counted.workers.each(lambda sampler: sampler.reserve_edges(most) if isinstance(sampler, NeighborSampler) else None)
+    reserve(counted.workers, counted.most_edges)
+
+
+def reserve(workers: Workers[Sampler], most_edges: np.ndarray) -> None:
+    """Give every worker room for batches of up to `most_edges` (int64 [edge types]) edges, untrimmed."""
+    workers.each(lambda sampler: sampler.reserve_edges(most_edges) if isinstance(sampler, NeighborSampler) else None)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from pipeline.graph import HeteroGraph, build_graph
 from pipeline.options import resolve_batch_options, resolve_sampling
 from pipeline.plan import Shard, SplitPlan, partitions_of, shards_of
 from pipeline.workers import Workers
-from pipeline.writer import Checksums, StoreWriter, discard_leftovers, exclusive, read_attributes
+from pipeline.writer import Checksums, StoreWriter, discard_leftovers, locked, read_attributes
 from schemas import FORMAT_VERSION, layout
 from schemas.batch import BatchOptions, TensorSpec, feature_tensors, original_id_tensors, split_tensors
 from schemas.budget import Budget
@@ -98,10 +99,48 @@ def prepare_source(
     content = graph.digest()
     fingerprint = fingerprint_of(config, spec, content)
     path = Path(store) if store else Path(config.store.root) / f"{config.name}-{fingerprint[:12]}"
-    found = _existing(path, fingerprint, force)
+    found = existing(path, fingerprint, force)
     if found:
         discard_leftovers(path)
         return Outcome(path, found, was_found=True)
+    planned = plan_store(graph, config, spec, content, workers=workers, report=report, progress=progress)
+    with writing(path, report):
+        found = existing(path, fingerprint, force)
+        if found:
+            return Outcome(path, found, was_found=True)
+        _write(planned, path, progress)
+    return Outcome(path, _read(path), was_found=False)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A store of which everything is decided and nothing written.
+
+    Attributes:
+        workers: samplers of the graph, with room for its largest batch.
+        manifest: the store's, unfinished. fitted: split -> what will be written of it.
+        most_edges: int64 [edge types], of the largest batch, untrimmed.
+    """
+
+    workers: Workers[Sampler]
+    graph: HeteroGraph
+    manifest: Manifest
+    fitted: dict[str, Fitted]
+    most_edges: np.ndarray
+
+
+def plan_store(
+    graph: HeteroGraph,
+    config: JobConfig,
+    spec: SamplingSpec,
+    content: str,
+    *,
+    workers: int = 1,
+    report: Report = _silent,
+    progress: Progress = _silent,
+) -> Planned:
+    """Count every batch and fix the budget. `content` is the graph's digest."""
+    fingerprint = fingerprint_of(config, spec, content)
     workers_pool = Workers(sampler_factory(graph, spec, config.budget), workers)
     counted = count_all(workers_pool, graph, spec, config.budget, progress)
     budget = resolve_budget(config.budget, graph.schema, counted.sizes, counted.max_seeds, spec.rng_seed)
@@ -112,16 +151,18 @@ def prepare_source(
     manifest = _manifest(config, graph, spec, budget, fitted, options, fingerprint, content)
     if options.inline_features:
         report(_blow_up(manifest, options))
+    return Planned(workers_pool, graph, manifest, fitted, counted.most_edges)
+
+
+@contextmanager
+def writing(path: Path, report: Report, is_shared: bool = False) -> Iterator[None]:
+    """Be the only one to write a store, or one of those who share it; what the file system refuses is a StoreError."""
     try:
-        with exclusive(path, lambda: report(f"waiting for another prepare of {path}")):
-            found = _existing(path, fingerprint, force)
-            if found:
-                return Outcome(path, found, was_found=True)
-            _write(workers_pool, graph, manifest, fitted, path, progress)
+        with locked(path, lambda: report(f"waiting for another prepare of {path}"), is_shared):
+            yield
     except OSError as error:
         hint = "Free space or mend access, and repeat the command: it goes on where it stopped."
         raise StoreError("the store cannot be written", actual=error, where=str(path), hint=hint) from error
-    return Outcome(path, _read(path), was_found=False)
 
 
 def fingerprint_of(config: JobConfig, spec: SamplingSpec, content: str) -> str:
@@ -135,7 +176,7 @@ def _read(path: Path) -> Manifest:
     return parse_manifest(read_attributes(path).get(layout.MANIFEST_ATTRIBUTE), str(path))
 
 
-def _existing(path: Path, fingerprint: str, force: bool) -> Manifest | None:
+def existing(path: Path, fingerprint: str, force: bool) -> Manifest | None:
     """The manifest of the very store that is wanted, None when it is to be written; anything else is in the way.
 
     `force` replaces stores, never what is no store.
@@ -228,11 +269,11 @@ def _manifest(
         checksums_crc32c=0,
         config=config.content(),
         source={**graph.description, "content_sha256": content},
-        provenance=_provenance(),
+        provenance=provenance(),
     )
 
 
-def _provenance() -> dict[str, Any]:
+def provenance() -> dict[str, Any]:
     """What wrote the store. No time and no host: the same job writes the same bytes."""
     import numcodecs
     import zarr
@@ -252,20 +293,12 @@ def _blow_up(manifest: Manifest, options: BatchOptions) -> str:
     )
 
 
-def _write(
-    workers: Workers[Sampler],
-    graph: HeteroGraph,
-    manifest: Manifest,
-    fitted: dict[str, Fitted],
-    path: Path,
-    progress: Progress,
-) -> None:
+def _write(planned: Planned, path: Path, progress: Progress) -> None:
     """Write every partition that is not there yet, then let the store appear."""
-    writer = StoreWriter(path, manifest)
+    writer = StoreWriter(path, planned.manifest)
     writer.init()
-    encoder = Encoder(graph, writer)
-    partitions = dict(_partitions(encoder, fitted))
-    total = sum(fit.plan.num_batches for fit in fitted.values())
+    partitions = partitions_of_store(planned, writer)
+    total = sum(partition.num_batches for partition in partitions.values())
     done = 0
 
     def write(sampler: Sampler, name: str) -> int:
@@ -274,34 +307,40 @@ def _write(
             writer.finish_partition(name, job.write(sampler))
         return job.num_batches
 
-    for num_batches in workers.map(write, partitions):
+    for num_batches in planned.workers.map(write, partitions):
         done += num_batches
         progress("writing", done, total)
     writer.finalise(list(partitions))
 
 
 @dataclass(frozen=True)
-class _Partition:
+class Partition:
+    """A named, independent piece of a store. `write` returns the checksums of its chunks."""
+
     write: Callable[[Sampler], Checksums]
     num_batches: int = 0
 
 
-def _partitions(encoder: Encoder, fitted: dict[str, Fitted]) -> Iterator[tuple[str, _Partition]]:
-    """Everything there is to write, as named, independent pieces."""
+def partitions_of_store(planned: Planned, writer: StoreWriter) -> dict[str, Partition]:
+    """Everything there is to write, by name, in an order that never changes."""
+    return dict(_partitions(Encoder(planned.graph, writer), planned.fitted))
+
+
+def _partitions(encoder: Encoder, fitted: dict[str, Fitted]) -> Iterator[tuple[str, Partition]]:
     manifest = encoder.writer.manifest
     for spec in manifest.tensors:
         if spec.path.startswith("features/"):
             name = spec.path.replace("/", "-")
-            yield name, _Partition(lambda _, spec=spec: encoder.write_table(spec))  # type: ignore[misc]
+            yield name, Partition(lambda _, spec=spec: encoder.write_table(spec))  # type: ignore[misc]
     for split, fit in fitted.items():
-        yield f"stats-{split}", _Partition(lambda _, fit=fit: encoder.write_stats(fit))  # type: ignore[misc]
+        yield f"stats-{split}", Partition(lambda _, fit=fit: encoder.write_stats(fit))  # type: ignore[misc]
         num_batches = fit.plan.num_batches
         shards = list(shards_of(split, num_batches, min(manifest.chunk_batches, num_batches)))
         for index, part in enumerate(partitions_of(shards, SHARDS_PER_PARTITION)):
             yield f"{split}-{index:06d}", _shard_partition(encoder, fit.plan, part)
 
 
-def _shard_partition(encoder: Encoder, plan: SplitPlan, shards: list[Shard]) -> _Partition:
+def _shard_partition(encoder: Encoder, plan: SplitPlan, shards: list[Shard]) -> Partition:
     def write(sampler: Sampler) -> Checksums:
         checksums: Checksums = {}
         for shard in shards:
@@ -310,4 +349,4 @@ def _shard_partition(encoder: Encoder, plan: SplitPlan, shards: list[Shard]) -> 
                 checksums.setdefault(path, {}).update(chunks)
         return checksums
 
-    return _Partition(write, sum(shard.stop - shard.start for shard in shards))
+    return Partition(write, sum(shard.stop - shard.start for shard in shards))

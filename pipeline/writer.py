@@ -29,18 +29,19 @@ from schemas.manifest import Manifest, parse_manifest
 
 
 @contextmanager
-def exclusive(store: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Let one process at a time write `store`; calls `waiting` once when another one does.
+def locked(store: Path, waiting: Callable[[], None], is_shared: bool = False) -> Iterator[None]:
+    """Let one process at a time write `store`, or several that share it; calls `waiting` once when it has to wait.
 
     The lock file lies beside the store and stays: removing it could split waiting processes over two files.
     """
     store.parent.mkdir(parents=True, exist_ok=True)
     with _lock_file(store).open("w") as file:
+        kind = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             waiting()
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, kind)
         yield
 
 

@@ -8,7 +8,7 @@ import zarr
 
 import pipeline
 from pipeline import encode, writer
-from pipeline.writer import StoreWriter, exclusive
+from pipeline.writer import StoreWriter, locked
 from schemas.errors import StoreError
 from tests.pipeline.build import job
 from tests.pipeline.stores import files_of
@@ -110,13 +110,13 @@ def test_one_waits_while_another_works(tmp_path):
     inside, go = threading.Event(), threading.Event()
 
     def first():
-        with exclusive(store, lambda: None):
+        with locked(store, lambda: None):
             inside.set()
             go.wait(10)
             order.append("first")
 
     def second():
-        with exclusive(store, lambda: (waited.append(True), go.set())):
+        with locked(store, lambda: (waited.append(True), go.set())):
             order.append("second")
 
     threads = [threading.Thread(target=first), threading.Thread(target=second)]
@@ -133,7 +133,7 @@ def test_never_two_at_once(tmp_path):
 
     def work():
         for _ in range(50):
-            with exclusive(tmp_path / "s", lambda: None):
+            with locked(tmp_path / "s", lambda: None):
                 inside.append(1)
                 most.append(len(inside))
                 inside.pop()
