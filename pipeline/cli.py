@@ -9,12 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from schemas.config import load_config
+from schemas.config import JobConfig, load_config
 from schemas.errors import DAMAGED_STORE_EXIT_CODE, ConfigError, HeteroShardsError
+
+if TYPE_CHECKING:
+    from pipeline.datasets import SourceGraph
 
 CONFIG = click.option(
     "--config",
@@ -85,18 +89,27 @@ def main() -> None:
     """
 
 
-@main.command()
+@main.group(invoke_without_command=True)
 @CONFIG
 @STORE
 @WORKERS
 @click.option("--force", is_flag=True, help="Write the store again even if it is there.")
-def prepare(config_path: Path, store: Path | None, workers: int, force: bool) -> None:
+@click.pass_context
+def prepare(ctx: click.Context, config_path: Path, store: Path | None, workers: int, force: bool) -> None:
     """Write the store of a config, or find it.
 
     Counts every batch first, fixes one capacity per node and edge type, then samples again (the same batches, draw
     by draw) and writes them padded. A finished store of the same data, sampling, budget and format is found and
     left as it is. Interrupted, it goes on where it stopped.
+
+    The commands below do the same in three steps, so that many jobs can share the writing: `prepare init`, which
+    says how many partitions there are, `prepare partition I` for each of them, in any order, and `prepare finalise`.
     """
+    if ctx.invoked_subcommand:
+        given = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+        if given:
+            raise click.UsageError(f"options go behind the step: prepare {ctx.invoked_subcommand} ...")
+        return
     from pipeline.datasets import source_stamp
     from pipeline.latest import find_unchanged, write_note
 
@@ -121,6 +134,67 @@ def prepare(config_path: Path, store: Path | None, workers: int, force: bool) ->
     for split in outcome.manifest.splits:
         click.echo(f"         {split.name}: {split.num_seeds} seeds, {split.num_batches} batches")
     click.echo("next     `make train`, or `make inspect` for the padding")
+
+
+@prepare.command()
+@CONFIG
+@STORE
+@WORKERS
+def init(config_path: Path, store: Path | None, workers: int) -> None:
+    """Count every batch, fix the budget, lay the work folder out, and say how many partitions there are.
+
+    Prints that number alone on standard output, 0 when the store is there already.
+    """
+    from pipeline import steps
+
+    config, source = _job(config_path)
+    stand = steps.init(source, config, store=store, workers=workers, report=_report, progress=_progress())
+    if stand.is_there:
+        _report(f"found    {stand.path}")
+    else:
+        _report(f"begun    {stand.path}: {len(stand.missing)} of {stand.num_partitions} partitions are to be written")
+    click.echo(stand.num_partitions)
+
+
+@prepare.command()
+@click.argument("numbers", type=click.IntRange(min=0), nargs=-1, required=True, metavar="I...")
+@CONFIG
+@STORE
+@WORKERS
+def partition(numbers: tuple[int, ...], config_path: Path, store: Path | None, workers: int) -> None:
+    """Write partitions by number, counted from 0. Any number of processes may do so at once, in any order.
+
+    What is written already is left as it is.
+    """
+    from pipeline import steps
+
+    config, source = _job(config_path)
+    stand = steps.write_partitions(
+        source, config, numbers, store=store, workers=workers, report=_report, progress=_progress()
+    )
+    _report(f"written  {stand.num_partitions - len(stand.missing)} of {stand.num_partitions} partitions are there")
+
+
+@prepare.command()
+@CONFIG
+@STORE
+def finalise(config_path: Path, store: Path | None) -> None:
+    """Check that every partition is written, naming those that are missing, and let the store appear."""
+    from pipeline import steps
+    from pipeline.datasets import source_stamp
+    from pipeline.latest import write_note
+
+    config, source = _job(config_path)
+    stand = steps.finalise(source, config, store=store, report=_report)
+    write_note(config, store, stand.path, stand.manifest.fingerprint, source_stamp(config.dataset))
+    click.echo(f"{'found   ' if stand.is_there else 'written '} {stand.path}")
+
+
+def _job(config_path: Path) -> tuple[JobConfig, "SourceGraph"]:
+    from pipeline.datasets import load_dataset
+
+    config = load_config(config_path)
+    return config, load_dataset(config.dataset)
 
 
 def _report(line: str) -> None:
