@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.certificate import quantile_sizes
 from pipeline.plan import SplitPlan
 from pipeline.rng import keyed, stream_root
 from pipeline.shapes import Sizes
-from schemas.budget import Budget
+from schemas.budget import Budget, Certificate
 from schemas.config import BudgetConfig
 from schemas.errors import BudgetError, ConfigError
 from schemas.graph import GraphSchema
@@ -23,23 +24,23 @@ def resolve_budget(
 ) -> Budget:
     """The budget of a config, given the counted (untrimmed) sizes of every batch of every split.
 
-    `exact` is the most over all batches, `sampled` over `num_batches` random ones of the train split, each plus
-    the pad slot; `uniform` and `explicit` are as given.
+    `exact` is the most over all batches, `sampled` over `num_batches` random ones of the train split, `quantile` what
+    holds a share of new batches, as random ones of all splits prove; each plus the pad slot. `uniform` and `explicit`
+    are as given.
 
     Raises:
-        BudgetError: the seeds alone do not fit.
+        BudgetError: the seeds alone do not fit, or there are too few batches for what `quantile` shall guarantee.
         ConfigError: an explicit budget leaves a type out or names an unknown one.
     """
     counted = Sizes.concatenate(list(sizes.values()))
     _require_32_bits(counted, schema)
-    given = given_sizes(config, schema)
+    given, certificate = given_sizes(config, schema), None
     if given:
         num_nodes, num_edges = given
     else:
-        basis = counted if config.mode == "exact" else _sample(sizes, config.num_batches, rng_seed)
-        num_nodes = _plus_one(schema.node_names, basis.node_totals.max(axis=0))
+        nodes, edges, certificate = _needed(config, schema, sizes, rng_seed)
+        num_nodes, num_edges = _plus_one(schema.node_names, nodes), _plus_one(schema.edge_keys, edges)
         num_nodes[schema.seed_type] = max(num_nodes[schema.seed_type], max_seeds + 1)
-        num_edges = _plus_one(schema.edge_keys, basis.edge_totals.max(axis=0))
     if num_nodes[schema.seed_type] < max_seeds + 1:
         raise BudgetError(
             "the seeds alone do not fit the budget",
@@ -55,6 +56,7 @@ def resolve_budget(
         max_seeds=max_seeds,
         hop_nodes={name: (size,) for name, size in num_nodes.items()},
         hop_edges={key: (size,) for key, size in num_edges.items()},
+        certificate=certificate,
     )
     return with_hop_capacities(budget, schema, [counted])
 
@@ -117,10 +119,17 @@ def _explicit(kind: str, given: object, names: tuple[str, ...]) -> dict[str, int
     return {name: given[name] for name in names}
 
 
-def _sample(sizes: Mapping[str, Sizes], num_batches: int, rng_seed: int) -> Sizes:
-    counted = sizes[SAMPLED_SPLIT]
-    order = np.argsort(keyed(stream_root(rng_seed, "budget", SAMPLED_SPLIT, 0), np.arange(len(counted))))
-    return counted[order[:num_batches]]
+def _needed(
+    config: BudgetConfig, schema: GraphSchema, sizes: Mapping[str, Sizes], rng_seed: int
+) -> tuple[np.ndarray, np.ndarray, Certificate | None]:
+    """The most nodes and edges per type that batches need, by the modes that follow from the data."""
+    counted = sizes[SAMPLED_SPLIT] if config.mode == "sampled" else Sizes.concatenate(list(sizes.values()))
+    if config.mode != "exact":
+        order = np.argsort(keyed(stream_root(rng_seed, "budget", SAMPLED_SPLIT, 0), np.arange(len(counted))))
+        counted = counted[order[: config.num_batches]]
+    if config.mode == "quantile":
+        return quantile_sizes(counted, config.quantile, config.confidence, schema)
+    return counted.node_totals.max(axis=0), counted.edge_totals.max(axis=0), None
 
 
 def _hop_capacities(
@@ -152,27 +161,35 @@ class Fitted:
 
 
 Recount = Callable[[SplitPlan, np.ndarray], Sizes]
+CountAlone = Callable[[SplitPlan, int], Sizes]
 
 
 def fit_split(
-    plan: SplitPlan, sizes: Sizes, budget: Budget, config: BudgetConfig, schema: GraphSchema, recount: Recount
+    plan: SplitPlan,
+    sizes: Sizes,
+    budget: Budget,
+    config: BudgetConfig,
+    schema: GraphSchema,
+    recount: Recount,
+    count_alone: CountAlone,
 ) -> Fitted:
     """Apply the over-size policy to the batches of a split that do not fit.
 
     Args:
         sizes: untrimmed sizes of every planned batch.
         recount: counts the batches at some positions anew, trimmed to the budget.
+        count_alone: counts each seed of the batch at a position as if it were a batch, untrimmed.
 
     Raises:
         BudgetError: a batch does not fit and may not be trimmed, or still does not fit when trimmed as allowed,
-            or skipping leaves nothing.
+            or skipping leaves nothing. It names a seed that alone is too much, where there is one.
     """
     over = np.flatnonzero(_exceeding(sizes, budget, schema))
     trimmed = Sizes(np.zeros_like(sizes.num_nodes), np.zeros_like(sizes.num_edges))
     if len(over) == 0:
         return Fitted(plan, sizes, trimmed, 0, 0)
     if config.oversize == "error":
-        _refuse(plan, sizes, budget, schema, over)
+        _refuse(plan, sizes[over], over, budget, schema, count_alone)
     if config.oversize == "skip":
         kept = np.setdiff1d(np.arange(plan.num_planned), over)
         if len(kept) == 0:
@@ -186,7 +203,7 @@ def fit_split(
     after = recount(plan, over)
     still = _exceeding(after, budget, schema)
     if still.any():
-        _refuse(plan, after, budget, schema, np.flatnonzero(still), over[still])
+        _refuse(plan, after[still], over[still], budget, schema, count_alone)
     fitted = Sizes(sizes.num_nodes.copy(), sizes.num_edges.copy())
     fitted.num_nodes[over], fitted.num_edges[over] = after.num_nodes, after.num_edges
     trimmed = Sizes(sizes.num_nodes - fitted.num_nodes, sizes.num_edges - fitted.num_edges)
@@ -203,20 +220,26 @@ def _exceeding(sizes: Sizes, budget: Budget, schema: GraphSchema) -> np.ndarray:
 def _refuse(
     plan: SplitPlan,
     sizes: Sizes,
+    positions: np.ndarray,
     budget: Budget,
     schema: GraphSchema,
-    rows: np.ndarray,
-    positions: np.ndarray | None = None,
+    count_alone: CountAlone,
 ) -> None:
-    """Raise for the first batch that does not fit, saying how many there are."""
-    position = int(rows[0] if positions is None else positions[0])
+    """Raise for the first of the batches that do not fit: for one of its seeds, if that alone does not."""
+    position = int(positions[0])
     round_index, in_round = plan.place(position)
-    budget.require_fits(
-        _by_type(schema.node_names, sizes.node_totals[rows[0]]),
-        _by_type(schema.edge_keys, sizes.edge_totals[rows[0]]),
-        where=f"split '{plan.name}', round {round_index}, batch {in_round} (the first of {len(rows)} such batches "
-        f"out of {plan.num_planned})",
-    )
+    where = f"split '{plan.name}', round {round_index}, batch {in_round}"
+    alone = count_alone(plan, position)
+    for row in np.flatnonzero(_exceeding(alone, budget, schema)):
+        seed = plan.seeds[plan.starts[position] + row]
+        _require_fits(alone, int(row), budget, schema, where, f"seed {seed} of type '{schema.seed_type}' alone")
+    where += f" (the first of {len(positions)} such batches out of {plan.num_planned})"
+    _require_fits(sizes, 0, budget, schema, where, "the batch")
+
+
+def _require_fits(sizes: Sizes, row: int, budget: Budget, schema: GraphSchema, where: str, what: str) -> None:
+    nodes = _by_type(schema.node_names, sizes.node_totals[row])
+    budget.require_fits(nodes, _by_type(schema.edge_keys, sizes.edge_totals[row]), where, what)
 
 
 def _by_type(names: tuple[str, ...], counts: np.ndarray) -> dict[str, int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.certificate import certificate_line
 from pipeline.datasets import SourceGraph, from_data
 from pipeline.encode import Encoder, Sampler
 from pipeline.estimate import Fitted, fit_split, given_sizes, resolve_budget, with_hop_capacities
@@ -110,6 +111,8 @@ def prepare_source(
     plans = _plan(workers_pool, graph, spec, config.budget)
     sizes = {name: _count(workers_pool, plan, progress) for name, plan in plans.items()}
     budget = resolve_budget(config.budget, graph.schema, sizes, next(iter(plans.values())).max_seeds, spec.rng_seed)
+    if budget.certificate:
+        report(f"budget   {certificate_line(budget.certificate)}")
     fitted = _fit(workers_pool, plans, sizes, budget, graph, config, report)
     budget = with_hop_capacities(budget, graph.schema, [fit.sizes for fit in fitted.values()])
     options = resolve_batch_options(config.store, graph, budget, spec.num_hops, plans)
@@ -233,9 +236,14 @@ def _fit(
         parts = [positions[start : start + step] for start in range(0, len(positions), step)]
         return Sizes.concatenate(list(workers.map(count, parts)))
 
+    def count_alone(plan: SplitPlan, position: int) -> Sizes:
+        block = plan.keep(np.array([position])).block(0, 1)
+        seeds = block.seeds[block.seeds >= 0].reshape(-1, 1)
+        return next(workers.map(lambda sampler, keys: sampler.count(seeds, keys), [block.keys.repeat(len(seeds))]))
+
     fitted = {}
     for name, plan in plans.items():
-        fitted[name] = fit_split(plan, sizes[name], budget, config.budget, graph.schema, recount)
+        fitted[name] = fit_split(plan, sizes[name], budget, config.budget, graph.schema, recount, count_alone)
         _report_losses(fitted[name], report)
     return fitted
 

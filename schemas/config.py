@@ -180,8 +180,10 @@ class BudgetConfig(Frozen):
 
     Attributes:
         mode: `exact` (count every batch first), `sampled` (the most over `num_batches` random batches, + 1),
-            `uniform` (one number for all node types, one for all edge types) or `explicit` (one per type).
-        num_batches: with `sampled`.
+            `quantile` (so that a share of new batches fits, as `num_batches` random ones prove), `uniform` (one
+            number for all node types, one for all edge types) or `explicit` (one per type).
+        num_batches: with `sampled` and `quantile`.
+        quantile: the share of batches that shall fit. confidence: the probability that it is so.
         nodes: rows, padding included: a number with `uniform`, a table by node type with `explicit`.
         edges: columns, likewise, by edge type key.
         oversize: what happens to a batch that does not fit: `error`, `skip` the batch, or trim it, farthest hop
@@ -190,6 +192,8 @@ class BudgetConfig(Frozen):
 
     mode: BudgetMode = "exact"
     num_batches: int = Field(default=1000, ge=1)
+    quantile: float = Field(default=0.99, gt=0, lt=1)
+    confidence: float = Field(default=0.95, gt=0, lt=1)
     nodes: Optional[Sizes] = None
     edges: Optional[Sizes] = None
     oversize: OverSizePolicy = "error"
@@ -197,7 +201,13 @@ class BudgetConfig(Frozen):
     @model_validator(mode="after")
     def _check_mode(self) -> Any:
         sizes = ("nodes", "edges", "oversize")
-        legal = {"exact": (), "sampled": ("num_batches", "oversize"), "uniform": sizes, "explicit": sizes}
+        legal = {
+            "exact": (),
+            "sampled": ("num_batches", "oversize"),
+            "quantile": ("num_batches", "quantile", "confidence", "oversize"),
+            "uniform": sizes,
+            "explicit": sizes,
+        }
         _only_for(self, "mode", legal, {"uniform": ("nodes", "edges"), "explicit": ("nodes", "edges")})
         for name, value in (("nodes", self.nodes), ("edges", self.edges)):
             kind = int if self.mode == "uniform" else dict

@@ -198,6 +198,15 @@ def test_over_budget_is_an_error_that_names_batch_and_types_and_leaves_nothing(m
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("grouping", ["random", "balanced", "packed"])
+def test_a_seed_that_alone_is_too_much_is_named(movies, tmp_path, grouping):
+    budget = {"mode": "uniform", "nodes": 60, "edges": 5}
+    sampling = {**SMALL["sampling"], "grouping": grouping}
+    with pytest.raises(BudgetError, match=r"seed \d+.* alone does not fit the budget.*split 'train', round 0"):
+        pipeline.prepare(movies, job(movies, tmp_path, sampling=sampling, budget=budget))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_explicit_budgets_are_taken_as_given(movies, tmp_path):
     nodes = {"movie": 50, "director": 30, "actor": 40}
     edges = {edge_key(t): 60 + i for i, t in enumerate(movies.edge_types)}
