@@ -17,6 +17,7 @@ from schemas.graph import GraphSchema
 
 SAMPLED_SPLIT = "train"
 MAX_COUNT = 2**31 - 2
+MOST_SEARCHED = 1000  # batches over the budget, for a seed that alone is too much
 
 
 def resolve_budget(
@@ -225,16 +226,19 @@ def _refuse(
     schema: GraphSchema,
     count_alone: CountAlone,
 ) -> None:
-    """Raise for the first of the batches that do not fit: for one of its seeds, if that alone does not."""
-    position = int(positions[0])
-    round_index, in_round = plan.place(position)
-    where = f"split '{plan.name}', round {round_index}, batch {in_round}"
-    alone = count_alone(plan, position)
-    for row in np.flatnonzero(_exceeding(alone, budget, schema)):
-        seed = plan.seeds[plan.starts[position] + row]
-        _require_fits(alone, int(row), budget, schema, where, f"seed {seed} of type '{schema.seed_type}' alone")
-    where += f" (the first of {len(positions)} such batches out of {plan.num_planned})"
+    """Raise for the batches that do not fit: for a seed that alone does not, if there is one, else for the first."""
+    for position in positions[:MOST_SEARCHED]:
+        alone = count_alone(plan, int(position))
+        for row in np.flatnonzero(_exceeding(alone, budget, schema)):
+            seed = f"seed {plan.seeds[plan.starts[position] + row]} of type '{schema.seed_type}' alone"
+            _require_fits(alone, int(row), budget, schema, _where(plan, int(position)), seed)
+    where = f"{_where(plan, int(positions[0]))} (the first of {len(positions)} such batches out of {plan.num_planned})"
     _require_fits(sizes, 0, budget, schema, where, "the batch")
+
+
+def _where(plan: SplitPlan, position: int) -> str:
+    round_index, in_round = plan.place(position)
+    return f"split '{plan.name}', round {round_index}, batch {in_round}"
 
 
 def _require_fits(sizes: Sizes, row: int, budget: Budget, schema: GraphSchema, where: str, what: str) -> None:
