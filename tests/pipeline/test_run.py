@@ -202,7 +202,7 @@ def test_over_budget_is_an_error_that_names_batch_and_types_and_leaves_nothing(m
 def test_a_seed_that_alone_is_too_much_is_named(movies, tmp_path, grouping):
     budget = {"mode": "uniform", "nodes": 60, "edges": 5}
     sampling = {**SMALL["sampling"], "grouping": grouping}
-    with pytest.raises(BudgetError, match=r"seed \d+.* alone does not fit the budget.*split 'train', round 0"):
+    with pytest.raises(BudgetError, match=r"split 'train', round 0.*: seed \d+.* alone does not fit the budget"):
         pipeline.prepare(movies, job(movies, tmp_path, sampling=sampling, budget=budget))
     assert list(tmp_path.iterdir()) == []
 
