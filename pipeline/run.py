@@ -11,35 +11,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.certificate import certificate_line
+from pipeline.counting import Progress, count_all, fit_all, sampler_factory
 from pipeline.datasets import SourceGraph, from_data
 from pipeline.encode import Encoder, Sampler
-from pipeline.estimate import Fitted, fit_split, given_sizes, resolve_budget, with_hop_capacities
-from pipeline.full import WholeGraph
+from pipeline.estimate import Fitted, resolve_budget, with_hop_capacities
 from pipeline.graph import HeteroGraph, build_graph
-from pipeline.grouping import Limits, make_plans
 from pipeline.options import resolve_batch_options, resolve_sampling
 from pipeline.plan import Shard, SplitPlan, partitions_of, shards_of
-from pipeline.sampler import NeighborSampler
-from pipeline.shapes import Sizes
 from pipeline.workers import Workers
 from pipeline.writer import Checksums, StoreWriter, exclusive, read_attributes
 from schemas import FORMAT_VERSION, layout
 from schemas.batch import BatchOptions, TensorSpec, feature_tensors, original_id_tensors, split_tensors
 from schemas.budget import Budget
-from schemas.config import BudgetConfig, JobConfig
-from schemas.errors import ConfigError, StoreError
+from schemas.config import JobConfig
+from schemas.errors import StoreError
 from schemas.manifest import Manifest, SplitInfo, parse_manifest
 from schemas.sampling import SamplingSpec
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
 
-COUNT_BLOCK_SEEDS = 65536
 SHARDS_PER_PARTITION = 16
 FEATURE_CHUNK_BYTES = 4 * 2**20
 
 Report = Callable[[str], None]
-Progress = Callable[[str, int, int], None]
 
 
 def _silent(*_: object) -> None:
@@ -107,15 +102,15 @@ def prepare_source(
     found = _existing(path, fingerprint, force)
     if found:
         return Outcome(path, found, was_found=True)
-    workers_pool = Workers(_sampler_factory(graph, spec, config), workers)
-    plans = _plan(workers_pool, graph, spec, config.budget)
-    sizes = {name: _count(workers_pool, plan, progress) for name, plan in plans.items()}
-    budget = resolve_budget(config.budget, graph.schema, sizes, next(iter(plans.values())).max_seeds, spec.rng_seed)
+    workers_pool = Workers(sampler_factory(graph, spec, config.budget), workers)
+    counted = count_all(workers_pool, graph, spec, config.budget, progress)
+    budget = resolve_budget(config.budget, graph.schema, counted.sizes, counted.max_seeds, spec.rng_seed)
     if budget.certificate:
         report(f"budget   {certificate_line(budget.certificate)}")
-    fitted = _fit(workers_pool, plans, sizes, budget, graph, config, report)
+    fitted = fit_all(counted, budget, config.budget, graph.schema)
+    _report_losses(fitted, report)
     budget = with_hop_capacities(budget, graph.schema, [fit.sizes for fit in fitted.values()])
-    options = resolve_batch_options(config.store, graph, budget, spec.num_hops, plans)
+    options = resolve_batch_options(config.store, graph, budget, spec.num_hops, counted.plans)
     manifest = _manifest(config, graph, spec, budget, fitted, options, fingerprint, content)
     if options.inline_features:
         report(_blow_up(manifest, options))
@@ -174,95 +169,21 @@ def _damaged(path: Path) -> dict[str, Any]:
         return {layout.MANIFEST_ATTRIBUTE: None}
 
 
-def _sampler_factory(graph: HeteroGraph, spec: SamplingSpec, config: JobConfig) -> Callable[[], Sampler]:
-    if spec.mode == "full":
-        if config.budget.oversize != "error":
-            raise ConfigError(
-                f"[budget] oversize = '{config.budget.oversize}' has no meaning with [sampling] mode = 'full'"
+def _report_losses(fitted: dict[str, Fitted], report: Report) -> None:
+    for name, fit in fitted.items():
+        if fit.num_batches_skipped:
+            report(
+                f"warning: split '{name}': {fit.num_batches_skipped} batches over the budget are skipped, "
+                f"and {fit.num_seeds_skipped} seeds with them"
             )
-        return lambda: WholeGraph(graph)
-    packed = graph.packed()
-    return lambda: NeighborSampler(packed, graph.schema, spec, config.budget.oversize)
-
-
-def _plan(
-    workers: Workers[Sampler], graph: HeteroGraph, spec: SamplingSpec, budget: BudgetConfig
-) -> dict[str, SplitPlan]:
-    """Which seeds make which batch, in every split."""
-    given, limits = given_sizes(budget, graph.schema), None
-    if given:
-        sizes = [*given[0].values(), *given[1].values()]
-        names = graph.schema.node_names + graph.schema.edge_keys
-        limits = Limits(np.array(sizes) - 1, names, is_strict=budget.oversize == "error")
-    return make_plans(workers, {name: ids.astype(np.int32) for name, ids in graph.seeds.items()}, spec, limits)
-
-
-def _count(workers: Workers[Sampler], plan: SplitPlan, progress: Progress) -> Sizes:
-    """Untrimmed sizes of every batch of a split."""
-    step = max(1, COUNT_BLOCK_SEEDS // plan.max_seeds)
-    ranges = [(start, min(start + step, plan.num_batches)) for start in range(0, plan.num_batches, step)]
-
-    def count(sampler: Sampler, part: tuple[int, int]) -> Sizes:
-        block = plan.block(*part)
-        return sampler.count(block.seeds, block.keys)
-
-    parts = []
-    for (_, stop), sizes in zip(ranges, workers.map(count, ranges), strict=True):
-        parts.append(sizes)
-        progress(f"counting {plan.name}", stop, plan.num_batches)
-    return Sizes.concatenate(parts)
-
-
-def _fit(
-    workers: Workers[Sampler],
-    plans: dict[str, SplitPlan],
-    sizes: dict[str, Sizes],
-    budget: Budget,
-    graph: HeteroGraph,
-    config: JobConfig,
-    report: Report,
-) -> dict[str, Fitted]:
-    """Apply the over-size policy to every split, and give every worker room for the largest batch."""
-    most_edges = np.max([s.edge_totals.max(axis=0) for s in sizes.values()], axis=0)
-    workers.each(lambda sampler: sampler.reserve_edges(most_edges) if isinstance(sampler, NeighborSampler) else None)
-
-    def recount(plan: SplitPlan, positions: np.ndarray) -> Sizes:
-        def count(sampler: Sampler, part: np.ndarray) -> Sizes:
-            assert isinstance(sampler, NeighborSampler), "the whole graph is never trimmed"
-            block = plan.keep(part).block(0, len(part))
-            return sampler.count_trimmed(block.seeds, block.keys, budget)
-
-        step = max(1, COUNT_BLOCK_SEEDS // plan.max_seeds)
-        parts = [positions[start : start + step] for start in range(0, len(positions), step)]
-        return Sizes.concatenate(list(workers.map(count, parts)))
-
-    def count_alone(plan: SplitPlan, position: int) -> Sizes:
-        block = plan.keep(np.array([position])).block(0, 1)
-        seeds = block.seeds[block.seeds >= 0].reshape(-1, 1)
-        return next(workers.map(lambda sampler, keys: sampler.count(seeds, keys), [block.keys.repeat(len(seeds))]))
-
-    fitted = {}
-    for name, plan in plans.items():
-        fitted[name] = fit_split(plan, sizes[name], budget, config.budget, graph.schema, recount, count_alone)
-        _report_losses(fitted[name], report)
-    return fitted
-
-
-def _report_losses(fitted: Fitted, report: Report) -> None:
-    name = fitted.plan.name
-    if fitted.num_batches_skipped:
-        report(
-            f"warning: split '{name}': {fitted.num_batches_skipped} batches over the budget are skipped, "
-            f"and {fitted.num_seeds_skipped} seeds with them"
-        )
-    nodes, edges = int(fitted.trimmed.num_nodes.sum()), int(fitted.trimmed.num_edges.sum())
-    if nodes or edges:
-        all_nodes = nodes + int(fitted.sizes.num_nodes.sum())
-        all_edges = edges + int(fitted.sizes.num_edges.sum())
-        report(
-            f"warning: split '{name}': trimming drops {nodes / all_nodes:.2%} of the sampled nodes "
-            f"and {edges / max(1, all_edges):.2%} of the sampled edges"
-        )
+        nodes, edges = int(fit.trimmed.num_nodes.sum()), int(fit.trimmed.num_edges.sum())
+        if nodes or edges:
+            all_nodes = nodes + int(fit.sizes.num_nodes.sum())
+            all_edges = edges + int(fit.sizes.num_edges.sum())
+            report(
+                f"warning: split '{name}': trimming drops {nodes / all_nodes:.2%} of the sampled nodes "
+                f"and {edges / max(1, all_edges):.2%} of the sampled edges"
+            )
 
 
 def _manifest(
