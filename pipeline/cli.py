@@ -1,4 +1,4 @@
-"""`python -m pipeline`: prepare and inspect."""
+"""`python -m pipeline`: plan, prepare and inspect."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from schemas.config import load_config
-from schemas.errors import HeteroShardsError
+from schemas.errors import BudgetError, HeteroShardsError
 
 CONFIG = click.option(
     "--config",
@@ -96,6 +96,39 @@ def prepare(config_path: Path, store: Path | None, workers: int, force: bool) ->
     for split in outcome.manifest.splits:
         click.echo(f"         {split.name}: {split.num_seeds} seeds, {split.num_batches} batches")
     click.echo("next     `make train`, or `make inspect` for the padding")
+
+
+@main.command()
+@CONFIG
+@WORKERS
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option(
+    "--max-batches",
+    type=click.IntRange(1),
+    default=20000,
+    show_default=True,
+    help="Count about as many batches at most; larger jobs are extrapolated from their first rounds.",
+)
+@click.pass_context
+def plan(ctx: click.Context, config_path: Path, workers: int, as_json: bool, max_batches: int) -> None:
+    """Show what `prepare` would write, and what other groupings and budgets would make of it. Writes nothing.
+
+    Budgets, fill, batches and bytes of the config; the same for other groupings and budget modes; and how much would
+    be trimmed with smaller budgets. Numbers that are not counted but extrapolated are said to be.
+    """
+    from pipeline.datasets import load_dataset
+    from pipeline.forecast import as_json as to_json
+    from pipeline.forecast import forecast
+    from pipeline.forecast_report import forecast_report
+
+    config = load_config(config_path)
+    found = forecast(
+        load_dataset(config.dataset), config, workers=workers, max_batches=max_batches, progress=_progress()
+    )
+    click.echo(json.dumps(to_json(found), indent=2) if as_json else forecast_report(found))
+    if found.refusal:
+        click.echo(f"error: prepare would refuse: {found.refusal}", err=True)
+        ctx.exit(BudgetError.exit_code)
 
 
 def _report(line: str) -> None:

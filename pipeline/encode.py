@@ -1,6 +1,6 @@
 """From padded batches to the arrays of a store: chunk by chunk, nothing kept."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,10 +10,11 @@ from pipeline.estimate import Fitted
 from pipeline.graph import HeteroGraph
 from pipeline.plan import BatchBlock, Shard
 from pipeline.shapes import PaddedBatches, Sizes
-from pipeline.writer import Checksums, StoreWriter
+from pipeline.writer import Checksums
 from schemas import layout
 from schemas.batch import ID_PAD, LABEL_PAD, TensorSpec
 from schemas.budget import Budget
+from schemas.manifest import Manifest
 
 
 class Sampler(Protocol):
@@ -22,6 +23,15 @@ class Sampler(Protocol):
     def count(self, seeds: np.ndarray, keys: np.ndarray) -> Sizes: ...
 
     def pad(self, seeds: np.ndarray, keys: np.ndarray, budget: Budget) -> PaddedBatches: ...
+
+
+class ChunkWriter(Protocol):
+    """Where encoded chunks go: `StoreWriter`, or what only measures them."""
+
+    manifest: Manifest
+    specs: dict[str, TensorSpec]
+
+    def write_chunk(self, path: str, index: int, rows: np.ndarray) -> tuple[int, int]: ...
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class Encoder:
     """
 
     graph: HeteroGraph
-    writer: StoreWriter
+    writer: ChunkWriter
 
     def write_shard(self, sampler: Sampler, shard: Shard, block: BatchBlock) -> Checksums:
         """Sample, pad and write one shard of batches."""
@@ -72,14 +82,14 @@ class Encoder:
         rows[ids == ID_PAD] = self.writer.manifest.pad_value
         return rows
 
-    def write_table(self, spec: TensorSpec) -> Checksums:
-        """Write one whole feature table."""
+    def write_table(self, spec: TensorSpec, chunks: Iterable[int] | None = None) -> Checksums:
+        """Write one feature table: the whole one, or some of its chunks."""
         _, name, tensor = spec.path.split("/")
         if tensor == layout.ORIGINAL_ID:
             table = self.graph.original_ids[name].astype(np.int32)
         else:
             table = (self.graph.features if tensor == "x" else self.graph.edge_attr)[name]
-        return {spec.path: self._write_rows(spec, table)}
+        return {spec.path: self._write_rows(spec, table, chunks)}
 
     def write_stats(self, fitted: Fitted) -> Checksums:
         """Write the statistics of all batches of a split."""
@@ -94,8 +104,8 @@ class Encoder:
         paths = {layout.stats_path(fitted.plan.name, name): array for name, array in arrays.items()}
         return {path: self._write_rows(self.writer.specs[path], array) for path, array in paths.items()}
 
-    def _write_rows(self, spec: TensorSpec, rows: np.ndarray) -> dict[int, tuple[int, int]]:
-        step = spec.chunk_rows
-        return {
-            i: self.writer.write_chunk(spec.path, i, rows[i * step : (i + 1) * step]) for i in range(spec.num_chunks)
-        }
+    def _write_rows(
+        self, spec: TensorSpec, rows: np.ndarray, chunks: Iterable[int] | None = None
+    ) -> dict[int, tuple[int, int]]:
+        step, chunks = spec.chunk_rows, range(spec.num_chunks) if chunks is None else chunks
+        return {i: self.writer.write_chunk(spec.path, i, rows[i * step : (i + 1) * step]) for i in chunks}

@@ -185,7 +185,7 @@ def fit_split(
         BudgetError: a batch does not fit and may not be trimmed, or still does not fit when trimmed as allowed,
             or skipping leaves nothing. It names a seed that alone is too much, where there is one.
     """
-    over = np.flatnonzero(_exceeding(sizes, budget, schema))
+    over = np.flatnonzero(exceeding(sizes, budget, schema))
     trimmed = Sizes(np.zeros_like(sizes.num_nodes), np.zeros_like(sizes.num_edges))
     if len(over) == 0:
         return Fitted(plan, sizes, trimmed, 0, 0)
@@ -202,7 +202,7 @@ def fit_split(
         skipped_seeds = int(plan.num_seeds_at(over).sum())
         return Fitted(plan.keep(kept), sizes[kept], trimmed[kept], len(over), skipped_seeds)
     after = recount(plan, over)
-    still = _exceeding(after, budget, schema)
+    still = exceeding(after, budget, schema)
     if still.any():
         _refuse(plan, after[still], over[still], budget, schema, count_alone)
     fitted = Sizes(sizes.num_nodes.copy(), sizes.num_edges.copy())
@@ -211,7 +211,7 @@ def fit_split(
     return Fitted(plan, fitted, trimmed, 0, 0)
 
 
-def _exceeding(sizes: Sizes, budget: Budget, schema: GraphSchema) -> np.ndarray:
+def exceeding(sizes: Sizes, budget: Budget, schema: GraphSchema) -> np.ndarray:
     """bool [B]: which batches leave no room for the pad slot of some type."""
     nodes = np.array([budget.num_nodes[name] - 1 for name in schema.node_names])
     edges = np.array([budget.num_edges[key] - 1 for key in schema.edge_keys])

@@ -21,10 +21,19 @@ from pipeline.plan import Shard, SplitPlan, partitions_of, shards_of
 from pipeline.workers import Workers
 from pipeline.writer import Checksums, StoreWriter, exclusive, read_attributes
 from schemas import FORMAT_VERSION, layout
-from schemas.batch import BatchOptions, TensorSpec, feature_tensors, original_id_tensors, split_tensors
+from schemas.batch import (
+    BatchOptions,
+    TensorSpec,
+    feature_tensors,
+    inline_bytes,
+    original_id_tensors,
+    split_tensors,
+    table_bytes,
+)
 from schemas.budget import Budget
 from schemas.config import JobConfig
 from schemas.errors import StoreError
+from schemas.graph import GraphSchema
 from schemas.manifest import Manifest, SplitInfo, parse_manifest
 from schemas.sampling import SamplingSpec
 
@@ -97,40 +106,45 @@ def prepare_source(
     graph = build_graph(source, allow_nonfinite=config.dataset.feature_values == "allow")
     spec = resolve_sampling(config.sampling, graph)
     content = graph.digest()
-    fingerprint = _fingerprint(config, spec, content)
-    path = Path(store) if store else Path(config.store.root) / f"{config.name}-{fingerprint[:12]}"
+    fingerprint = fingerprint_of(config, spec, content)
+    path = Path(store) if store else store_path(config, fingerprint)
     found = _existing(path, fingerprint, force)
     if found:
         return Outcome(path, found, was_found=True)
-    workers_pool = Workers(sampler_factory(graph, spec, config.budget), workers)
-    counted = count_all(workers_pool, graph, spec, config.budget, progress)
+    counted = count_all(
+        Workers(sampler_factory(graph, spec, config.budget.oversize), workers), graph, spec, config.budget, progress
+    )
     budget = resolve_budget(config.budget, graph.schema, counted.sizes, counted.max_seeds, spec.rng_seed)
     if budget.certificate:
         report(f"budget   {certificate_line(budget.certificate)}")
     fitted = fit_all(counted, budget, config.budget, graph.schema)
     _report_losses(fitted, report)
-    budget = with_hop_capacities(budget, graph.schema, [fit.sizes for fit in fitted.values()])
     options = resolve_batch_options(config.store, graph, budget, spec.num_hops, counted.plans)
-    manifest = _manifest(config, graph, spec, budget, fitted, options, fingerprint, content)
+    manifest = make_manifest(config, graph, spec, budget, fitted, options, fingerprint, content)
     if options.inline_features:
-        report(_blow_up(manifest, options))
+        report(_blow_up(graph.schema, budget, manifest, options))
     try:
         with exclusive(path, lambda: report(f"waiting for another prepare of {path}")):
             found = _existing(path, fingerprint, force)
             if found:
                 return Outcome(path, found, was_found=True)
-            _write(workers_pool, graph, manifest, fitted, path, progress)
+            _write(counted.workers, graph, manifest, fitted, path, progress)
     except OSError as error:
         hint = "Free space or mend access, and repeat the command: it goes on where it stopped."
         raise StoreError("the store cannot be written", actual=error, where=str(path), hint=hint) from error
     return Outcome(path, _read(path), was_found=False)
 
 
-def _fingerprint(config: JobConfig, spec: SamplingSpec, content: str) -> str:
-    """Digest of everything that decides a byte of the store."""
+def fingerprint_of(config: JobConfig, spec: SamplingSpec, content: str) -> str:
+    """Digest of everything that decides a byte of the store; `content` is the graph's digest."""
     store = config.store.model_dump(mode="json", exclude={"root"})
     parts = [FORMAT_VERSION, content, spec.model_dump(mode="json"), config.budget.model_dump(mode="json"), store]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def store_path(config: JobConfig, fingerprint: str) -> Path:
+    """Where the store of a config lies unless a path is given."""
+    return Path(config.store.root) / f"{config.name}-{fingerprint[:12]}"
 
 
 def _read(path: Path) -> Manifest:
@@ -186,7 +200,7 @@ def _report_losses(fitted: dict[str, Fitted], report: Report) -> None:
             )
 
 
-def _manifest(
+def make_manifest(
     config: JobConfig,
     graph: HeteroGraph,
     spec: SamplingSpec,
@@ -196,6 +210,8 @@ def _manifest(
     fingerprint: str,
     content: str,
 ) -> Manifest:
+    """The manifest of the store that is to be written, every tensor listed; `content` is the graph's digest."""
+    budget = with_hop_capacities(budget, graph.schema, [fit.sizes for fit in fitted.values()])
     tensors: list[TensorSpec] = []
     if not options.inline_features:
         tensors += feature_tensors(graph.schema, options.feature_codecs, FEATURE_CHUNK_BYTES)
@@ -243,11 +259,10 @@ def _provenance() -> dict[str, Any]:
     return {"program": "heteroshards", "python": platform.python_version(), **versions}
 
 
-def _blow_up(manifest: Manifest, options: BatchOptions) -> str:
+def _blow_up(graph: GraphSchema, budget: Budget, manifest: Manifest, options: BatchOptions) -> str:
     """How much larger inline features are than tables, in words."""
-    inline = sum(spec.num_bytes for spec in manifest.tensors if spec.path.endswith(("/x", "/edge_attr")))
-    tables = feature_tensors(manifest.graph, options.feature_codecs, FEATURE_CHUNK_BYTES)
-    table = sum(spec.num_bytes for spec in tables)
+    num_batches = sum(split.num_batches for split in manifest.splits)
+    inline, table = num_batches * inline_bytes(graph, budget), table_bytes(graph)
     return (
         f"inline features take {inline / 2**20:,.0f} MiB before compression, "
         f"{inline / max(1, table):.1f} times the {table / 2**20:,.0f} MiB of tables"

@@ -22,7 +22,7 @@ import numpy as np
 
 from pipeline import zarr_compat
 from schemas import layout
-from schemas.batch import checksum_tensor
+from schemas.batch import TensorSpec, checksum_tensor
 from schemas.errors import StoreError
 from schemas.manifest import Manifest, parse_manifest
 
@@ -56,6 +56,18 @@ def write_atomically(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
+def encode_chunk(spec: TensorSpec, rows: np.ndarray) -> bytes:
+    """The content of a chunk file, from the chunk's rows (fewer than a whole chunk's only at the end)."""
+    assert rows.dtype == np.dtype(spec.dtype) and rows.shape[1:] == spec.shape[1:], spec.path
+    if len(rows) < spec.chunk_rows:  # zarr's chunks are all of one size
+        whole = np.zeros(spec.chunks, rows.dtype)
+        whole[: len(rows)] = rows
+        rows = whole
+    rows = np.ascontiguousarray(rows)
+    codec = zarr_compat.compressor(spec.codec)
+    return rows.tobytes() if codec is None else bytes(codec.encode(rows))
+
+
 class StoreWriter:
     """Writes one store.
 
@@ -74,7 +86,6 @@ class StoreWriter:
         self.store = self.work / "store"
         self.partitions = self.work / "partitions"
         self.specs = {spec.path: spec for spec in manifest.tensors}
-        self._codecs = {path: zarr_compat.compressor(spec.codec) for path, spec in self.specs.items()}
 
     def init(self) -> None:
         """Fill the work folder, or take over what an interrupted run of the same store left in it."""
@@ -115,15 +126,7 @@ class StoreWriter:
         Returns:
             crc32c and size of the chunk file.
         """
-        spec = self.specs[path]
-        assert rows.dtype == np.dtype(spec.dtype) and rows.shape[1:] == spec.shape[1:], path
-        if len(rows) < spec.chunk_rows:  # zarr's chunks are all of one size
-            whole = np.zeros(spec.chunks, rows.dtype)
-            whole[: len(rows)] = rows
-            rows = whole
-        rows = np.ascontiguousarray(rows)
-        codec = self._codecs[path]
-        encoded = rows.tobytes() if codec is None else bytes(codec.encode(rows))
+        encoded = encode_chunk(self.specs[path], rows)
         file = self.store / path / layout.chunk_name(self.manifest.zarr_format, index, rows.ndim)
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("wb") as out:

@@ -5,7 +5,7 @@ Shapes and chunks are derived here from the graph schema and the budget, and sta
 
 import hashlib
 import json
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 from pydantic import Field, model_validator
 
@@ -193,6 +193,27 @@ def feature_tensors(graph: GraphSchema, codecs: Dict[str, str], chunk_bytes: int
             shape = (edge.num_edges, edge.num_attributes)
             specs.append(_table(path, dims, shape, edge.attribute_dtype, codecs[path], chunk_bytes))
     return specs
+
+
+def feature_bytes(rows: int, of: Union[NodeTypeSchema, EdgeTypeSchema]) -> int:
+    """Bytes of so many rows of a type's features, 0 where it has none."""
+    if isinstance(of, NodeTypeSchema):
+        width, dtype = of.num_features, of.feature_dtype
+    else:
+        width, dtype = of.num_attributes, of.attribute_dtype
+    return rows * width * ITEM_BYTES[dtype] if width and dtype else 0
+
+
+def inline_bytes(graph: GraphSchema, budget: Budget) -> int:
+    """Bytes of all features of one batch: what `inline` stores per batch."""
+    nodes = sum(feature_bytes(budget.num_nodes[node.name], node) for node in graph.node_types)
+    return nodes + sum(feature_bytes(budget.num_edges[edge.key], edge) for edge in graph.edge_types)
+
+
+def table_bytes(graph: GraphSchema) -> int:
+    """Bytes of all features of a graph, stored once."""
+    nodes = sum(feature_bytes(node.num_nodes, node) for node in graph.node_types)
+    return nodes + sum(feature_bytes(edge.num_edges, edge) for edge in graph.edge_types)
 
 
 def original_id_tensors(

@@ -1,0 +1,215 @@
+"""`plan`: what `prepare` would write, and what other groupings and budgets would make of it. Writes nothing.
+
+Batches are sampled and counted as `prepare` does. Where a job has more than `max_batches`, its first rounds stand for
+all (and, where one round is more than that, random seeds for all seeds); `Coverage` says so, and a budget that follows
+from counts is then the least that it can be.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.counting import Counted, Coverage, Progress, count_all, cover, fit_all, sampler_factory
+from pipeline.datasets import SourceGraph
+from pipeline.estimate import Fitted, resolve_budget
+from pipeline.forecast_disk import DiskForecast, measure_disk
+from pipeline.forecast_trial import Alternative, Trial, Trim
+from pipeline.graph import build_graph
+from pipeline.options import device_bytes, resolve_batch_options, resolve_sampling
+from pipeline.run import fingerprint_of, make_manifest, store_path
+from pipeline.shapes import Sizes
+from pipeline.workers import Workers
+from schemas.batch import inline_bytes, table_bytes
+from schemas.budget import Budget
+from schemas.config import BudgetConfig, JobConfig
+from schemas.errors import BudgetError
+from schemas.graph import GraphSchema
+
+MAX_BATCHES = 20000
+
+
+@dataclass(frozen=True)
+class TypeForecast:
+    """One node or edge type, over the counted batches of all splits.
+
+    Attributes:
+        kind: "nodes" or "edges".
+        budget: rows (columns) per batch, the pad slot included.
+        mean, max: real rows per batch, after trimming.
+        fill: mean over budget.
+        bytes_per_batch: of its rows in all tensors as a device receives them: ids, masks, features or edge ends.
+    """
+
+    kind: str
+    name: str
+    budget: int
+    mean: float
+    max: int
+    fill: float
+    bytes_per_batch: int
+
+
+@dataclass(frozen=True)
+class SplitForecast:
+    """One split. Seeds per batch and fills are of the counted batches; fills are sums over types, real over budget.
+
+    `num_batches_skipped` is of the counted batches, too; `batches_per_round` and `num_batches` are without them.
+    """
+
+    name: str
+    num_seeds: int
+    num_rounds: int
+    batches_per_round: float
+    num_batches: int
+    num_batches_skipped: int
+    seeds_per_batch: tuple[int, float, int]
+    seed_fill: float
+    node_fill: float
+    edge_fill: float
+    share_trimmed: float
+    coverage: Coverage
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Everything `plan` says.
+
+    Attributes:
+        path: where `prepare` would write; `is_there` when something stands there.
+        bytes_per_batch: of all tensors of a batch, as a device receives them.
+        chunk_batches: batches per chunk.
+        disk: bytes of chunk files; None where `prepare` would refuse.
+        inline_bytes, table_bytes: of features, copied into every batch and stored once; uncompressed.
+        trial_coverage: split -> what alternatives were counted on (trims, too, where the budget is given).
+        refusal: why `prepare` would end with an error; fills and shares are then of untrimmed batches.
+        left_out: alternatives that cannot be, and why.
+    """
+
+    path: str
+    is_there: bool
+    grouping: str
+    mode: str
+    oversize: str
+    features: str
+    max_seeds: int
+    types: tuple[TypeForecast, ...]
+    splits: tuple[SplitForecast, ...]
+    bytes_per_batch: int
+    chunk_batches: int
+    disk: DiskForecast | None
+    inline_bytes: int
+    table_bytes: int
+    alternatives: tuple[Alternative, ...]
+    trims: tuple[Trim, ...]
+    trial_coverage: dict[str, Coverage]
+    refusal: str | None
+    left_out: tuple[str, ...]
+
+
+def forecast(
+    source: SourceGraph,
+    config: JobConfig,
+    *,
+    workers: int = 1,
+    max_batches: int = MAX_BATCHES,
+    progress: Progress = lambda what, done, total: None,
+) -> Forecast:
+    """What `prepare` would write for this graph and config, counted on at most about `max_batches` batches.
+
+    Raises:
+        GraphError, ConfigError, BudgetError: as `prepare` would, except that batches over the budget are a `refusal`.
+    """
+    graph = build_graph(source, allow_nonfinite=config.dataset.feature_values == "allow")
+    spec = resolve_sampling(config.sampling, graph)
+    content = graph.digest()
+    fingerprint = fingerprint_of(config, spec, content)
+    path = store_path(config, fingerprint)
+    part, part_spec, coverage = cover(graph, spec, max_batches)
+    pool = Workers(sampler_factory(graph, spec, config.budget.oversize), workers)
+    counted = count_all(pool, part, part_spec, config.budget, progress)
+    budget = resolve_budget(config.budget, graph.schema, counted.sizes, counted.max_seeds, spec.rng_seed)
+    refusal, fitted = _fit(counted, budget, config.budget, graph.schema)
+    options = resolve_batch_options(config.store, graph, budget, spec.num_hops, counted.plans)
+    disk = None
+    if refusal is None:
+        manifest = make_manifest(config, part, part_spec, budget, fitted, options, fingerprint, content)
+        scales = {name: coverage[name].num_batches(fit.plan.num_batches) for name, fit in fitted.items()}
+        disk = measure_disk(pool, part, manifest, fitted, scales)
+    splits = tuple(_split(name, fit, budget, coverage[name]) for name, fit in fitted.items())
+    trial = Trial(graph, config, spec, workers, options, progress)
+    alternatives, left_out = trial.alternatives()
+    parts = device_bytes(graph.schema, budget, options)
+    return Forecast(
+        path=str(path),
+        is_there=path.exists(),
+        grouping=spec.grouping,
+        mode=config.budget.mode,
+        oversize=config.budget.oversize,
+        features=config.store.features,
+        max_seeds=budget.max_seeds,
+        types=tuple(_types(fitted, budget, graph.schema, parts)),
+        splits=splits,
+        bytes_per_batch=sum(parts.values()),
+        chunk_batches=options.chunk_batches,
+        disk=disk,
+        inline_bytes=sum(split.num_batches for split in splits) * inline_bytes(graph.schema, budget),
+        table_bytes=table_bytes(graph.schema),
+        alternatives=alternatives,
+        trims=trial.trims(counted),
+        trial_coverage=trial.coverage,
+        refusal=refusal,
+        left_out=left_out,
+    )
+
+
+def _fit(
+    counted: Counted, budget: Budget, config: BudgetConfig, schema: GraphSchema
+) -> tuple[str | None, dict[str, Fitted]]:
+    """Why `prepare` would refuse, if it would, and what it would write; untrimmed batches where it refuses."""
+    try:
+        return None, fit_all(counted, budget, config, schema)
+    except BudgetError as error:
+        untrimmed = {}
+        for name, sizes in counted.sizes.items():
+            nothing = Sizes(np.zeros_like(sizes.num_nodes), np.zeros_like(sizes.num_edges))
+            untrimmed[name] = Fitted(counted.plans[name], sizes, nothing, 0, 0)
+        return str(error), untrimmed
+
+
+def _types(
+    fitted: Mapping[str, Fitted], budget: Budget, schema: GraphSchema, parts: Mapping[tuple[str, str], int]
+) -> Iterator[TypeForecast]:
+    sizes = Sizes.concatenate([fit.sizes for fit in fitted.values()])
+    for kind, names, totals, budgets in (
+        ("nodes", schema.node_names, sizes.node_totals, budget.num_nodes),
+        ("edges", schema.edge_keys, sizes.edge_totals, budget.num_edges),
+    ):
+        for i, name in enumerate(names):
+            mean, most = float(totals[:, i].mean()), int(totals[:, i].max())
+            yield TypeForecast(kind, name, budgets[name], mean, most, mean / budgets[name], parts[kind, name])
+
+
+def _split(name: str, fit: Fitted, budget: Budget, coverage: Coverage) -> SplitForecast:
+    seeds, num_batches = fit.plan.num_seeds(), coverage.num_batches(fit.plan.num_batches)
+    trimmed = fit.trimmed.node_totals.any(axis=1) | fit.trimmed.edge_totals.any(axis=1)
+    return SplitForecast(
+        name=name,
+        num_seeds=coverage.num_seeds,
+        num_rounds=coverage.num_rounds,
+        batches_per_round=num_batches / coverage.num_rounds,
+        num_batches=num_batches,
+        num_batches_skipped=fit.num_batches_skipped,
+        seeds_per_batch=(int(seeds.min()), float(seeds.mean()), int(seeds.max())),
+        seed_fill=float(seeds.mean() / budget.max_seeds),
+        node_fill=float(fit.sizes.node_totals.sum(axis=1).mean() / sum(budget.num_nodes.values())),
+        edge_fill=float(fit.sizes.edge_totals.sum(axis=1).mean() / sum(budget.num_edges.values())),
+        share_trimmed=float(trimmed.mean()),
+        coverage=coverage,
+    )
+
+
+def as_json(found: Forecast) -> dict[str, Any]:
+    """Plain values, for `plan --json`."""
+    return asdict(found)
