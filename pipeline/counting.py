@@ -134,7 +134,9 @@ def fit_all(counted: Counted, budget: Budget, config: BudgetConfig, schema: Grap
     def count_alone(plan: SplitPlan, position: int) -> Sizes:
         block = plan.keep(np.array([position])).block(0, 1)
         seeds = block.seeds[block.seeds >= 0].reshape(-1, 1)
-        return next(workers.map(lambda sampler, keys: sampler.count(seeds, keys), [block.keys.repeat(len(seeds))]))
+        return next(
+            counted.workers.map(lambda sampler, keys: sampler.count(seeds, keys), [block.keys.repeat(len(seeds))])
+        )
 
     return {
         name: fit_split(plan, counted.sizes[name], budget, config, schema, recount, count_alone)

@@ -229,7 +229,7 @@ def _refuse(
     """Raise for the batches that do not fit: for a seed that alone does not, if there is one, else for the first."""
     for position in positions[:MOST_SEARCHED]:
         alone = count_alone(plan, int(position))
-        for row in np.flatnonzero(_exceeding(alone, budget, schema)):
+        for row in np.flatnonzero(exceeding(alone, budget, schema)):
             seed = f"seed {plan.seeds[plan.starts[position] + row]} of type '{schema.seed_type}' alone"
             _require_fits(alone, int(row), budget, schema, _where(plan, int(position)), seed)
     where = f"{_where(plan, int(positions[0]))} (the first of {len(positions)} such batches out of {plan.num_planned})"

@@ -80,6 +80,7 @@ class Forecast:
         path: where `prepare` would write; `is_there` when something stands there.
         bytes_per_batch: of all tensors of a batch, as a device receives them.
         chunk_batches: batches per chunk.
+        certificate: with budget mode `quantile`, how probable it is that a new batch does not fit.
         disk: bytes of chunk files; None where `prepare` would refuse.
         inline_bytes, table_bytes: of features, copied into every batch and stored once; uncompressed.
         trial_coverage: split -> what alternatives were counted on (trims, too, where the budget is given).
@@ -98,6 +99,7 @@ class Forecast:
     splits: tuple[SplitForecast, ...]
     bytes_per_batch: int
     chunk_batches: int
+    certificate: dict[str, Any] | None
     disk: DiskForecast | None
     inline_bytes: int
     table_bytes: int
@@ -153,6 +155,7 @@ def forecast(
         splits=splits,
         bytes_per_batch=sum(parts.values()),
         chunk_batches=options.chunk_batches,
+        certificate=budget.certificate.model_dump(mode="json") if budget.certificate else None,
         disk=disk,
         inline_bytes=sum(split.num_batches for split in splits) * inline_bytes(graph.schema, budget),
         table_bytes=table_bytes(graph.schema),

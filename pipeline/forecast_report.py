@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from pipeline.certificate import certificate_line
 from pipeline.counting import Coverage
 from pipeline.forecast import Forecast, SplitForecast
 from pipeline.forecast_disk import DiskForecast
+from schemas.budget import Certificate
 
 NODES_AND_EDGES = f"{'nodes':>9}{'edges':>9}"
 TYPES = f"{'':34}{'budget':>9}{'mean':>10}{'max':>8}{'fill':>7}{'bytes/batch':>13}"
@@ -30,6 +32,8 @@ def forecast_report(found: Forecast) -> str:
         "",
         *_given_lines(found),
     ]
+    if found.certificate:
+        lines.insert(2, f"budget    {certificate_line(Certificate.model_validate(found.certificate))}")
     if found.alternatives:
         lines += ["", *_alternative_lines(found)]
     if found.trims:

@@ -22,7 +22,7 @@ MAX_BATCHES = 4000
 MAX_ROUNDS = 4
 MAX_TRIMMED_BATCHES = 1000
 GROUPINGS = ("random", "balanced", "packed")
-MODES = ("exact", "sampled")  # those whose budget follows from the data
+MODES = ("exact", "sampled", "quantile")  # those whose budget follows from the data
 SCALES = (0.95, 0.9, 0.8, 0.7)
 
 
@@ -107,26 +107,30 @@ class Trial:
         return count_all(self.pool, self.graph, spec, budget, self.progress)
 
     def alternatives(self) -> tuple[tuple[Alternative, ...], tuple[str, ...]]:
-        """Every grouping with every budget that follows from the data, and with the given one; and what cannot be."""
+        """Every grouping with every budget that follows from the data, and with the given one; and what cannot be.
+
+        What cannot be: too few counted batches for what `quantile` guarantees, seeds that alone do not fit.
+        """
         found: list[Alternative] = []
-        left_out = []
+        left_out: list[str] = []
         if self.spec.mode == "full":
             return (), ()
         for grouping in GROUPINGS:
             counted = self._counted(grouping, BudgetConfig())
-            found += [self._alternative(grouping, self._budget_config(mode), counted) for mode in MODES]
-            if self.given is None:
-                continue
-            try:
-                packed = self._counted(grouping, self.given) if grouping == "packed" else counted
-                found.append(self._alternative(grouping, self.given, packed))
-            except BudgetError as error:
-                left_out.append(f"{grouping}, {self.given.mode}: {error}")
+            for config in self._budget_configs():
+                try:
+                    fills = grouping == "packed" and config is self.given
+                    part = self._counted(grouping, config) if fills else counted
+                    found.append(self._alternative(grouping, config, part))
+                except BudgetError as error:
+                    left_out.append(f"{grouping}, {config.mode}: {error}")
         return tuple(found), tuple(left_out)
 
-    def _budget_config(self, mode: str) -> BudgetConfig:
-        """The config's own section where it has this mode, else the mode's defaults."""
-        return self.config.budget if self.config.budget.mode == mode else BudgetConfig.model_validate({"mode": mode})
+    def _budget_configs(self) -> list[BudgetConfig]:
+        """The config's own section for its mode, the defaults of every other mode that follows from the data."""
+        own = self.config.budget
+        others = [own if own.mode == mode else BudgetConfig.model_validate({"mode": mode}) for mode in MODES]
+        return others + ([] if self.given is None else [self.given])
 
     def _resolved(self, config: BudgetConfig, counted: Counted) -> Budget:
         return resolve_budget(config, self.graph.schema, counted.sizes, counted.max_seeds, self.spec.rng_seed)
