@@ -125,39 +125,35 @@ def forecast(
     """
     graph = build_graph(source, allow_nonfinite=config.dataset.feature_values == "allow")
     spec = resolve_sampling(config.sampling, graph)
-    content = graph.digest()
-    fingerprint = fingerprint_of(config, spec, content)
-    path = store_path(config, fingerprint)
     part, part_spec, coverage = cover(graph, spec, max_batches)
     pool = Workers(sampler_factory(graph, spec, config.budget.oversize), workers)
     counted = count_all(pool, part, part_spec, config.budget, progress)
     budget = resolve_budget(config.budget, graph.schema, counted.sizes, counted.max_seeds, spec.rng_seed)
     refusal, fitted = _fit(counted, budget, config.budget, graph.schema)
-    options = resolve_batch_options(config.store, graph, budget, spec.num_hops, counted.plans)
-    disk = None
-    if refusal is None:
-        manifest = make_manifest(config, part, part_spec, budget, fitted, options, fingerprint, content)
-        scales = {name: coverage[name].num_batches(fit.plan.num_batches) for name, fit in fitted.items()}
-        disk = measure_disk(pool, part, manifest, fitted, scales)
     splits = tuple(_split(name, fit, budget, coverage[name]) for name, fit in fitted.items())
-    trial = Trial(graph, config, spec, workers, options, progress)
+    options = resolve_batch_options(config.store, graph, budget, spec.num_hops, counted.plans)
+    by_type = device_bytes(graph.schema, budget, options)
+    content = graph.digest()
+    fingerprint = fingerprint_of(config, spec, content)
+    manifest = make_manifest(config, part, part_spec, budget, fitted, options, fingerprint, content)
+    num_batches = {split.name: split.num_batches for split in splits}
+    trial = Trial(graph, config, workers, progress)
     alternatives, left_out = trial.alternatives()
-    parts = device_bytes(graph.schema, budget, options)
     return Forecast(
-        path=str(path),
-        is_there=path.exists(),
+        path=str(store_path(config, fingerprint)),
+        is_there=store_path(config, fingerprint).exists(),
         grouping=spec.grouping,
         mode=config.budget.mode,
         oversize=config.budget.oversize,
         features=config.store.features,
         max_seeds=budget.max_seeds,
-        types=tuple(_types(fitted, budget, graph.schema, parts)),
+        types=tuple(_types(fitted, budget, graph.schema, by_type)),
         splits=splits,
-        bytes_per_batch=sum(parts.values()),
+        bytes_per_batch=sum(by_type.values()),
         chunk_batches=options.chunk_batches,
         certificate=budget.certificate.model_dump(mode="json") if budget.certificate else None,
-        disk=disk,
-        inline_bytes=sum(split.num_batches for split in splits) * inline_bytes(graph.schema, budget),
+        disk=None if refusal else measure_disk(pool, part, manifest, fitted, num_batches),
+        inline_bytes=sum(num_batches.values()) * inline_bytes(graph.schema, budget),
         table_bytes=table_bytes(graph.schema),
         alternatives=alternatives,
         trims=trial.trims(counted),

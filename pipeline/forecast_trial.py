@@ -9,14 +9,12 @@ from pipeline.counting import Counted, Progress, count_all, count_trimmed, cover
 from pipeline.estimate import exceeding, given_sizes, resolve_budget
 from pipeline.forecast_disk import spread
 from pipeline.graph import HeteroGraph
-from pipeline.options import device_bytes, resolve_sampling
+from pipeline.options import device_bytes, resolve_sampling, unchunked_options
 from pipeline.shapes import Sizes
 from pipeline.workers import Workers
-from schemas.batch import BatchOptions
 from schemas.budget import Budget, OverSizePolicy
 from schemas.config import BudgetConfig, JobConfig
 from schemas.errors import BudgetError
-from schemas.sampling import SamplingSpec
 
 MAX_BATCHES = 4000
 MAX_ROUNDS = 4
@@ -79,8 +77,8 @@ class Trial:
     """Counts some batches under other groupings and budgets.
 
     Args:
-        spec: the config's; its grouping is the one that trims are tried with.
-        options: of the config's store.
+        config: its grouping is the one that trims are tried with.
+        max_batches, max_rounds: about as many are counted at most.
 
     Attributes:
         coverage: split -> what it counts.
@@ -90,20 +88,24 @@ class Trial:
         self,
         graph: HeteroGraph,
         config: JobConfig,
-        spec: SamplingSpec,
-        workers: int,
-        options: BatchOptions,
-        progress: Progress,
+        workers: int = 1,
+        progress: Progress = lambda what, done, total: None,
+        *,
+        max_batches: int = MAX_BATCHES,
+        max_rounds: int = MAX_ROUNDS,
     ) -> None:
-        self.config, self.spec, self.options, self.progress = config, spec, options, progress
-        oversize: OverSizePolicy = "error" if spec.mode == "full" else "trim_nodes_and_edges"
-        self.pool = Workers(sampler_factory(graph, spec, oversize), workers)
-        self.graph, self.part_spec, self.coverage = cover(graph, spec, MAX_BATCHES, MAX_ROUNDS)
+        self.config, self.progress = config, progress
+        self.spec = resolve_sampling(config.sampling, graph)
+        self.options = unchunked_options(config.store, graph)
+        oversize: OverSizePolicy = "error" if self.spec.mode == "full" else "trim_nodes_and_edges"
+        self.pool = Workers(sampler_factory(graph, self.spec, oversize), workers)
+        self.graph, part, self.coverage = cover(graph, self.spec, max_batches, max_rounds)
+        self.rounds = part.rounds
         self.given = None if given_sizes(config.budget, graph.schema) is None else config.budget
 
     def _counted(self, grouping: str, budget: BudgetConfig) -> Counted:
         sampling = self.config.sampling.model_copy(update={"grouping": grouping})
-        spec = resolve_sampling(sampling, self.graph).model_copy(update={"rounds": self.part_spec.rounds})
+        spec = resolve_sampling(sampling, self.graph).model_copy(update={"rounds": self.rounds})
         return count_all(self.pool, self.graph, spec, budget, self.progress)
 
     def alternatives(self) -> tuple[tuple[Alternative, ...], tuple[str, ...]]:

@@ -65,10 +65,20 @@ def resolve_batch_options(
     config: StoreConfig, graph: HeteroGraph, budget: Budget, num_hops: int, plans: Mapping[str, SplitPlan]
 ) -> BatchOptions:
     """Codecs by the density of the features, and batches per chunk so that a chunk group is a few MB."""
+    options = unchunked_options(config, graph)
+    if config.chunk_batches:
+        return options._replace(chunk_batches=config.chunk_batches)
+    plan = plans.get("train") or next(iter(plans.values()))
+    batch_bytes = bytes_per_batch(graph.schema, budget, num_hops, options)
+    return options._replace(chunk_batches=balanced_chunk(batch_bytes, plan.round_starts()[1]))
+
+
+def unchunked_options(config: StoreConfig, graph: HeteroGraph) -> BatchOptions:
+    """What can be said before there is a budget: everything but batches per chunk, which are 1 here."""
     dense = "blosc-lz4" if config.codec == "auto" else config.codec
     tables = {layout.feature_path(name): x for name, x in graph.features.items()}
     tables |= {layout.edge_feature_path(key): x for key, x in graph.edge_attr.items()}
-    options = BatchOptions(
+    return BatchOptions(
         inline_features=config.features == "inline",
         store_e_id=config.e_id,
         pad_value=config.pad_value,
@@ -76,11 +86,6 @@ def resolve_batch_options(
         codec=dense,
         feature_codecs={path: _feature_codec(config.codec, x) for path, x in tables.items()},
     )
-    if config.chunk_batches:
-        return options._replace(chunk_batches=config.chunk_batches)
-    plan = plans.get("train") or next(iter(plans.values()))
-    batch_bytes = bytes_per_batch(graph.schema, budget, num_hops, options)
-    return options._replace(chunk_batches=balanced_chunk(batch_bytes, plan.round_starts()[1]))
 
 
 def _feature_codec(codec: str, x: np.ndarray) -> str:
