@@ -117,3 +117,21 @@ def test_inspect_refuses_a_config_that_changed(config):
     config.write_text(config.read_text().replace("rounds = 2", "rounds = 3"))
     result = run("inspect", "--config", config)
     assert result.exit_code == 5 and "config has changed" in result.output
+
+
+def test_plan_writes_nothing_and_agrees_with_inspect(config, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    text, values = run("plan", "--config", config), json.loads(run("plan", "--config", config, "--json").output)
+    assert text.exit_code == 0 and "Alternatives" in text.output and "Smaller budgets" in text.output
+    assert sorted(tmp_path.rglob("*")) == before
+    run("prepare", "--config", config)
+    shown = json.loads(run("inspect", "--config", config, "--json").output)
+    assert values["path"] == shown["path"]
+    assert run("plan", "--config", config, "--max-batches", "0").exit_code == 2
+
+
+def test_plan_ends_with_the_error_of_prepare_after_its_tables(config):
+    text = config.read_text()
+    config.write_text(text.replace("[store]", "[budget]\nmode = 'uniform'\nnodes = 20\nedges = 20\n[store]"))
+    result = run("plan", "--config", config)
+    assert result.exit_code == 4 and "Alternatives" in result.output and "prepare would refuse" in result.output
