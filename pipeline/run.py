@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.datasets import SourceGraph, from_data
 from pipeline.encode import Encoder, Sampler
 from pipeline.estimate import Fitted, fit_split, resolve_budget, with_hop_capacities
+from pipeline.files import read_attributes
 from pipeline.full import WholeGraph
 from pipeline.graph import HeteroGraph, build_graph
 from pipeline.options import resolve_batch_options, resolve_sampling
@@ -20,7 +21,7 @@ from pipeline.plan import Shard, SplitPlan, partitions_of, shards_of
 from pipeline.sampler import NeighborSampler
 from pipeline.shapes import Sizes
 from pipeline.workers import Workers
-from pipeline.writer import Checksums, StoreWriter, exclusive, read_attributes
+from pipeline.writer import Checksums, StoreWriter, exclusive
 from schemas import FORMAT_VERSION, layout
 from schemas.batch import BatchOptions, TensorSpec, feature_tensors, original_id_tensors, split_tensors
 from schemas.budget import Budget
