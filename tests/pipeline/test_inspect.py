@@ -12,6 +12,8 @@ from click.testing import CliRunner
 import pipeline
 from pipeline.cli import main
 from pipeline.compare import compare
+from pipeline.html import store_page
+from pipeline.ledger import LedgerReader
 from pipeline.report import comparison_report, store_report
 from pipeline.statistics import MAX_BINS, MAX_POINTS, store_use
 from pipeline.text import WIDTH, size, table
@@ -259,3 +261,22 @@ def test_nothing_but_ledgers_and_the_manifest_is_read(stores, tmp_path):
     for folder in [store / "features", *store.glob("*/nodes"), *store.glob("*/edges"), *store.glob("*/seeds")]:
         shutil.rmtree(folder)
     assert store_report(store_use(store)) == before
+
+
+def test_a_split_of_several_parts_is_their_sum(stores, monkeypatch):
+    """Each batch twice, as two parts: totals double, everything per batch stays as it is."""
+    once = store_use(stores[1])
+    own = LedgerReader.parts
+    monkeypatch.setattr(LedgerReader, "parts", lambda self, split: 2 * own(self, split))
+    twice = store_use(stores[1])
+    comparison = compare(once, twice)
+    for values in (comparison.values, *(split.values for split in comparison.splits)):
+        for name in ("num_batches", "num_seed_rows", "bytes", "wasted_bytes"):
+            assert values[name].ratio == 2
+        for name in ("node_fill", "edge_fill", "seed_fill", "bytes_per_seed"):
+            assert values[name].ratio == pytest.approx(1)
+    for split in comparison.splits:
+        for of in split.types:
+            assert all(change.b == pytest.approx(change.a) for change in of.values.values())
+    assert store_report(twice).count("  train: ") == 2 and "  train: " not in store_report(once)
+    assert store_page(twice).count("<h3>train: ") == 2 and "<h3>train: " not in store_page(once)
