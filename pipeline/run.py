@@ -14,6 +14,7 @@ from pipeline.certificate import certificate_line
 from pipeline.datasets import SourceGraph, from_data
 from pipeline.encode import Encoder, Sampler
 from pipeline.estimate import Fitted, fit_split, given_sizes, resolve_budget, with_hop_capacities
+from pipeline.files import read_attributes
 from pipeline.full import WholeGraph
 from pipeline.graph import HeteroGraph, build_graph
 from pipeline.grouping import Limits, make_plans
@@ -22,7 +23,7 @@ from pipeline.plan import Shard, SplitPlan, partitions_of, shards_of
 from pipeline.sampler import NeighborSampler
 from pipeline.shapes import Sizes
 from pipeline.workers import Workers
-from pipeline.writer import Checksums, StoreWriter, exclusive, read_attributes
+from pipeline.writer import Checksums, StoreWriter, exclusive
 from schemas import FORMAT_VERSION, layout
 from schemas.batch import BatchOptions, TensorSpec, feature_tensors, original_id_tensors, split_tensors
 from schemas.budget import Budget
