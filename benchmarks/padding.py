@@ -10,24 +10,22 @@ benchmarks/RESULTS.md.
 """
 
 import os
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
+from benchmarks.measure import show, table
 from pipeline.datasets import SourceGraph, load_dataset
 from pipeline.forecast_trial import Alternative, Trial
 from pipeline.graph import build_graph
 from schemas.config import JobConfig, load_config
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
 COLUMNS = ("seeds", "grouping", "budget", "batches/epoch", "nodes", "edges", "node fill", "edge fill", "seed fill")
 COLUMNS += ("MiB/batch", "MiB/epoch", "over")
 TIMES = ("stream s", "train s")
@@ -44,7 +42,9 @@ def job(path: Path, batch_size: int, rounds: int, **more: Any) -> JobConfig:
     return load_config(path, {**sections, **more})
 
 
-def measure(path: Path, source: SourceGraph, batch_size: int, rounds: int, epochs: int) -> tuple[list[str], list[str]]:
+def measure(
+    path: Path, source: SourceGraph, batch_size: int, rounds: int, epochs: int
+) -> tuple[list[list[str]], list[str]]:
     """Rows of the table, and what is left out of it; without times where `epochs` is 0."""
     config = job(path, batch_size, rounds)
     trial = Trial(build_graph(source), config, os.cpu_count() or 1, max_batches=2**62, max_rounds=rounds)
@@ -52,8 +52,8 @@ def measure(path: Path, source: SourceGraph, batch_size: int, rounds: int, epoch
     rows = []
     for found in alternatives:
         taken = times(path, source, found, batch_size, rounds, epochs) if epochs else []
-        rows.append(f"| {' | '.join([str(batch_size), *cells(found), *(f'{seconds:.2f}' for seconds in taken)])} |")
-        click.echo(rows[-1], err=True)
+        rows.append([str(batch_size), *cells(found), *(f"{seconds:.3f}" for seconds in taken)])
+        click.echo(" | ".join(rows[-1]), err=True)
     return rows, [f"Left out: {batch_size} seeds, {line}" for line in left_out]
 
 
@@ -120,30 +120,15 @@ def median_seconds(run: Callable[[], None], repeats: int) -> float:
 def main(configs: tuple[Path, ...], sizes: tuple[int, ...], rounds: int, epochs: int, write: bool) -> None:
     for path in configs:
         source = load_dataset(job(path, 1, 1).dataset)
-        columns = [*COLUMNS, *(TIMES if epochs else ())]
-        table = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+        rows: list[list[str]] = []
         notes: list[str] = []
         for batch_size in sizes or (5, 64, 512):
-            rows, left_out = measure(path, source, batch_size, rounds, epochs)
-            table += rows
+            found, left_out = measure(path, source, batch_size, rounds, epochs)
+            rows += found
             notes += left_out
-        section = heading(path, source, rounds, epochs) + "\n".join([*table, *(["", *notes] if notes else [])]) + "\n"
-        click.echo(section)
-        if write:
-            with RESULTS.open("a", encoding="utf-8") as file:
-                file.write(section)
-
-
-def heading(path: Path, source: SourceGraph, rounds: int, epochs: int) -> str:
-    """Date, machine, what was sampled and the command."""
-    import torch
-
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    return (
-        f"\n## {date.today().isoformat()}, padding, {path.stem}\n\n"
-        f"{machine}, torch {torch.__version__}; {len(source.seeds['train'])} seeds, fanout [5, 5], {rounds} rounds\n"
-        f"`python -m benchmarks.padding {path} --rounds {rounds} --epochs {epochs}`\n\n"
-    )
+        body = "\n".join([table([*COLUMNS, *(TIMES if epochs else ())], rows), *(["", *notes] if notes else [])])
+        title = f"Padding, {path.stem}: {len(source.seeds['train'])} seeds, fanout [5, 5], {rounds} rounds"
+        show(title, f"python -m benchmarks.padding {path} --rounds {rounds} --epochs {epochs}", body, write)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from schemas.config import load_config
-from schemas.errors import BudgetError, HeteroShardsError
+from schemas.errors import BudgetError, ConfigError, HeteroShardsError
 
 CONFIG = click.option(
     "--config",
@@ -150,15 +150,30 @@ def _progress() -> Callable[[str, int, int], None]:
 
 
 @main.command()
+@click.argument("place", metavar="[STORE]", type=click.Path(path_type=Path, resolve_path=True), required=False)
 @CONFIG
 @STORE
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, resolve_path=True),
+    metavar="OTHER",
+    help="Compare with another store: per split and type, STORE is A and OTHER is B.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def inspect(config_path: Path, store: Path | None, as_json: bool) -> None:
-    """Show how well batches fill their budget: per split and type, from the store alone."""
-    from pipeline.latest import latest_store
-    from pipeline.report import store_report
-    from pipeline.statistics import as_json as to_json
-    from pipeline.statistics import store_use
+@click.option(
+    "--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write one self-contained page with plots."
+)
+def inspect(
+    place: Path | None, config_path: Path, store: Path | None, against: Path | None, as_json: bool, html: Path | None
+) -> None:
+    """Show how well batches fill their budget: per split and type, from the store's ledger alone.
 
-    use = store_use(store or latest_store(load_config(config_path)))
-    click.echo(json.dumps(to_json(use), indent=2) if as_json else store_report(use))
+    STORE is the store's folder; without it (and without --store) the one last prepared for the config.
+    """
+    from pipeline.latest import latest_store
+    from pipeline.view import look_at
+
+    if place and store:
+        raise ConfigError("the store is named twice", actual=f"{place} and --store {store}", hint="Leave one out.")
+    path = place or store or latest_store(load_config(config_path))
+    click.echo(look_at(path, against, as_json=as_json, html=html))

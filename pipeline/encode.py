@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.estimate import Fitted
 from pipeline.graph import HeteroGraph
 from pipeline.plan import BatchBlock, Shard
-from pipeline.shapes import PaddedBatches, Sizes
+from pipeline.shapes import PaddedBatches, Sizes, limiters
 from pipeline.writer import Checksums
 from schemas import layout
 from schemas.batch import ID_PAD, LABEL_PAD, TensorSpec
@@ -92,10 +92,11 @@ class Encoder:
         return {spec.path: self._write_rows(spec, table, chunks)}
 
     def write_stats(self, fitted: Fitted) -> Checksums:
-        """Write the statistics of all batches of a split."""
+        """Write the ledger of all batches of a split."""
         arrays = {
             "num_seeds": fitted.plan.num_seeds(),
             "round": fitted.plan.rounds(),
+            "limiter": limiters(fitted.sizes, self.writer.manifest.budget, self.graph.schema),
             "num_nodes": fitted.sizes.num_nodes,
             "num_nodes_trimmed": fitted.trimmed.num_nodes,
             "num_edges": fitted.sizes.num_edges,

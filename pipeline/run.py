@@ -15,11 +15,12 @@ from pipeline.counting import Progress, count_all, fit_all, sampler_factory
 from pipeline.datasets import SourceGraph, from_data
 from pipeline.encode import Encoder, Sampler
 from pipeline.estimate import Fitted, resolve_budget, with_hop_capacities
+from pipeline.files import read_attributes
 from pipeline.graph import HeteroGraph, build_graph
 from pipeline.options import resolve_batch_options, resolve_sampling
 from pipeline.plan import Shard, SplitPlan, partitions_of, shards_of
 from pipeline.workers import Workers
-from pipeline.writer import Checksums, StoreWriter, exclusive, read_attributes
+from pipeline.writer import Checksums, StoreWriter, exclusive
 from schemas import FORMAT_VERSION, layout
 from schemas.batch import (
     BatchOptions,

@@ -9,9 +9,7 @@ pure functions of the plan, so what an interrupted partition left behind is simp
 
 import fcntl
 import json
-import os
 import shutil
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +19,7 @@ import google_crc32c
 import numpy as np
 
 from pipeline import zarr_compat
+from pipeline.files import read_attributes, write_atomically
 from schemas import layout
 from schemas.batch import TensorSpec, checksum_tensor
 from schemas.errors import StoreError
@@ -44,16 +43,6 @@ def exclusive(store: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 
 Checksums = dict[str, dict[int, tuple[int, int]]]
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small text file that appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.new")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def encode_chunk(spec: TensorSpec, rows: np.ndarray) -> bytes:
@@ -175,22 +164,3 @@ class StoreWriter:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(table.tobytes())
         return int(google_crc32c.value(table.tobytes()))
-
-
-def read_attributes(path: Path) -> dict[str, Any]:
-    """The root attributes of a local store, {} when it has none.
-
-    Raises:
-        StoreError: they cannot be read.
-    """
-    for file, is_format_3 in ((path / ".zattrs", False), (path / "zarr.json", True)):
-        if file.exists():
-            try:
-                values = json.loads(file.read_text(encoding="utf-8"))
-                return dict(values.get("attributes", {}) if is_format_3 else values)
-            except (OSError, ValueError, TypeError, AttributeError) as error:
-                hint = "The store is damaged: build it again with --force."
-                raise StoreError(
-                    "the store's attributes cannot be read", actual=error, where=str(file), hint=hint
-                ) from None
-    return {}

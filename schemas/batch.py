@@ -155,15 +155,36 @@ def _seed_tensors(budget: Budget, batches: _Batches) -> Iterator[TensorSpec]:
 
 
 def _stats_tensors(graph: GraphSchema, num_hops: int, split: str, num_batches: int, codec: str) -> List[TensorSpec]:
+    """The ledger: what each batch holds, so that nothing else has to be read to judge its padding.
+
+    Padded counts are not stored, being the budget less the real ones; pads belong to no hop.
+    """
     node_axes = (("node_type", len(graph.node_types)), ("node_hop", num_hops + 1))
     edge_axes = (("edge_type", len(graph.edge_types)), ("edge_hop", max(num_hops, 1)))
+    nodes, edges = ", ".join(graph.node_names), ", ".join(graph.edge_keys)
     table: List[Tuple[str, str, Tuple[Tuple[str, int], ...]]] = [
         ("num_seeds", "real seeds", ()),
         ("round", "resampling pass the batch belongs to", ()),
-        ("num_nodes", "real nodes per type and hop (0 = seeds)", node_axes),
-        ("num_nodes_trimmed", "sampled nodes dropped to fit the budget, per type and hop", node_axes),
-        ("num_edges", "real edges per type and hop (1 = into the seeds)", edge_axes),
-        ("num_edges_trimmed", "sampled edges dropped to fit the budget, per type and hop", edge_axes),
+        (
+            "limiter",
+            "the type that closed the batch: whose real count is nearest to its budget less the pad slot, by "
+            "real / (budget - 1), ties to the first; a position among first the node types, then the edge types: "
+            f"{nodes}{', ' if edges else ''}{edges}",
+            (),
+        ),
+        (
+            "num_nodes",
+            f"real nodes per type ({nodes}) and hop (0 = seeds); a type's pad rows are its budget less its sum",
+            node_axes,
+        ),
+        ("num_nodes_trimmed", f"sampled nodes dropped to fit the budget, per type ({nodes}) and hop", node_axes),
+        (
+            "num_edges",
+            f"real edges per type ({edges}) and hop (1 = into the seeds); a type's pad columns are its budget less "
+            "its sum",
+            edge_axes,
+        ),
+        ("num_edges_trimmed", f"sampled edges dropped to fit the budget, per type ({edges}) and hop", edge_axes),
     ]
     return [
         TensorSpec(

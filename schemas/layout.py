@@ -7,7 +7,7 @@
   <split>/nodes/<node type>/n_id, mask      [batches, nodes]        (+ x when inline)
   <split>/edges/<edge key>/edge_index       [batches, 2, edges]     (+ mask, e_id, edge_attr when inline)
   <split>/seeds/n_id, y, mask               [batches, max_seeds]
-  <split>/stats/...                         [batches, ...]          what `inspect` reads
+  <split>/stats/...                         [batches, ...]          the ledger: what `inspect` reads
   checksums                                 [all chunks, 2]         crc32c and size of each chunk file
 """
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks import padding
+from benchmarks import measure, padding
 
 JOB = """
 [dataset]
@@ -37,7 +37,7 @@ def table_of(output):
 
 
 def test_a_table_with_times(config, tmp_path, monkeypatch, one_thread):
-    monkeypatch.setattr(padding, "RESULTS", tmp_path / "RESULTS.md")
+    monkeypatch.setattr(measure, "RESULTS", tmp_path / "RESULTS.md")
     arguments = [str(config), "--seeds", "8", "--rounds", "2", "--epochs", "1", "--write"]
     result = CliRunner().invoke(padding.main, arguments, catch_exceptions=False)
     rows = table_of(result.stdout)
@@ -47,9 +47,9 @@ def test_a_table_with_times(config, tmp_path, monkeypatch, one_thread):
     for row in rows:
         assert 0 < float(row["node fill"].strip("%")) <= 100 and float(row["stream s"]) >= 0
         assert row["budget"] != "exact" or row["over"] == "0.00%"
-    assert result.stdout.count("Left out") == 3, "54 batches are too few for a quantile of 0.99"
+    assert result.stdout.count("Left out") == 3, "22 batches are too few for a quantile of 0.99"
     section = (tmp_path / "RESULTS.md").read_text()
-    assert section.startswith("\n## 20") and section.strip() in result.stdout
+    assert section.startswith("\n## Padding, tiny: 86 seeds") and section.strip() in result.stdout
 
 
 def test_no_times_when_none_are_wanted(config):

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -44,12 +43,10 @@ def test_prepare_then_find_then_inspect(config, tmp_path):
     values = json.loads(run("inspect", "--config", config, "--json").output)
     assert [split["name"] for split in values["splits"]] == ["train", "val", "test"]
     for split in values["splits"]:
-        for use in split["types"]:
+        (part,) = split["parts"]
+        for use in part["types"]:
             assert use["fill"] == pytest.approx(use["mean"] / use["budget"])
             assert use["p50"] <= use["p95"] <= use["max"] < use["budget"]
-    assert sum(values["bytes"].values()) == sum(
-        f.stat().st_size for f in Path(values["path"]).rglob("*") if f.is_file()
-    )
 
 
 def test_one_changed_number_makes_a_second_store_and_the_first_is_found_again(config, tmp_path):
@@ -127,6 +124,11 @@ def test_plan_writes_nothing_and_agrees_with_inspect(config, tmp_path):
     run("prepare", "--config", config)
     shown = json.loads(run("inspect", "--config", config, "--json").output)
     assert values["path"] == shown["path"]
+    of_inspect = shown["splits"][0]["parts"][0]["types"]
+    for key in ("kind", "name", "budget", "bytes_per_batch"):
+        assert [use[key] for use in values["types"]] == [use[key] for use in of_inspect]
+    disk = [(part["name"], part["stored_bytes"], part["num_files"]) for part in values["disk"]["parts"]]
+    assert sorted(disk) == sorted((part["name"], part["stored_bytes"], part["num_files"]) for part in shown["disk"])
     assert run("plan", "--config", config, "--max-batches", "0").exit_code == 2
 
 
