@@ -13,11 +13,11 @@ Every labelled node is a training seed. Compared on one store, page cache warm:
 import tempfile
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
 import numpy as np
-import torch
 
 from benchmarks.measure import in_turns, show, table
 from schemas import layout
@@ -79,9 +79,8 @@ class Streams:
             for array in arrays:
                 array[int(batch)]
 
-    def gather(self) -> tuple[Callable[[], None], Callable[[], None], int]:
+    def gather(self) -> tuple[Callable[[], object], Callable[[], object], int]:
         """Gathering one shard's features, copying as many bytes, and how many they are."""
-        reader = ShardReader(self.store, "train", self.inputs)
         gathered = [spec for spec in self.inputs if input_source(self.store, "train", spec).table]
         reader = ShardReader(self.store, "train", gathered)
         arrays = reader.read(0)
@@ -89,7 +88,7 @@ class Streams:
         num_bytes = reader.gathered_bytes * len(rows)
         source, target = aligned_empty(num_bytes), aligned_empty(num_bytes)
         source[:] = 1
-        return lambda: [reader.batches(arrays, rows)] and None, lambda: np.copyto(target, source), num_bytes
+        return partial(reader.batches, arrays, rows), partial(np.copyto, target, source), num_bytes
 
 
 def rates(streams: Streams, repeats: int) -> list[list[str]]:
@@ -103,7 +102,10 @@ def rates(streams: Streams, repeats: int) -> list[list[str]]:
     }
     seconds = in_turns(runs, repeats)
     rate = {name: (few if name == "zarr" else total) / taken for name, taken in seconds.items()}
-    rows = [[name, f"{value:,.0f}", f"{value / rate['floor']:.2f}", f"{value / rate['zarr']:.1f}"] for name, value in rate.items()]
+    rows = [
+        [name, f"{value:,.0f}", f"{value / rate['floor']:.2f}", f"{value / rate['zarr']:.1f}"]
+        for name, value in rate.items()
+    ]
     gather, copy, num_bytes = streams.gather()
     moved = in_turns({"gather": gather, "copy": copy}, 3 * repeats)
     share = moved["copy"] / moved["gather"]
