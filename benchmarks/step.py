@@ -29,10 +29,11 @@ from benchmarks.full_batch import Convolutions, Sage, Transformer
 from pipeline.datasets import load_dataset
 from pipeline.datasets.source import SourceGraph
 from pipeline.graph import build_graph
+from pipeline.grouping import make_plans
 from pipeline.options import resolve_sampling
-from pipeline.plan import SplitPlan
 from pipeline.run import prepare_source
 from pipeline.sampler import NeighborSampler
+from pipeline.workers import Workers
 from schemas.config import JobConfig, load_config
 from trainer import open_store
 from trainer.job import Job, backend_of, open_job
@@ -90,49 +91,60 @@ class PlainModel(nn.Module):
         return self.model({**x_dict, **bare}, edge_index_dict)[self.seed_type]
 
 
-def loaded(job: JobConfig, source: SourceGraph) -> Iterator[Sample]:
-    """Endless batches of NeighborLoader, one None after each epoch."""
-    fanout = job.sampling.fanout
-    assert not isinstance(fanout, dict), "checked by main"
-    seeds = torch.from_numpy(source.seeds["train"])
-    loader = NeighborLoader(
-        source.data, fanout, (source.seed_type, seeds), batch_size=job.sampling.batch_size, shuffle=True
-    )
-    for batch in loader:
-        x_dict = {name: batch[name].x for name in batch.node_types if "x" in batch[name]}
-        store = batch[source.seed_type]
-        n_id_dict = {name: batch[name].n_id for name in batch.node_types}
-        yield Sample(x_dict, n_id_dict, batch.edge_index_dict, store[source.label][: store.batch_size].long())
+class Loaded:
+    """Batches of NeighborLoader, an epoch at a time."""
+
+    def __init__(self, job: JobConfig, source: SourceGraph) -> None:
+        fanout = job.sampling.fanout
+        assert not isinstance(fanout, dict), "checked by main"
+        seeds = (source.seed_type, torch.from_numpy(source.seeds["train"]))
+        self.label = source.label
+        self.seed_type = source.seed_type
+        self.loader = NeighborLoader(source.data, fanout, seeds, batch_size=job.sampling.batch_size, shuffle=True)
+
+    def __iter__(self) -> Iterator[Sample]:
+        for batch in self.loader:
+            x_dict = {name: batch[name].x for name in batch.node_types if "x" in batch[name]}
+            store = batch[self.seed_type]
+            n_id_dict = {name: batch[name].n_id for name in batch.node_types}
+            y = store[self.label][: store.batch_size].long()
+            yield Sample(x_dict, n_id_dict, batch.edge_index_dict, y)
 
 
-def sampled(job: JobConfig, source: SourceGraph) -> Iterator[Sample]:
-    """The batches that the store holds, drawn anew and unpadded."""
-    graph = build_graph(source)
-    spec = resolve_sampling(job.sampling, graph)
-    sampler = NeighborSampler(graph.packed(), graph.schema, spec)
-    plan = SplitPlan("train", graph.seeds["train"].astype(np.int32), spec.batch_size, 1, spec.rng_seed)
-    block = plan.block(0, plan.num_batches)
-    features = {name: torch.from_numpy(x) for name, x in graph.features.items()}
-    labels = torch.from_numpy(graph.labels).long()
-    for seeds, key in zip(block.seeds, block.keys, strict=True):
-        seeds = seeds[seeds >= 0]
-        batch = sampler.sample(seeds, key)
-        n_id = {name: torch.from_numpy(ids) for name, ids in batch.n_id.items()}
-        x_dict = {name: x[n_id[name]] for name, x in features.items()}
-        edges = {edge.type: torch.from_numpy(batch.edge_index[edge.key]) for edge in graph.schema.edge_types}
-        yield Sample(x_dict, n_id, edges, labels[torch.from_numpy(seeds).long()])
+class Sampled:
+    """The batches that the store holds, drawn anew and unpadded, an epoch at a time."""
+
+    def __init__(self, job: JobConfig, source: SourceGraph) -> None:
+        graph = build_graph(source)
+        spec = resolve_sampling(job.sampling, graph)
+        self.schema = graph.schema
+        self.sampler = NeighborSampler(graph.packed(), graph.schema, spec)
+        seeds = {"train": graph.seeds["train"].astype(np.int32)}
+        plan = make_plans(Workers(lambda: self.sampler, 1), seeds, spec, None)["train"]
+        self.block = plan.block(0, plan.num_batches)
+        self.features = {name: torch.from_numpy(x) for name, x in graph.features.items()}
+        self.labels = torch.from_numpy(graph.labels).long()
+
+    def __iter__(self) -> Iterator[Sample]:
+        for seeds, key in zip(self.block.seeds, self.block.keys, strict=True):
+            seeds = seeds[seeds >= 0]
+            batch = self.sampler.sample(seeds, key)
+            n_id = {name: torch.from_numpy(ids) for name, ids in batch.n_id.items()}
+            x_dict = {name: x[n_id[name]] for name, x in self.features.items()}
+            edges = {edge.type: torch.from_numpy(batch.edge_index[edge.key]) for edge in self.schema.edge_types}
+            yield Sample(x_dict, n_id, edges, self.labels[torch.from_numpy(seeds).long()])
 
 
 class Plain:
     """Plain PyG, as its tutorials write it."""
 
     def __init__(self, name: str, job: JobConfig, source: SourceGraph, num_batches: int, is_compiled: bool) -> None:
-        self.batches = lambda: (loaded if WITH_PYG_LIB or WITH_TORCH_SPARSE else sampled)(job, source)
+        self.batches = (Loaded if WITH_PYG_LIB or WITH_TORCH_SPARSE else Sampled)(job, source)
         self.num_batches = num_batches
         torch.manual_seed(job.train.rng_seed)
         model = PlainModel(name, job, source)
         with torch.no_grad():
-            model(*next(self.batches())[:3])  # materialises lazy layers
+            model(*next(iter(self.batches))[:3])  # materialises lazy layers
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[job.train.optimizer]
         options = {"momentum": job.train.momentum} if job.train.optimizer == "sgd" else {}
         self.optimizer = kind(model.parameters(), lr=job.train.lr, weight_decay=job.train.weight_decay, **options)
@@ -140,7 +152,7 @@ class Plain:
         self.model.train()
 
     def epoch(self, index: int) -> Epoch:
-        batches, data_s, losses = self.batches(), 0.0, []
+        batches, data_s, losses = iter(self.batches), 0.0, []
         started = time.perf_counter()
         for _ in range(self.num_batches):
             asked = time.perf_counter()

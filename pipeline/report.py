@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
+from pipeline.certificate import certificate_line
 from pipeline.compare import Change, Comparison, SplitChange, TypeChange
 from pipeline.statistics import DiskUse, PartUse, SplitUse, StoreUse, TypeUse
 from pipeline.text import count, size, table
+from schemas.budget import Certificate
 
 
 def store_report(use: StoreUse) -> str:
@@ -25,7 +27,9 @@ def identity(use: StoreUse) -> list[tuple[str, str]]:
         ("store", use.path),
         ("fingerprint", use.fingerprint[:12]),
         ("features", use.features),
+        ("grouping", use.grouping),
         ("budget", use.budget_mode),
+        *([("certificate", certificate_line(Certificate(**use.certificate)))] if use.certificate else []),
     ]
 
 

@@ -134,12 +134,17 @@ class DiskUse:
 
 @dataclass(frozen=True)
 class StoreUse:
-    """A whole store. Metadata files, small beside chunks, are not counted in `disk`."""
+    """A whole store. Metadata files, small beside chunks, are not counted in `disk`.
+
+    `certificate` holds the values of a `schemas.budget.Certificate`.
+    """
 
     path: str
     fingerprint: str
     features: str
+    grouping: str
     budget_mode: str
+    certificate: dict[str, Any] | None
     totals: Totals
     splits: list[SplitUse]
     disk: list[DiskUse]
@@ -157,11 +162,14 @@ def store_use(path: Path) -> StoreUse:
     manifest = reader.manifest
     splits = [_split_use(reader, split) for split in manifest.splits]
     disk = _disk_use(reader)
+    certificate = manifest.budget.certificate
     return StoreUse(
         path=str(path),
         fingerprint=manifest.fingerprint,
         features=manifest.features,
+        grouping=manifest.sampling.grouping,
         budget_mode=manifest.budget.mode,
+        certificate=certificate.model_dump(mode="json") if certificate else None,
         totals=_totals([part for split in splits for part in split.parts]),
         splits=splits,
         disk=disk,

@@ -96,7 +96,14 @@ def _manifest(graph: GraphSchema, budget: Budget, batches: dict[str, int], zarr_
         complete=False,
         graph=graph,
         sampling=SamplingSpec(
-            mode="neighbor", fanouts={}, replace=False, batch_size=MAX_SEEDS, rounds=rounds, rng_seed=0
+            mode="neighbor",
+            fanouts={},
+            replace=False,
+            batch_size=MAX_SEEDS,
+            grouping="random",
+            max_seeds=MAX_SEEDS,
+            rounds=rounds,
+            rng_seed=0,
         ),
         budget=budget,
         splits=tuple(

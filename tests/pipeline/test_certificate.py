@@ -8,7 +8,10 @@ from scipy import stats
 
 import pipeline
 from pipeline.certificate import _bound, _largest, _levels, _most_over, least_tested, quantile_sizes
+from pipeline.ledger import LedgerReader
+from pipeline.report import store_report
 from pipeline.shapes import Sizes
+from pipeline.statistics import as_json, store_use
 from schemas.errors import BudgetError
 from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
 from tests.pipeline.build import job
@@ -99,10 +102,9 @@ def test_prepare_writes_the_certificate_and_says_it(tmp_path, grouping):
     config = job(data, tmp_path, sampling=sampling, budget={**budget, "oversize": "trim_nodes_and_edges"})
     said: list[str] = []
     store = pipeline.prepare(data, config, report=said.append)
-    from pipeline.statistics import open_manifest
-
-    manifest = open_manifest(store)
-    certificate = manifest.budget.certificate
+    certificate = LedgerReader(store).manifest.budget.certificate
     assert certificate is not None and certificate.num_tested == 100
+    assert "certificate  a new batch overflows" in store_report(store_use(store))
+    assert as_json(store_use(store))["certificate"]["joint"]["num_over"] == certificate.joint.num_over
     assert certificate.joint.probability <= 0.1
     assert any(line.startswith("budget") and "probability at most" in line for line in said)

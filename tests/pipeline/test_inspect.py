@@ -234,7 +234,18 @@ def test_json_is_the_statistics(stores):
     use = store_use(stores[0])
     assert values == json.loads(json.dumps(dataclasses.asdict(use)))
     assert set(values) == {
-        *("path", "fingerprint", "features", "budget_mode", "totals", "splits", "disk", "disk_total")
+        *(
+            "path",
+            "fingerprint",
+            "features",
+            "grouping",
+            "budget_mode",
+            "certificate",
+            "totals",
+            "splits",
+            "disk",
+            "disk_total",
+        )
     }
     compared = json.loads(run(stores[0], "--against", stores[1], "--json").output)
     assert compared["a"] == values and set(compared) == {"a", "b", "values", "splits"}
