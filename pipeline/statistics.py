@@ -30,7 +30,7 @@ class TypeUse:
 
 @dataclass(frozen=True)
 class SplitUse:
-    """One split. Fills are real over capacity, summed over types."""
+    """One split, or its part of one shape. Fills are real over capacity, summed over types."""
 
     name: str
     num_batches: int
@@ -79,21 +79,21 @@ def store_use(path: Path) -> StoreUse:
     manifest = open_manifest(path)
     root = zarr.open_group(str(path), mode="r")
     splits = []
-    for split in manifest.splits:
-        stats = {name: np.asarray(root[layout.stats_path(split.name, name)]) for name in STATS}
-        nodes = _use("nodes", manifest.graph.node_names, manifest.budget.num_nodes, stats)
-        edges = _use("edges", manifest.graph.edge_keys, manifest.budget.num_edges, stats)
+    for split, part in [(info, part) for info in manifest.splits for part in manifest.parts(info)]:
+        stats = {name: np.asarray(root[layout.stats_path(part.path, name)]) for name in STATS}
+        nodes = _use("nodes", manifest.graph.node_names, part.budget.num_nodes, stats)
+        edges = _use("edges", manifest.graph.edge_keys, part.budget.num_edges, stats)
         splits.append(
             SplitUse(
-                name=split.name,
-                num_batches=split.num_batches,
+                name=part.path,
+                num_batches=part.num_batches,
                 num_rounds=split.num_rounds,
                 num_seeds=split.num_seeds,
                 num_batches_skipped=split.num_batches_skipped,
                 num_seeds_skipped=split.num_seeds_skipped,
                 node_fill=_fill(nodes),
                 edge_fill=_fill(edges),
-                seed_fill=float(stats["num_seeds"].mean() / manifest.budget.max_seeds),
+                seed_fill=float(stats["num_seeds"].mean() / manifest.max_seeds),
                 types=nodes + edges,
             )
         )

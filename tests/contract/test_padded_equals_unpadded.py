@@ -23,8 +23,8 @@ def seed_model(store, name, featureless="embedding"):
     torch.manual_seed(0)
     manifest = store.manifest
     config = ModelConfig(name=name, hidden_channels=8, heads=2, featureless=featureless)
-    model = SeedModel(build_model(config, manifest.graph), manifest.graph, manifest.budget, config)
-    with BatchStream(store, "train", model.inputs, np.array([0])) as stream:
+    model = SeedModel(build_model(config, manifest.graph), manifest.graph, manifest.budgets[0], config)
+    with BatchStream(store, "train", [model.inputs], np.array([0])) as stream:
         model.initialise(next(iter(stream))[1])
     return model.eval()
 
@@ -50,7 +50,7 @@ def assert_equal_on_seeds(data, store_path, fanout, batch_size, name, featureles
     plan = SplitPlan("train", graph.seeds["train"].astype(np.int32), batch_size, 1, 0)
     block = plan.block(0, plan.num_batches)
     expected = unpadded_outputs(model, store, data, block, fanout)
-    with torch.no_grad(), BatchStream(store, "train", model.inputs, np.arange(plan.num_batches)) as stream:
+    with torch.no_grad(), BatchStream(store, "train", [model.inputs], np.arange(plan.num_batches)) as stream:
         for ((index,), tensors), logits in zip(stream, expected, strict=True):
             out, loss = model(*tensors)
             torch.testing.assert_close(out[: len(logits)], logits, atol=1e-5, rtol=1e-5)
