@@ -1,6 +1,6 @@
 """Shapes are chosen as a search over every cut of the order would choose them."""
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 from hypothesis import given
@@ -29,7 +29,7 @@ def by_search(counts, row_bytes, most_shapes):
     for num in range(1, min(most_shapes, len(order)) + 1):
         for inner in combinations(range(1, len(order)), num - 1):
             bounds = [0, *inner, len(order)]
-            classes = [order[i:j] for i, j in zip(bounds, bounds[1:], strict=False)]
+            classes = [order[i:j] for i, j in pairwise(bounds)]
             found.append(padded_bytes(counts, row_bytes, classes))
     return min(found)
 
