@@ -1,14 +1,14 @@
 """From a config to resolved choices: fanouts per edge type, codecs, batches per chunk."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from pipeline.graph import HeteroGraph
 from pipeline.plan import SplitPlan
 from schemas import layout
-from schemas.batch import BatchOptions, split_tensors
+from schemas.batch import BatchOptions, part_tensors
 from schemas.budget import Budget
 from schemas.config import SamplingConfig, StoreConfig
 from schemas.errors import ConfigError
@@ -62,9 +62,12 @@ def _fanouts(config: SamplingConfig, edge_keys: tuple[str, ...]) -> dict[str, tu
 
 
 def resolve_batch_options(
-    config: StoreConfig, graph: HeteroGraph, budget: Budget, num_hops: int, plans: Mapping[str, SplitPlan]
+    config: StoreConfig, graph: HeteroGraph, budgets: Sequence[Budget], num_hops: int, plans: Mapping[str, SplitPlan]
 ) -> BatchOptions:
-    """Codecs by the density of the features, and batches per chunk so that a chunk group is a few MB."""
+    """Codecs by the density of the features, and batches per chunk so that a chunk group is a few MB.
+
+    With several budgets that of the largest, and a round is taken to have as many batches of each.
+    """
     dense = "blosc-lz4" if config.codec == "auto" else config.codec
     tables = {layout.feature_path(name): x for name, x in graph.features.items()}
     tables |= {layout.edge_feature_path(key): x for key, x in graph.edge_attr.items()}
@@ -79,8 +82,9 @@ def resolve_batch_options(
     if config.chunk_batches:
         return options._replace(chunk_batches=config.chunk_batches)
     plan = plans.get("train") or next(iter(plans.values()))
-    batch_bytes = bytes_per_batch(graph.schema, budget, num_hops, options)
-    return options._replace(chunk_batches=balanced_chunk(batch_bytes, plan.round_starts()[1]))
+    batch_bytes = bytes_per_batch(graph.schema, budgets[-1], num_hops, options)
+    per_round = -(-plan.round_starts()[1] // len(budgets))
+    return options._replace(chunk_batches=balanced_chunk(batch_bytes, per_round))
 
 
 def _feature_codec(codec: str, x: np.ndarray) -> str:
@@ -91,7 +95,7 @@ def _feature_codec(codec: str, x: np.ndarray) -> str:
 
 def bytes_per_batch(graph: GraphSchema, budget: Budget, num_hops: int, options: BatchOptions) -> int:
     """Bytes of one padded batch, all tensors, uncompressed."""
-    specs = split_tensors(graph, budget, num_hops, "train", 1, options)
+    specs = part_tensors(graph, budget, num_hops, "train", 1, options)
     return sum(spec.num_bytes for spec in specs)
 
 

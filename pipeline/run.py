@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.certificate import certificate_line
 from pipeline.datasets import SourceGraph, from_data
 from pipeline.encode import Encoder, Sampler
-from pipeline.estimate import Fitted, fit_split, given_sizes, resolve_budget, with_hop_capacities
+from pipeline.estimate import Fitted, fit_split, given_sizes, parts_of, resolve_budgets, with_hop_capacities
 from pipeline.files import read_attributes
 from pipeline.full import WholeGraph
 from pipeline.graph import HeteroGraph, build_graph
@@ -25,11 +25,11 @@ from pipeline.shapes import Sizes
 from pipeline.workers import Workers
 from pipeline.writer import Checksums, StoreWriter, exclusive
 from schemas import FORMAT_VERSION, layout
-from schemas.batch import BatchOptions, TensorSpec, feature_tensors, original_id_tensors, split_tensors
+from schemas.batch import BatchOptions, TensorSpec, feature_tensors, original_id_tensors, part_tensors
 from schemas.budget import Budget
 from schemas.config import BudgetConfig, JobConfig
 from schemas.errors import ConfigError, StoreError
-from schemas.manifest import Manifest, SplitInfo, parse_manifest
+from schemas.manifest import Manifest, PartInfo, SplitInfo, parse_manifest
 from schemas.sampling import SamplingSpec
 
 if TYPE_CHECKING:
@@ -111,13 +111,18 @@ def prepare_source(
     workers_pool = Workers(_sampler_factory(graph, spec, config), workers)
     plans = _plan(workers_pool, graph, spec, config.budget)
     sizes = {name: _count(workers_pool, plan, progress) for name, plan in plans.items()}
-    budget = resolve_budget(config.budget, graph.schema, sizes, next(iter(plans.values())).max_seeds, spec.rng_seed)
-    if budget.certificate:
-        report(f"budget   {certificate_line(budget.certificate)}")
-    fitted = _fit(workers_pool, plans, sizes, budget, graph, config, report)
-    budget = with_hop_capacities(budget, graph.schema, [fit.sizes for fit in fitted.values()])
-    options = resolve_batch_options(config.store, graph, budget, spec.num_hops, plans)
-    manifest = _manifest(config, graph, spec, budget, fitted, options, fingerprint, content)
+    max_seeds = next(iter(plans.values())).max_seeds
+    budgets, shape_of = resolve_budgets(config.budget, graph.schema, sizes, max_seeds, spec.rng_seed)
+    if budgets[0].certificate:
+        report(f"budget   {certificate_line(budgets[0].certificate)}")
+    if len(budgets) == 1:
+        fitted = _fit(workers_pool, plans, sizes, budgets[0], graph, config, report)
+    else:
+        _reserve(workers_pool, sizes)
+        fitted = {name: parts_of(plan, sizes[name], shape_of[name]) for name, plan in plans.items()}
+    budgets = _with_hop_capacities(budgets, graph, fitted)
+    options = resolve_batch_options(config.store, graph, budgets, spec.num_hops, plans)
+    manifest = _manifest(config, graph, spec, budgets, fitted, options, fingerprint, content)
     if options.inline_features:
         report(_blow_up(manifest, options))
     try:
@@ -222,10 +227,9 @@ def _fit(
     graph: HeteroGraph,
     config: JobConfig,
     report: Report,
-) -> dict[str, Fitted]:
-    """Apply the over-size policy to every split, and give every worker room for the largest batch."""
-    most_edges = np.max([s.edge_totals.max(axis=0) for s in sizes.values()], axis=0)
-    workers.each(lambda sampler: sampler.reserve_edges(most_edges) if isinstance(sampler, NeighborSampler) else None)
+) -> dict[str, list[Fitted]]:
+    """Apply the over-size policy to every split: one part each."""
+    _reserve(workers, sizes)
 
     def recount(plan: SplitPlan, positions: np.ndarray) -> Sizes:
         def count(sampler: Sampler, part: np.ndarray) -> Sizes:
@@ -244,9 +248,27 @@ def _fit(
 
     fitted = {}
     for name, plan in plans.items():
-        fitted[name] = fit_split(plan, sizes[name], budget, config.budget, graph.schema, recount, count_alone)
-        _report_losses(fitted[name], report)
+        fit = fit_split(plan, sizes[name], budget, config.budget, graph.schema, recount, count_alone)
+        _report_losses(fit, report)
+        fitted[name] = [fit]
     return fitted
+
+
+def _reserve(workers: Workers[Sampler], sizes: dict[str, Sizes]) -> None:
+    """Give every worker room for the largest batch."""
+    most_edges = np.max([s.edge_totals.max(axis=0) for s in sizes.values()], axis=0)
+    workers.each(lambda sampler: sampler.reserve_edges(most_edges) if isinstance(sampler, NeighborSampler) else None)
+
+
+def _with_hop_capacities(
+    budgets: tuple[Budget, ...], graph: HeteroGraph, fitted: dict[str, list[Fitted]]
+) -> tuple[Budget, ...]:
+    """Each budget with the capacities up to each hop that its own batches need."""
+    every = [fit for parts in fitted.values() for fit in parts]
+    return tuple(
+        with_hop_capacities(budget, graph.schema, [fit.sizes for fit in every if fit.shape == shape])
+        for shape, budget in enumerate(budgets)
+    )
 
 
 def _report_losses(fitted: Fitted, report: Report) -> None:
@@ -270,8 +292,8 @@ def _manifest(
     config: JobConfig,
     graph: HeteroGraph,
     spec: SamplingSpec,
-    budget: Budget,
-    fitted: dict[str, Fitted],
+    budgets: tuple[Budget, ...],
+    fitted: dict[str, list[Fitted]],
     options: BatchOptions,
     fingerprint: str,
     content: str,
@@ -281,17 +303,18 @@ def _manifest(
         tensors += feature_tensors(graph.schema, options.feature_codecs, FEATURE_CHUNK_BYTES)
     tensors += original_id_tensors(graph.schema, graph.original_ids, options.codec, FEATURE_CHUNK_BYTES)
     splits = []
-    for name, fit in fitted.items():
-        num_batches = fit.plan.num_batches
-        chunk = options._replace(chunk_batches=min(options.chunk_batches, num_batches))
-        tensors += split_tensors(graph.schema, budget, spec.num_hops, name, num_batches, chunk)
+    for name, parts in fitted.items():
+        for fit in parts:
+            path, num_batches = layout.part_path(name, fit.shape, len(budgets)), fit.plan.num_batches
+            chunk = options._replace(chunk_batches=min(options.chunk_batches, num_batches))
+            tensors += part_tensors(graph.schema, budgets[fit.shape], spec.num_hops, path, num_batches, chunk)
         splits.append(
             SplitInfo(
                 name=name,
-                num_seeds=fit.plan.seeds_per_round,
-                round_starts=fit.plan.round_starts(),
-                num_batches_skipped=fit.num_batches_skipped,
-                num_seeds_skipped=fit.num_seeds_skipped,
+                num_seeds=parts[0].plan.seeds_per_round,
+                parts=tuple(PartInfo(shape=fit.shape, round_starts=fit.plan.round_starts()) for fit in parts),
+                num_batches_skipped=sum(fit.num_batches_skipped for fit in parts),
+                num_seeds_skipped=sum(fit.num_seeds_skipped for fit in parts),
             )
         )
     return Manifest(
@@ -301,7 +324,7 @@ def _manifest(
         complete=False,
         graph=graph.schema,
         sampling=spec,
-        budget=budget,
+        budgets=budgets,
         splits=tuple(splits),
         features=config.store.features,
         pad_value=options.pad_value,
@@ -338,7 +361,7 @@ def _write(
     workers: Workers[Sampler],
     graph: HeteroGraph,
     manifest: Manifest,
-    fitted: dict[str, Fitted],
+    fitted: dict[str, list[Fitted]],
     path: Path,
     progress: Progress,
 ) -> None:
@@ -347,7 +370,7 @@ def _write(
     writer.init()
     encoder = Encoder(graph, writer)
     partitions = dict(_partitions(encoder, fitted))
-    total = sum(fit.plan.num_batches for fit in fitted.values())
+    total = sum(split.num_batches for split in manifest.splits)
     done = 0
 
     def write(sampler: Sampler, name: str) -> int:
@@ -368,26 +391,31 @@ class _Partition:
     num_batches: int = 0
 
 
-def _partitions(encoder: Encoder, fitted: dict[str, Fitted]) -> Iterator[tuple[str, _Partition]]:
+def _partitions(encoder: Encoder, fitted: dict[str, list[Fitted]]) -> Iterator[tuple[str, _Partition]]:
     """Everything there is to write, as named, independent pieces."""
     manifest = encoder.writer.manifest
     for spec in manifest.tensors:
         if spec.path.startswith("features/"):
             name = spec.path.replace("/", "-")
             yield name, _Partition(lambda _, spec=spec: encoder.write_table(spec))  # type: ignore[misc]
-    for split, fit in fitted.items():
-        yield f"stats-{split}", _Partition(lambda _, fit=fit: encoder.write_stats(fit))  # type: ignore[misc]
-        num_batches = fit.plan.num_batches
-        shards = list(shards_of(split, num_batches, min(manifest.chunk_batches, num_batches)))
-        for index, part in enumerate(partitions_of(shards, SHARDS_PER_PARTITION)):
-            yield f"{split}-{index:06d}", _shard_partition(encoder, fit.plan, part)
+    for split, parts in fitted.items():
+        for fit in parts:
+            yield from _part_partitions(encoder, layout.part_path(split, fit.shape, manifest.num_shapes), fit)
 
 
-def _shard_partition(encoder: Encoder, plan: SplitPlan, shards: list[Shard]) -> _Partition:
+def _part_partitions(encoder: Encoder, part: str, fit: Fitted) -> Iterator[tuple[str, _Partition]]:
+    manifest, name, num_batches = encoder.writer.manifest, part.replace("/", "-"), fit.plan.num_batches
+    yield f"stats-{name}", _Partition(lambda _: encoder.write_stats(part, fit))
+    shards = list(shards_of(part, num_batches, min(manifest.chunk_batches, num_batches)))
+    for index, run in enumerate(partitions_of(shards, SHARDS_PER_PARTITION)):
+        yield f"{name}-{index:06d}", _shard_partition(encoder, fit.plan, manifest.budgets[fit.shape], run)
+
+
+def _shard_partition(encoder: Encoder, plan: SplitPlan, budget: Budget, shards: list[Shard]) -> _Partition:
     def write(sampler: Sampler) -> Checksums:
         checksums: Checksums = {}
         for shard in shards:
-            written = encoder.write_shard(sampler, shard, plan.block(shard.start, shard.stop))
+            written = encoder.write_shard(sampler, shard, plan.block(shard.start, shard.stop), budget)
             for path, chunks in written.items():
                 checksums.setdefault(path, {}).update(chunks)
         return checksums
