@@ -86,7 +86,7 @@ def times(
     with tempfile.TemporaryDirectory() as folder:
         written = prepare_source(source, config, store=Path(folder) / "store", workers=os.cpu_count() or 1)
         with open_job(config, open_store(written.path), EagerBackend()) as compiled:
-            order = np.arange(written.manifest.splits[0].round_starts[1])
+            order = np.arange(written.manifest.splits[0].round_sizes[0])
 
             def epoch(step: Callable[[Any], object]) -> None:
                 with compiled.stream("train", order) as stream:

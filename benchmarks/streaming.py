@@ -51,7 +51,7 @@ class Streams:
         self.paths = list(dict.fromkeys(input_source(store, "train", spec).path for spec in inputs))
 
     def stream(self, inputs: list[InputSpec]) -> None:
-        with BatchStream(self.store, "train", inputs, self.order) as stream:
+        with BatchStream(self.store, "train", [inputs], self.order) as stream:
             for _, tensors in stream:
                 assert len(tensors) == len(inputs)
 
@@ -160,7 +160,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         job = everything_a_seed(config, batch_size, folder)
         store = open_store(prepare_source(load_dataset(job.dataset), job).path)
-        streams = Streams(store, list(model_inputs(store.manifest.graph, store.manifest.budget)))
+        streams = Streams(store, list(model_inputs(store.manifest.graph, store.manifest.budgets[0])))
         first = table(["way", "batches/s", "of the floor", "times zarr"], rates(streams, repeats))
         found = [steps(job, store, model, backend, repeats) for model in models for backend in backends]
         header = ["model", "backend", "resident, ms/step", "stream, ms/step", "slower by", "waiting"]

@@ -1,13 +1,13 @@
 """Counting: what `prepare` and `plan` do alike, before a budget is fixed and when it is."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipeline.encode import Sampler
-from pipeline.estimate import Fitted, fit_split, given_sizes
+from pipeline.estimate import Fitted, fit_split, given_sizes, parts_of
 from pipeline.full import WholeGraph
 from pipeline.graph import HeteroGraph
 from pipeline.grouping import Limits, make_plans
@@ -120,16 +120,29 @@ def _count(workers: Workers[Sampler], plan: SplitPlan, progress: Progress) -> Si
     return Sizes.concatenate(parts)
 
 
-def fit_all(counted: Counted, budget: Budget, config: BudgetConfig, schema: GraphSchema) -> dict[str, Fitted]:
-    """Apply the over-size policy to every split, and give every worker room for the largest batch.
+def fit_all(
+    counted: Counted,
+    budgets: Sequence[Budget],
+    shape_of: Mapping[str, np.ndarray],
+    config: BudgetConfig,
+    schema: GraphSchema,
+) -> dict[str, list[Fitted]]:
+    """The parts of every split, with room for the largest batch in every worker.
+
+    With one budget a split is one part, after the over-size policy; several budgets hold all batches.
+
+    Args:
+        shape_of: split -> int64, the index of each batch's budget.
 
     Raises:
         BudgetError: see `fit_split`.
     """
     reserve_edges(counted)
+    if len(budgets) > 1:
+        return {name: parts_of(plan, counted.sizes[name], shape_of[name]) for name, plan in counted.plans.items()}
 
     def recount(plan: SplitPlan, positions: np.ndarray) -> Sizes:
-        return count_trimmed(counted.workers, plan, positions, budget)
+        return count_trimmed(counted.workers, plan, positions, budgets[0])
 
     def count_alone(plan: SplitPlan, position: int) -> Sizes:
         block = plan.keep(np.array([position])).block(0, 1)
@@ -139,7 +152,7 @@ def fit_all(counted: Counted, budget: Budget, config: BudgetConfig, schema: Grap
         )
 
     return {
-        name: fit_split(plan, counted.sizes[name], budget, config, schema, recount, count_alone)
+        name: [fit_split(plan, counted.sizes[name], budgets[0], config, schema, recount, count_alone)]
         for name, plan in counted.plans.items()
     }
 

@@ -45,35 +45,35 @@ class Encoder:
     graph: HeteroGraph
     writer: ChunkWriter
 
-    def write_shard(self, sampler: Sampler, shard: Shard, block: BatchBlock) -> Checksums:
+    def write_shard(self, sampler: Sampler, shard: Shard, block: BatchBlock, budget: Budget) -> Checksums:
         """Sample, pad and write one shard of batches."""
-        padded = sampler.pad(block.seeds, block.keys, self.writer.manifest.budget)
+        padded = sampler.pad(block.seeds, block.keys, budget)
         checksums: Checksums = {}
-        for path, rows in self._tensors(shard.split, padded, block):
+        for path, rows in self._tensors(shard.part, padded, block):
             checksums[path] = {shard.chunk: self.writer.write_chunk(path, shard.chunk, rows)}
         return checksums
 
-    def _tensors(self, split: str, padded: PaddedBatches, block: BatchBlock) -> Iterator[tuple[str, np.ndarray]]:
+    def _tensors(self, part: str, padded: PaddedBatches, block: BatchBlock) -> Iterator[tuple[str, np.ndarray]]:
         """(path, [K, ...]) of every per-batch tensor that the manifest lists."""
         listed = self.writer.specs
         for node in self.graph.schema.node_types:
             n_id = padded.n_id(node.name)
-            yield layout.node_path(split, node.name, "n_id"), n_id
-            yield layout.node_path(split, node.name, "mask"), n_id != ID_PAD
-            if (path := layout.node_path(split, node.name, "x")) in listed:
+            yield layout.node_path(part, node.name, "n_id"), n_id
+            yield layout.node_path(part, node.name, "mask"), n_id != ID_PAD
+            if (path := layout.node_path(part, node.name, "x")) in listed:
                 yield path, self._gather(self.graph.features[node.name], n_id)
         for edge in self.graph.schema.edge_types:
             e_id = padded.e_id(edge.key)
-            yield layout.edge_path(split, edge.key, "edge_index"), padded.edge_index(edge.key)
-            yield layout.edge_path(split, edge.key, "mask"), e_id != ID_PAD
-            if (path := layout.edge_path(split, edge.key, "e_id")) in listed:
+            yield layout.edge_path(part, edge.key, "edge_index"), padded.edge_index(edge.key)
+            yield layout.edge_path(part, edge.key, "mask"), e_id != ID_PAD
+            if (path := layout.edge_path(part, edge.key, "e_id")) in listed:
                 yield path, e_id
-            if (path := layout.edge_path(split, edge.key, "edge_attr")) in listed:
+            if (path := layout.edge_path(part, edge.key, "edge_attr")) in listed:
                 yield path, self._gather(self.graph.edge_attr[edge.key], e_id)
         is_seed = block.seeds != ID_PAD
-        yield layout.seed_path(split, "n_id"), block.seeds
-        yield layout.seed_path(split, "y"), np.where(is_seed, self.graph.labels[block.seeds], np.int32(LABEL_PAD))
-        yield layout.seed_path(split, "mask"), is_seed
+        yield layout.seed_path(part, "n_id"), block.seeds
+        yield layout.seed_path(part, "y"), np.where(is_seed, self.graph.labels[block.seeds], np.int32(LABEL_PAD))
+        yield layout.seed_path(part, "mask"), is_seed
 
     def _gather(self, table: np.ndarray, ids: np.ndarray) -> np.ndarray:
         if len(table) == 0:
@@ -91,18 +91,18 @@ class Encoder:
             table = (self.graph.features if tensor == "x" else self.graph.edge_attr)[name]
         return {spec.path: self._write_rows(spec, table, chunks)}
 
-    def write_stats(self, fitted: Fitted) -> Checksums:
-        """Write the ledger of all batches of a split."""
+    def write_stats(self, part: str, fitted: Fitted) -> Checksums:
+        """Write the ledger of all batches of the part that lies at `part`."""
         arrays = {
             "num_seeds": fitted.plan.num_seeds(),
             "round": fitted.plan.rounds(),
-            "limiter": limiters(fitted.sizes, self.writer.manifest.budget, self.graph.schema),
+            "limiter": limiters(fitted.sizes, self.writer.manifest.budgets[fitted.shape], self.graph.schema),
             "num_nodes": fitted.sizes.num_nodes,
             "num_nodes_trimmed": fitted.trimmed.num_nodes,
             "num_edges": fitted.sizes.num_edges,
             "num_edges_trimmed": fitted.trimmed.num_edges,
         }
-        paths = {layout.stats_path(fitted.plan.name, name): array for name, array in arrays.items()}
+        paths = {layout.stats_path(part, name): array for name, array in arrays.items()}
         return {path: self._write_rows(self.writer.specs[path], array) for path, array in paths.items()}
 
     def _write_rows(

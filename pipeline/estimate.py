@@ -10,7 +10,9 @@ from pipeline.certificate import quantile_sizes
 from pipeline.plan import SplitPlan
 from pipeline.rng import keyed, stream_root
 from pipeline.shapes import Sizes
-from schemas.budget import Budget, Certificate
+from pipeline.shaping import Shaping, shape_batches
+from schemas.batch import bytes_to_device, model_inputs
+from schemas.budget import Budget, BudgetMode, Certificate
 from schemas.config import BudgetConfig
 from schemas.errors import BudgetError, ConfigError
 from schemas.graph import GraphSchema
@@ -18,6 +20,55 @@ from schemas.graph import GraphSchema
 SAMPLED_SPLIT = "train"
 MAX_COUNT = 2**31 - 2
 MOST_SEARCHED = 1000  # batches over the budget, for a seed that alone is too much
+
+
+def resolve_budgets(
+    config: BudgetConfig, schema: GraphSchema, sizes: Mapping[str, Sizes], max_seeds: int, rng_seed: int
+) -> tuple[tuple[Budget, ...], dict[str, np.ndarray]]:
+    """The budgets of a config, cheapest first, and the index of its budget for every batch of every split.
+
+    One budget unless the config asks for several shapes; then at most as many as that, see `shape_sizes`.
+    Arguments and errors as for `resolve_budget`.
+    """
+    largest = resolve_budget(config, schema, sizes, max_seeds, rng_seed)
+    if config.shapes == 1:
+        return (largest,), {name: np.zeros(len(of_split), np.int64) for name, of_split in sizes.items()}
+    shaping = shape_sizes(schema, sizes, max_seeds, config.shapes)
+    num_types = len(schema.node_types)
+    budgets = tuple(
+        _budget(
+            config.mode,
+            _plus_one(schema.node_names, most[:num_types]),
+            _plus_one(schema.edge_keys, most[num_types:]),
+            max_seeds,
+        )
+        for most in shaping.most
+    )
+    ends = np.cumsum([len(of_split) for of_split in sizes.values()])
+    return budgets, dict(zip(sizes, np.split(shaping.shape_of, ends[:-1]), strict=True))
+
+
+def shape_sizes(schema: GraphSchema, sizes: Mapping[str, Sizes], max_seeds: int, num_shapes: int) -> Shaping:
+    """At most `num_shapes` budgets for these batches (split after split), by the bytes that a device receives.
+
+    Types are in the order of the schema, node types first. Rows of the seed type are at least the seeds'.
+    """
+    counted = Sizes.concatenate(list(sizes.values()))
+    nodes = counted.node_totals
+    seed_column = schema.node_index[schema.seed_type]
+    nodes[:, seed_column] = np.maximum(nodes[:, seed_column], max_seeds)
+    return shape_batches(np.concatenate([nodes, counted.edge_totals], axis=1), _row_bytes(schema), num_shapes)
+
+
+def _row_bytes(schema: GraphSchema) -> np.ndarray:
+    """int64 [node types + edge types]: bytes of one row as every model receives it."""
+    one = _budget("exact", dict.fromkeys(schema.node_names, 1), dict.fromkeys(schema.edge_keys, 1), 1)
+    names = [*schema.node_names, *schema.edge_keys]
+    found = dict.fromkeys(names, 0)
+    for spec in model_inputs(schema, one):
+        if spec.kind not in ("y", "seed_mask"):
+            found[spec.key] += bytes_to_device([spec])
+    return np.array([found[name] for name in names], np.int64)
 
 
 def resolve_budget(
@@ -50,8 +101,20 @@ def resolve_budget(
             where=f"node type '{schema.seed_type}'",
             hint="Raise its budget or lower [sampling] batch_size.",
         )
-    budget = Budget(
-        mode=config.mode,
+    budget = _budget(config.mode, num_nodes, num_edges, max_seeds, certificate)
+    return with_hop_capacities(budget, schema, [counted])
+
+
+def _budget(
+    mode: BudgetMode,
+    num_nodes: dict[str, int],
+    num_edges: dict[str, int],
+    max_seeds: int,
+    certificate: Certificate | None = None,
+) -> Budget:
+    """A budget whose capacities up to each hop are not known yet."""
+    return Budget(
+        mode=mode,
         num_nodes=num_nodes,
         num_edges=num_edges,
         max_seeds=max_seeds,
@@ -59,7 +122,6 @@ def resolve_budget(
         hop_edges={key: (size,) for key, size in num_edges.items()},
         certificate=certificate,
     )
-    return with_hop_capacities(budget, schema, [counted])
 
 
 def given_sizes(config: BudgetConfig, schema: GraphSchema) -> tuple[dict[str, int], dict[str, int]] | None:
@@ -146,12 +208,13 @@ def _hop_capacities(
 
 @dataclass(frozen=True)
 class Fitted:
-    """What will be written of one split.
+    """What will be written of one part of a split: its batches of one shape.
 
     Attributes:
         plan: its batches, without skipped ones.
         sizes: their real counts, after trimming.
         trimmed: what trimming dropped, per type and hop.
+        shape: index of its budget.
     """
 
     plan: SplitPlan
@@ -159,6 +222,7 @@ class Fitted:
     trimmed: Sizes
     num_batches_skipped: int
     num_seeds_skipped: int
+    shape: int = 0
 
 
 Recount = Callable[[SplitPlan, np.ndarray], Sizes]
@@ -209,6 +273,17 @@ def fit_split(
     fitted.num_nodes[over], fitted.num_edges[over] = after.num_nodes, after.num_edges
     trimmed = Sizes(sizes.num_nodes - fitted.num_nodes, sizes.num_edges - fitted.num_edges)
     return Fitted(plan, fitted, trimmed, 0, 0)
+
+
+def parts_of(plan: SplitPlan, sizes: Sizes, shape_of: np.ndarray) -> list[Fitted]:
+    """The batches of a split by shape; those are made from the counts, so nothing is skipped or trimmed."""
+    parts = []
+    for shape in np.unique(shape_of):
+        kept = np.flatnonzero(shape_of == shape)
+        of_part = sizes[kept]
+        trimmed = Sizes(np.zeros_like(of_part.num_nodes), np.zeros_like(of_part.num_edges))
+        parts.append(Fitted(plan.keep(kept), of_part, trimmed, 0, 0, int(shape)))
+    return parts
 
 
 def exceeding(sizes: Sizes, budget: Budget, schema: GraphSchema) -> np.ndarray:

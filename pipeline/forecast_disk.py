@@ -1,6 +1,6 @@
 """Bytes on disk before anything is written: real chunks are encoded as `prepare` encodes them, and thrown away."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from pipeline.graph import HeteroGraph
 from pipeline.plan import Shard, shards_of
 from pipeline.workers import Workers
 from pipeline.writer import Checksums, encode_chunk
+from schemas import layout
 from schemas.batch import TensorSpec, checksum_tensor
 from schemas.manifest import Manifest
 
@@ -79,28 +80,32 @@ def measure_disk(
     workers: Workers[Sampler],
     graph: HeteroGraph,
     manifest: Manifest,
-    fitted: Mapping[str, Fitted],
+    fitted: Mapping[str, Sequence[Fitted]],
     num_batches: Mapping[str, int],
 ) -> DiskForecast:
     """Encode some shards of every split, some chunks of every table and all statistics.
 
     Args:
         manifest: of the counted batches.
-        fitted: split -> counted batches, after the over-size policy.
+        fitted: split -> its parts of counted batches, after the over-size policy.
         num_batches: split -> batches of the whole job.
     """
     encoder = Encoder(graph, _Scale(manifest))
     tables = [spec for spec in manifest.tensors if spec.path.startswith("features/")]
     parts = [_part("features", _tables(workers, encoder, tables))] if tables else []
     stats = []
-    for name, fit in fitted.items():
-        rows = num_batches[name] / fit.plan.num_batches
-        parts.append(_part(name, _batches(workers, encoder, name, fit, rows)))
-        stats += [_weighed(encoder, path, chunks, rows) for path, chunks in encoder.write_stats(fit).items()]
+    for name, fits in fitted.items():
+        rows = num_batches[name] / sum(fit.plan.num_batches for fit in fits)
+        tensors = []
+        for fit in fits:
+            path = layout.part_path(name, fit.shape, manifest.num_shapes)
+            tensors += _batches(workers, encoder, path, fit, rows)
+            stats += [_weighed(encoder, path, chunks, rows) for path, chunks in encoder.write_stats(path, fit).items()]
+        parts.append(_part(name, tensors))
     parts.append(_part("stats", stats))
     num_chunks = sum(part.num_files for part in parts)
     checksums = checksum_tensor(num_chunks).num_bytes
-    is_whole = all(num_batches[name] == fit.plan.num_batches for name, fit in fitted.items())
+    is_whole = all(num_batches[name] == sum(fit.plan.num_batches for fit in fits) for name, fits in fitted.items())
     parts.append(PartForecast("checksums", checksums, checksums, 1, is_whole))
     return DiskForecast(
         stored_bytes=sum(part.stored_bytes for part in parts),
@@ -120,12 +125,12 @@ def _tables(workers: Workers[Sampler], encoder: Encoder, specs: list[TensorSpec]
     return [_weighed(encoder, path, chunks) for path, chunks in found.items()]
 
 
-def _batches(workers: Workers[Sampler], encoder: Encoder, name: str, fit: Fitted, rows: float) -> list[_Weighed]:
-    num_batches = fit.plan.num_batches
-    shards = list(shards_of(name, num_batches, min(encoder.writer.manifest.chunk_batches, num_batches)))
+def _batches(workers: Workers[Sampler], encoder: Encoder, path: str, fit: Fitted, rows: float) -> list[_Weighed]:
+    manifest, num_batches = encoder.writer.manifest, fit.plan.num_batches
+    shards = list(shards_of(path, num_batches, min(manifest.chunk_batches, num_batches)))
 
     def weigh(sampler: Sampler, shard: Shard) -> Checksums:
-        return encoder.write_shard(sampler, shard, fit.plan.block(shard.start, shard.stop))
+        return encoder.write_shard(sampler, shard, fit.plan.block(shard.start, shard.stop), manifest.budgets[fit.shape])
 
     found = _merged(workers.map(weigh, [shards[i] for i in spread(len(shards), MAX_SHARDS)]))
     return [_weighed(encoder, path, chunks, rows) for path, chunks in found.items()]

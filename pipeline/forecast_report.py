@@ -38,6 +38,8 @@ def forecast_report(found: Forecast) -> str:
         lines += ["", *_alternative_lines(found)]
     if found.trims:
         lines += ["", *_trim_lines(found)]
+    waste = ", ".join(f"{k}: {ratio:.3f}" for k, ratio in enumerate(found.waste_by_shapes, 1))
+    lines += ["", "Shapes, [budget] shapes = k (padded over real bytes of what a model receives)", waste]
     return "\n".join(lines)
 
 
@@ -53,13 +55,18 @@ def _coverage_lines(coverage: Mapping[str, Coverage]) -> Iterator[str]:
 
 
 def _given_lines(found: Forecast) -> list[str]:
-    lines = [TYPES]
-    for use in found.types:
-        lines.append(
-            f"  {use.kind} {use.name:<26}{use.budget:>9}{use.mean:>10.1f}{use.max:>8}{use.fill:>7.0%}"
-            f"{use.bytes_per_batch:>13,}"
-        )
-    lines += [f"  a batch has {mebibytes(found.bytes_per_batch)}, as a device receives it", "", SPLITS]
+    lines = []
+    for index, shape in enumerate(found.shapes):
+        if len(found.shapes) > 1:
+            lines.append(f"shape {index}: {shape.share_of_batches:.0%} of the batches")
+        lines.append(TYPES)
+        for use in shape.types:
+            lines.append(
+                f"  {use.kind} {use.name:<26}{use.budget:>9}{use.mean:>10.1f}{use.max:>8}{use.fill:>7.0%}"
+                f"{use.bytes_per_batch:>13,}"
+            )
+        lines += [f"  a batch has {mebibytes(shape.bytes_per_batch)}, as a device receives it", ""]
+    lines.append(SPLITS)
     lines += [_split_line(split) for split in found.splits]
     lines += ["", *_disk_lines(found.disk)]
     ratio = found.inline_bytes / max(1, found.table_bytes)

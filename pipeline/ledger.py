@@ -12,9 +12,8 @@ import numpy as np
 from pipeline.files import read_attributes
 from schemas import layout
 from schemas.batch import TensorSpec
-from schemas.budget import Budget
 from schemas.errors import CorruptChunkError, StoreError, StoreIncompleteError
-from schemas.manifest import Manifest, SplitInfo, parse_manifest
+from schemas.manifest import Manifest, Part, parse_manifest
 
 REBUILD = "Build the store again with `prepare --force`."
 
@@ -39,15 +38,6 @@ class Ledger:
     num_edges_trimmed: np.ndarray
 
 
-@dataclass(frozen=True)
-class Part:
-    """Batches of one split under one budget; `folder` is where their arrays lie in the store."""
-
-    folder: str
-    num_batches: int
-    budget: Budget
-
-
 class LedgerReader:
     """Reads ledgers and sizes of a finished local store.
 
@@ -63,10 +53,6 @@ class LedgerReader:
         self._first_chunks = self.manifest.first_chunks()
         self._specs = {spec.path: spec for spec in self.manifest.tensors}
 
-    def parts(self, split: SplitInfo) -> list[Part]:
-        """The parts that a split consists of, in order."""
-        return [Part(split.name, split.num_batches, self.manifest.budget)]
-
     def read(self, part: Part) -> Ledger:
         """The ledger of a part.
 
@@ -74,7 +60,7 @@ class LedgerReader:
             StoreError: the store was written before there was such a ledger.
             CorruptChunkError: some of it is missing, altered or does not decode.
         """
-        return Ledger(**{name: self._read(layout.stats_path(part.folder, name)) for name in Ledger.__annotations__})
+        return Ledger(**{name: self._read(layout.stats_path(part.path, name)) for name in Ledger.__annotations__})
 
     def stored_bytes(self, tensor: TensorSpec) -> int:
         """Bytes of all chunk files of a tensor."""

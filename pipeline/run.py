@@ -14,7 +14,7 @@ from pipeline.certificate import certificate_line
 from pipeline.counting import Progress, count_all, fit_all, sampler_factory
 from pipeline.datasets import SourceGraph, from_data
 from pipeline.encode import Encoder, Sampler
-from pipeline.estimate import Fitted, resolve_budget, with_hop_capacities
+from pipeline.estimate import Fitted, resolve_budgets, with_hop_capacities
 from pipeline.files import read_attributes
 from pipeline.graph import HeteroGraph, build_graph
 from pipeline.options import resolve_batch_options, resolve_sampling
@@ -28,14 +28,13 @@ from schemas.batch import (
     feature_tensors,
     inline_bytes,
     original_id_tensors,
-    split_tensors,
+    part_tensors,
     table_bytes,
 )
 from schemas.budget import Budget
 from schemas.config import JobConfig
 from schemas.errors import StoreError
-from schemas.graph import GraphSchema
-from schemas.manifest import Manifest, SplitInfo, parse_manifest
+from schemas.manifest import Manifest, PartInfo, SplitInfo, parse_manifest
 from schemas.sampling import SamplingSpec
 
 if TYPE_CHECKING:
@@ -112,24 +111,23 @@ def prepare_source(
     found = _existing(path, fingerprint, force)
     if found:
         return Outcome(path, found, was_found=True)
-    counted = count_all(
-        Workers(sampler_factory(graph, spec, config.budget.oversize), workers), graph, spec, config.budget, progress
-    )
-    budget = resolve_budget(config.budget, graph.schema, counted.sizes, counted.max_seeds, spec.rng_seed)
-    if budget.certificate:
-        report(f"budget   {certificate_line(budget.certificate)}")
-    fitted = fit_all(counted, budget, config.budget, graph.schema)
+    pool = Workers(sampler_factory(graph, spec, config.budget.oversize), workers)
+    counted = count_all(pool, graph, spec, config.budget, progress)
+    budgets, shape_of = resolve_budgets(config.budget, graph.schema, counted.sizes, counted.max_seeds, spec.rng_seed)
+    if budgets[0].certificate:
+        report(f"budget   {certificate_line(budgets[0].certificate)}")
+    fitted = fit_all(counted, budgets, shape_of, config.budget, graph.schema)
     _report_losses(fitted, report)
-    options = resolve_batch_options(config.store, graph, budget, spec.num_hops, counted.plans)
-    manifest = make_manifest(config, graph, spec, budget, fitted, options, fingerprint, content)
+    options = resolve_batch_options(config.store, graph, budgets, spec.num_hops, counted.plans)
+    manifest = make_manifest(config, graph, spec, budgets, fitted, options, fingerprint, content)
     if options.inline_features:
-        report(_blow_up(graph.schema, budget, manifest, options))
+        report(_blow_up(manifest))
     try:
         with exclusive(path, lambda: report(f"waiting for another prepare of {path}")):
             found = _existing(path, fingerprint, force)
             if found:
                 return Outcome(path, found, was_found=True)
-            _write(counted.workers, graph, manifest, fitted, path, progress)
+            _write(pool, graph, manifest, fitted, path, progress)
     except OSError as error:
         hint = "Free space or mend access, and repeat the command: it goes on where it stopped."
         raise StoreError("the store cannot be written", actual=error, where=str(path), hint=hint) from error
@@ -184,8 +182,19 @@ def _damaged(path: Path) -> dict[str, Any]:
         return {layout.MANIFEST_ATTRIBUTE: None}
 
 
-def _report_losses(fitted: dict[str, Fitted], report: Report) -> None:
-    for name, fit in fitted.items():
+def _with_hop_capacities(
+    budgets: tuple[Budget, ...], graph: HeteroGraph, fitted: dict[str, list[Fitted]]
+) -> tuple[Budget, ...]:
+    """Each budget with the capacities up to each hop that its own batches need."""
+    every = [fit for parts in fitted.values() for fit in parts]
+    return tuple(
+        with_hop_capacities(budget, graph.schema, [fit.sizes for fit in every if fit.shape == shape])
+        for shape, budget in enumerate(budgets)
+    )
+
+
+def _report_losses(fitted: dict[str, list[Fitted]], report: Report) -> None:
+    for name, fit in ((name, fit) for name, parts in fitted.items() for fit in parts):
         if fit.num_batches_skipped:
             report(
                 f"warning: split '{name}': {fit.num_batches_skipped} batches over the budget are skipped, "
@@ -205,30 +214,31 @@ def make_manifest(
     config: JobConfig,
     graph: HeteroGraph,
     spec: SamplingSpec,
-    budget: Budget,
-    fitted: dict[str, Fitted],
+    budgets: tuple[Budget, ...],
+    fitted: dict[str, list[Fitted]],
     options: BatchOptions,
     fingerprint: str,
     content: str,
 ) -> Manifest:
     """The manifest of the store that is to be written, every tensor listed; `content` is the graph's digest."""
-    budget = with_hop_capacities(budget, graph.schema, [fit.sizes for fit in fitted.values()])
+    budgets = _with_hop_capacities(budgets, graph, fitted)
     tensors: list[TensorSpec] = []
     if not options.inline_features:
         tensors += feature_tensors(graph.schema, options.feature_codecs, FEATURE_CHUNK_BYTES)
     tensors += original_id_tensors(graph.schema, graph.original_ids, options.codec, FEATURE_CHUNK_BYTES)
     splits = []
-    for name, fit in fitted.items():
-        num_batches = fit.plan.num_batches
-        chunk = options._replace(chunk_batches=min(options.chunk_batches, num_batches))
-        tensors += split_tensors(graph.schema, budget, spec.num_hops, name, num_batches, chunk)
+    for name, parts in fitted.items():
+        for fit in parts:
+            path, num_batches = layout.part_path(name, fit.shape, len(budgets)), fit.plan.num_batches
+            chunk = options._replace(chunk_batches=min(options.chunk_batches, num_batches))
+            tensors += part_tensors(graph.schema, budgets[fit.shape], spec.num_hops, path, num_batches, chunk)
         splits.append(
             SplitInfo(
                 name=name,
-                num_seeds=fit.plan.seeds_per_round,
-                round_starts=fit.plan.round_starts(),
-                num_batches_skipped=fit.num_batches_skipped,
-                num_seeds_skipped=fit.num_seeds_skipped,
+                num_seeds=parts[0].plan.seeds_per_round,
+                parts=tuple(PartInfo(shape=fit.shape, round_starts=fit.plan.round_starts()) for fit in parts),
+                num_batches_skipped=sum(fit.num_batches_skipped for fit in parts),
+                num_seeds_skipped=sum(fit.num_seeds_skipped for fit in parts),
             )
         )
     return Manifest(
@@ -238,7 +248,7 @@ def make_manifest(
         complete=False,
         graph=graph.schema,
         sampling=spec,
-        budget=budget,
+        budgets=budgets,
         splits=tuple(splits),
         features=config.store.features,
         pad_value=options.pad_value,
@@ -260,21 +270,26 @@ def _provenance() -> dict[str, Any]:
     return {"program": "heteroshards", "python": platform.python_version(), **versions}
 
 
-def _blow_up(graph: GraphSchema, budget: Budget, manifest: Manifest, options: BatchOptions) -> str:
+def _blow_up(manifest: Manifest) -> str:
     """How much larger inline features are than tables, in words."""
-    num_batches = sum(split.num_batches for split in manifest.splits)
-    inline, table = num_batches * inline_bytes(graph, budget), table_bytes(graph)
+    inline, table = all_inline_bytes(manifest), table_bytes(manifest.graph)
     return (
         f"inline features take {inline / 2**20:,.0f} MiB before compression, "
         f"{inline / max(1, table):.1f} times the {table / 2**20:,.0f} MiB of tables"
     )
 
 
+def all_inline_bytes(manifest: Manifest) -> int:
+    """Bytes of the features of all rows of all batches of a store."""
+    parts = [part for split in manifest.splits for part in manifest.parts(split)]
+    return sum(part.num_batches * inline_bytes(manifest.graph, part.budget) for part in parts)
+
+
 def _write(
     workers: Workers[Sampler],
     graph: HeteroGraph,
     manifest: Manifest,
-    fitted: dict[str, Fitted],
+    fitted: dict[str, list[Fitted]],
     path: Path,
     progress: Progress,
 ) -> None:
@@ -283,7 +298,7 @@ def _write(
     writer.init()
     encoder = Encoder(graph, writer)
     partitions = dict(_partitions(encoder, fitted))
-    total = sum(fit.plan.num_batches for fit in fitted.values())
+    total = sum(split.num_batches for split in manifest.splits)
     done = 0
 
     def write(sampler: Sampler, name: str) -> int:
@@ -304,26 +319,31 @@ class _Partition:
     num_batches: int = 0
 
 
-def _partitions(encoder: Encoder, fitted: dict[str, Fitted]) -> Iterator[tuple[str, _Partition]]:
+def _partitions(encoder: Encoder, fitted: dict[str, list[Fitted]]) -> Iterator[tuple[str, _Partition]]:
     """Everything there is to write, as named, independent pieces."""
     manifest = encoder.writer.manifest
     for spec in manifest.tensors:
         if spec.path.startswith("features/"):
             name = spec.path.replace("/", "-")
             yield name, _Partition(lambda _, spec=spec: encoder.write_table(spec))  # type: ignore[misc]
-    for split, fit in fitted.items():
-        yield f"stats-{split}", _Partition(lambda _, fit=fit: encoder.write_stats(fit))  # type: ignore[misc]
-        num_batches = fit.plan.num_batches
-        shards = list(shards_of(split, num_batches, min(manifest.chunk_batches, num_batches)))
-        for index, part in enumerate(partitions_of(shards, SHARDS_PER_PARTITION)):
-            yield f"{split}-{index:06d}", _shard_partition(encoder, fit.plan, part)
+    for split, parts in fitted.items():
+        for fit in parts:
+            yield from _part_partitions(encoder, layout.part_path(split, fit.shape, manifest.num_shapes), fit)
 
 
-def _shard_partition(encoder: Encoder, plan: SplitPlan, shards: list[Shard]) -> _Partition:
+def _part_partitions(encoder: Encoder, part: str, fit: Fitted) -> Iterator[tuple[str, _Partition]]:
+    manifest, name, num_batches = encoder.writer.manifest, part.replace("/", "-"), fit.plan.num_batches
+    yield f"stats-{name}", _Partition(lambda _: encoder.write_stats(part, fit))
+    shards = list(shards_of(part, num_batches, min(manifest.chunk_batches, num_batches)))
+    for index, run in enumerate(partitions_of(shards, SHARDS_PER_PARTITION)):
+        yield f"{name}-{index:06d}", _shard_partition(encoder, fit.plan, manifest.budgets[fit.shape], run)
+
+
+def _shard_partition(encoder: Encoder, plan: SplitPlan, budget: Budget, shards: list[Shard]) -> _Partition:
     def write(sampler: Sampler) -> Checksums:
         checksums: Checksums = {}
         for shard in shards:
-            written = encoder.write_shard(sampler, shard, plan.block(shard.start, shard.stop))
+            written = encoder.write_shard(sampler, shard, plan.block(shard.start, shard.stop), budget)
             for path, chunks in written.items():
                 checksums.setdefault(path, {}).update(chunks)
         return checksums

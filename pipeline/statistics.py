@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.ledger import Ledger, LedgerReader, Part
+from pipeline.ledger import Ledger, LedgerReader
 from schemas.batch import ITEM_BYTES, TensorSpec
 from schemas.graph import EdgeTypeSchema, NodeTypeSchema
-from schemas.manifest import Manifest, SplitInfo
+from schemas.manifest import Manifest, Part, SplitInfo
 
 MAX_BINS = 64
 MAX_POINTS = 200
@@ -162,13 +162,13 @@ def store_use(path: Path) -> StoreUse:
     manifest = reader.manifest
     splits = [_split_use(reader, split) for split in manifest.splits]
     disk = _disk_use(reader)
-    certificate = manifest.budget.certificate
+    certificate = manifest.budgets[0].certificate
     return StoreUse(
         path=str(path),
         fingerprint=manifest.fingerprint,
         features=manifest.features,
         grouping=manifest.sampling.grouping,
-        budget_mode=manifest.budget.mode,
+        budget_mode=manifest.budgets[0].mode,
         certificate=certificate.model_dump(mode="json") if certificate else None,
         totals=_totals([part for split in splits for part in split.parts]),
         splits=splits,
@@ -178,7 +178,8 @@ def store_use(path: Path) -> StoreUse:
 
 
 def _split_use(reader: LedgerReader, split: SplitInfo) -> SplitUse:
-    parts = [part_use(reader.manifest, part, reader.read(part)) for part in reader.parts(split)]
+    manifest = reader.manifest
+    parts = [part_use(manifest, part, reader.read(part)) for part in manifest.parts(split)]
     return SplitUse(
         name=split.name,
         num_seeds=split.num_seeds,
@@ -205,7 +206,7 @@ def part_use(manifest: Manifest, part: Part, ledger: Ledger) -> PartUse:
     types += _types("edges", edges, num_edges, ledger.num_edges, ledger.num_edges_trimmed, closed[len(nodes) :])
     seeds = (int(ledger.num_seeds.sum(dtype=np.int64)), budget.max_seeds * part.num_batches)
     return PartUse(
-        name=part.folder,
+        name=part.path,
         max_seeds=budget.max_seeds,
         totals=_sum_up(part.num_batches, seeds, types, [part.num_batches] * len(types)),
         node_fill=_curve(num_nodes, sum(budget.num_nodes.values())),
@@ -224,7 +225,7 @@ def device_row_bytes(manifest: Manifest, part: Part, of: NodeTypeSchema | EdgeTy
         kind, name, rows, width, dtype = "nodes", of.name, part.budget.num_nodes, of.num_features, of.feature_dtype
     else:
         kind, name, rows, width, dtype = "edges", of.key, part.budget.num_edges, of.num_attributes, of.attribute_dtype
-    stored = [spec for spec in manifest.tensors if spec.path.startswith(f"{part.folder}/{kind}/{name}/")]
+    stored = [spec for spec in manifest.tensors if spec.path.startswith(f"{part.path}/{kind}/{name}/")]
     gathered = width * ITEM_BYTES[dtype] if width and dtype and manifest.features == "table" else 0
     return sum(spec.num_bytes // (spec.shape[0] * rows[name]) for spec in stored) + gathered
 

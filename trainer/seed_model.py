@@ -1,6 +1,6 @@
 """The module that a backend compiles: one flat batch in, `(out, loss)` on its seed nodes out."""
 
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +27,17 @@ class SeedModel(nn.Module):
         inputs: the tensors `forward` takes, in order: their kind, type, shape and dtype.
     """
 
-    def __init__(self, model: nn.Module, graph: GraphSchema, budget: Budget, config: ModelConfig) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        graph: GraphSchema,
+        budget: Budget,
+        config: ModelConfig,
+        featureless: Optional[Featureless] = None,
+    ) -> None:
         super().__init__()
         self.model = model
-        self.featureless = Featureless(graph, config)
+        self.featureless = Featureless(graph, config) if featureless is None else featureless
         self.extra_inputs: Tuple[str, ...] = tuple(getattr(model, "extra_inputs", ()))
         self.inputs: List[InputSpec] = model_inputs(graph, budget, self.extra_inputs)
         self._node_names = graph.node_names
@@ -41,6 +48,11 @@ class SeedModel(nn.Module):
         self._trimmed_layers: int = getattr(model, "trimmed_layers", 0)
         self._trimmer = LayerTrimmer(graph, budget)
         self._max_seeds = budget.max_seeds
+        self._graph, self._config = graph, config
+
+    def for_budget(self, budget: Budget) -> "SeedModel":
+        """The same model for batches of another shape: all modules, parameters and buffers are shared."""
+        return SeedModel(self.model, self._graph, budget, self._config, self.featureless)
 
     def forward(self, *tensors: Tensor) -> Tuple[Tensor, Tensor]:
         """The tensors of `inputs`, in that order.

@@ -40,8 +40,8 @@ def seed_model(store: Any, name: str, num_layers: int, is_trimmed: bool) -> Seed
     inner = build_model(config, manifest.graph)
     if not is_trimmed:
         inner.trimmed_layers = 0
-    model = SeedModel(inner, manifest.graph, manifest.budget, config)
-    with BatchStream(store, "train", model.inputs, np.array([0])) as stream:
+    model = SeedModel(inner, manifest.graph, manifest.budgets[0], config)
+    with BatchStream(store, "train", [model.inputs], np.array([0])) as stream:
         model.initialise(next(iter(stream))[1])
     return model
 
@@ -51,7 +51,7 @@ def assert_trimming_changes_nothing(store: Any, name: str, num_layers: int) -> N
     trimmed, whole = (seed_model(store, name, num_layers, is_trimmed) for is_trimmed in (True, False))
     trimmed.load_state_dict(whole.state_dict())
     for info in store.manifest.splits:
-        with BatchStream(store, info.name, whole.inputs, np.arange(info.num_batches)) as stream:
+        with BatchStream(store, info.name, [whole.inputs], np.arange(info.num_batches)) as stream:
             for _, batch in stream:
                 results = []
                 for model in (trimmed, whole):
@@ -107,12 +107,12 @@ def test_layers_compute_no_more_rows_than_the_budget_says(tmp_path: Any, name: s
     data = two_types()
     config = job(data, tmp_path, sampling={"batch_size": 4, "rounds": 2, "fanout": [3, 2]})
     store = open_store(pipeline.prepare(data, config))
-    limits = store.manifest.budget
+    limits = store.manifest.budgets[0]
     model = seed_model(store, name, 2, is_trimmed=True)
     outputs = []
     for layer in model.model.layers:
         layer.register_forward_hook(lambda module, args, out: outputs.append({n: len(x) for n, x in out.items()}))
-    with BatchStream(store, "train", model.inputs, np.array([1])) as stream:
+    with BatchStream(store, "train", [model.inputs], np.array([1])) as stream:
         model(*next(iter(stream))[1])
     rows = [{name: limits.hop_nodes[name][hop] for name in out} for out, hop in zip(outputs, (1, 0), strict=True)]
     if name in MODELS:
@@ -133,7 +133,7 @@ def test_a_trimming_model_compiles_once(tmp_path: Any, name: str, request: pytes
     model, plain = (seed_model(store, name, 2, is_trimmed) for is_trimmed in (True, False))
     plain.load_state_dict(model.state_dict())
     order = np.arange(3)
-    with BatchStream(store, "train", model.inputs, order) as stream:
+    with BatchStream(store, "train", [model.inputs], order) as stream:
         batches = [batch for _, batch in stream]
     compiled = backend.compile(model, config.train, batches[0])
     with torch.no_grad():

@@ -7,11 +7,11 @@ import numpy as np
 from pipeline.shapes import Sizes, limiters
 from pipeline.writer import StoreWriter
 from schemas import FORMAT_VERSION, layout
-from schemas.batch import BatchOptions, feature_tensors, split_tensors
+from schemas.batch import BatchOptions, feature_tensors, part_tensors
 from schemas.budget import Budget
 from schemas.config import JobConfig
 from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
-from schemas.manifest import Manifest, SplitInfo
+from schemas.manifest import Manifest, PartInfo, SplitInfo
 from schemas.sampling import SamplingSpec
 
 NUM_HOPS, MAX_SEEDS, FAKE_BYTES = 2, 64, 1000
@@ -87,7 +87,7 @@ def _manifest(graph: GraphSchema, budget: Budget, batches: dict[str, int], zarr_
     options = BatchOptions(False, True, 0.0, 16, "blosc-lz4", codecs)
     tensors = feature_tensors(graph, codecs, 2**20)
     for split, count in batches.items():
-        tensors += split_tensors(graph, budget, NUM_HOPS, split, count, options)
+        tensors += part_tensors(graph, budget, NUM_HOPS, split, count, options)
     rounds = dict.fromkeys(batches, 1)
     return Manifest(
         format_version=FORMAT_VERSION,
@@ -105,9 +105,9 @@ def _manifest(graph: GraphSchema, budget: Budget, batches: dict[str, int], zarr_
             rounds=rounds,
             rng_seed=0,
         ),
-        budget=budget,
+        budgets=(budget,),
         splits=tuple(
-            SplitInfo(name=split, num_seeds=count * MAX_SEEDS, round_starts=(0, count))
+            SplitInfo(name=split, num_seeds=count * MAX_SEEDS, parts=(PartInfo(shape=0, round_starts=(0, count)),))
             for split, count in batches.items()
         ),
         features="table",

@@ -102,7 +102,7 @@ def test_prepare_writes_the_certificate_and_says_it(tmp_path, grouping):
     config = job(data, tmp_path, sampling=sampling, budget={**budget, "oversize": "trim_nodes_and_edges"})
     said: list[str] = []
     store = pipeline.prepare(data, config, report=said.append)
-    certificate = LedgerReader(store).manifest.budget.certificate
+    certificate = LedgerReader(store).manifest.budgets[0].certificate
     assert certificate is not None and certificate.num_tested == 100
     assert "certificate  a new batch overflows" in store_report(store_use(store))
     assert as_json(store_use(store))["certificate"]["joint"]["num_over"] == certificate.joint.num_over

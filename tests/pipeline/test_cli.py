@@ -126,7 +126,7 @@ def test_plan_writes_nothing_and_agrees_with_inspect(config, tmp_path):
     assert values["path"] == shown["path"]
     of_inspect = shown["splits"][0]["parts"][0]["types"]
     for key in ("kind", "name", "budget", "bytes_per_batch"):
-        assert [use[key] for use in values["types"]] == [use[key] for use in of_inspect]
+        assert [use[key] for use in values["shapes"][0]["types"]] == [use[key] for use in of_inspect]
     disk = {part["name"]: part for part in shown["disk"]}
     for part in values["disk"]["parts"]:
         assert part["num_files"] == disk[part["name"]]["num_files"]

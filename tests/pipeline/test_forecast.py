@@ -11,6 +11,7 @@ from pipeline.forecast_disk import spread
 from pipeline.forecast_report import forecast_report
 from pipeline.forecast_trial import GROUPINGS, SCALES, smaller_budget
 from pipeline.run import prepare_source
+from schemas.batch import bytes_to_device, model_inputs
 from schemas.budget import Budget
 from schemas.errors import BudgetError, ConfigError
 from tests.pipeline.build import job
@@ -115,9 +116,9 @@ def test_the_cases_above_do_trim_and_skip(movies, tmp_path):
 
 
 def check_types(found, outcome):
-    budget = outcome.manifest.budget
+    budget = outcome.manifest.budgets[0]
     for kind, sizes in (("nodes", budget.num_nodes), ("edges", budget.num_edges)):
-        uses = [use for use in found.types if use.kind == kind]
+        uses = [use for use in found.shapes[0].types if use.kind == kind]
         assert {use.name: use.budget for use in uses} == sizes
         counts = totals(outcome, kind)
         assert [use.max for use in uses] == counts.max(axis=0).tolist()
@@ -126,7 +127,7 @@ def check_types(found, outcome):
 
 
 def check_splits(found, outcome):
-    budget = outcome.manifest.budget
+    budget = outcome.manifest.budgets[0]
     for split, info in zip(found.splits, outcome.manifest.splits, strict=True):
         assert (split.name, split.num_seeds, split.num_batches) == (info.name, info.num_seeds, info.num_batches)
         assert split.num_batches_skipped == info.num_batches_skipped
@@ -151,7 +152,7 @@ def test_bytes_of_a_batch_and_of_features_are_those_of_the_tensors(movies, tmp_p
             per_batch += array[0].nbytes if spec.path.startswith("train/") else 0
         features += array.nbytes if spec.path.endswith("/x") else 0
     seeds = sum(read(outcome.path, f"train/seeds/{name}")[0].nbytes for name in ("n_id", "y", "mask"))
-    assert found.bytes_per_batch == per_batch == sum(use.bytes_per_batch for use in found.types) + seeds
+    assert found.bytes_per_batch == per_batch == sum(use.bytes_per_batch for use in found.shapes[0].types) + seeds
     assert found.inline_bytes == features
     assert found.table_bytes == sum(movies[name].x.numpy().nbytes for name in movies.node_types)
     table = plan(movies, job(movies, tmp_path, sampling=SAMPLING))
@@ -189,7 +190,7 @@ def test_alternatives_are_what_their_configs_would_write(movies, tmp_path, group
     for budget_config in ({}, own):
         sampling = {**SAMPLING, "grouping": grouping}
         outcome = written(movies, job(movies, tmp_path, sampling=sampling, budget=budget_config))
-        other, budget = others[grouping, budget_config.get("mode", "exact")], outcome.manifest.budget
+        other, budget = others[grouping, budget_config.get("mode", "exact")], outcome.manifest.budgets[0]
         is_over, fills = False, []
         for kind, limits in (("nodes", budget.num_nodes), ("edges", budget.num_edges)):
             most = np.array(list(limits.values())) - 1
@@ -222,7 +223,7 @@ def test_a_given_budget_is_among_the_alternatives_and_packed_fills_it(movies, tm
 def test_trims_are_those_of_a_store_with_the_smaller_budget(movies, tmp_path, grouping):
     sampling = {**SAMPLING, "grouping": grouping}
     found = plan(movies, job(movies, tmp_path, sampling=sampling))
-    exact = written(movies, job(movies, tmp_path, sampling=sampling)).manifest.budget
+    exact = written(movies, job(movies, tmp_path, sampling=sampling)).manifest.budgets[0]
     assert [trim.scale for trim in found.trims] == list(SCALES)
     for trim in found.trims:
         budget = smaller_budget(exact, trim.scale, "movie")
@@ -264,7 +265,7 @@ def test_a_long_job_is_counted_on_its_first_rounds(movies, tmp_path):
     assert [split.num_batches for split in part.splits] == [split.num_batches for split in whole.splits]
     assert part.path == whole.path and "of 30 rounds" in forecast_report(part)
     assert "of 30 rounds" not in forecast_report(whole).split("Alternatives")[0]
-    for less, most in zip(part.types, whole.types, strict=True):
+    for less, most in zip(part.shapes[0].types, whole.shapes[0].types, strict=True):
         assert less.budget <= most.budget and less.mean == pytest.approx(most.mean, rel=0.05)
     assert part.disk.stored_bytes == pytest.approx(whole.disk.stored_bytes, rel=0.25)
     assert not {p.name: p for p in part.disk.parts}["train"].is_exact
@@ -307,6 +308,33 @@ def test_what_prepare_refuses_before_it_counts_is_refused(movies, tmp_path, sect
     assert messages[0] == messages[1]
 
 
+def model_bytes(manifest):
+    """Of all padded rows of a store's batches, as a model receives them."""
+    total = 0
+    for part in (part for split in manifest.splits for part in manifest.parts(split)):
+        inputs = [spec for spec in model_inputs(manifest.graph, part.budget) if spec.kind not in ("y", "seed_mask")]
+        total += part.num_batches * bytes_to_device(inputs)
+    return total
+
+
+def test_several_shapes_are_planned_as_they_are_written_and_the_curve_says_what_one_more_is_worth(movies, tmp_path):
+    stores = {k: job(movies, tmp_path, sampling=SAMPLING, budget={"shapes": k}) for k in (1, 2, 3)}
+    outcomes = {k: written(movies, config) for k, config in stores.items()}
+    found, outcome = plan(movies, stores[3]), outcomes[3]
+    assert found.path == str(outcome.path) and len(found.shapes) == len(outcome.manifest.budgets) == 3
+    for shape, budget in zip(found.shapes, outcome.manifest.budgets, strict=True):
+        assert {use.name: use.budget for use in shape.types} == {**budget.num_nodes, **budget.num_edges}
+        assert all(use.max < use.budget for use in shape.types)
+    assert sum(shape.share_of_batches for shape in found.shapes) == pytest.approx(1)
+    assert (found.disk.stored_bytes, found.disk.num_files) == chunk_bytes(outcome.path)
+    assert [split.num_batches for split in found.splits] == [split.num_batches for split in outcome.manifest.splits]
+    waste = found.waste_by_shapes
+    assert len(waste) == 8 and list(waste) == sorted(waste, reverse=True) and waste[-1] >= 1
+    padded = [model_bytes(outcomes[k].manifest) for k in (1, 2, 3)]
+    assert [waste[k] / waste[0] for k in range(3)] == pytest.approx([num / padded[0] for num in padded])
+    assert "shape 2" in forecast_report(found)
+
+
 def test_the_whole_graph_has_neither_alternatives_nor_trims(movies, tmp_path):
     found = plan(movies, job(movies, tmp_path, sampling={"mode": "full"}))
     assert found.alternatives == () and found.trims == () and "Alternatives" not in forecast_report(found)
@@ -314,8 +342,18 @@ def test_the_whole_graph_has_neither_alternatives_nor_trims(movies, tmp_path):
 
 def test_json_has_every_number(movies, tmp_path):
     values = json.loads(json.dumps(as_json(plan(movies, job(movies, tmp_path, sampling=SAMPLING)))))
-    assert {"path", "types", "splits", "bytes_per_batch", "disk", "alternatives", "trims", "refusal"} <= set(values)
-    assert set(values["types"][0]) == {"kind", "name", "budget", "mean", "max", "fill", "bytes_per_batch"}
+    assert {
+        "path",
+        "shapes",
+        "splits",
+        "waste_by_shapes",
+        "bytes_per_batch",
+        "disk",
+        "alternatives",
+        "trims",
+        "refusal",
+    } <= set(values)
+    assert set(values["shapes"][0]["types"][0]) == {"kind", "name", "budget", "mean", "max", "fill", "bytes_per_batch"}
     assert values["splits"][0]["coverage"]["num_rounds"] == 3
 
 

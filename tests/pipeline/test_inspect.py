@@ -13,13 +13,12 @@ import pipeline
 from pipeline.cli import main
 from pipeline.compare import compare
 from pipeline.html import store_page
-from pipeline.ledger import LedgerReader
 from pipeline.report import comparison_report, store_report
 from pipeline.statistics import MAX_BINS, MAX_POINTS, store_use
 from pipeline.text import WIDTH, size, table
 from schemas.batch import model_inputs
 from schemas.graph import edge_key
-from schemas.manifest import parse_manifest
+from schemas.manifest import Manifest, parse_manifest
 from tests.pipeline.build import job
 from tests.pipeline.ledgers import movie_graph, write_ledgers
 from tests.pipeline.stores import manifest_of, read
@@ -81,14 +80,14 @@ def test_bytes_are_those_of_the_tensors(tmp_path, features):
     _, store = make(tmp_path, features=features)
     use = store_use(store)
     manifest = parse_manifest(manifest_of(store), "")
-    inputs = model_inputs(manifest.graph, manifest.budget, ["n_id", "edge_attr", "node_mask", "edge_mask"])
+    inputs = model_inputs(manifest.graph, manifest.budgets[0], ["n_id", "edge_attr", "node_mask", "edge_mask"])
     sizes: dict[str, int] = {}
     for spec in inputs:
         sizes[spec.key] = sizes.get(spec.key, 0) + int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
     for key in manifest.graph.edge_keys:
         if manifest.tensor(f"train/edges/{key}/e_id"):
-            sizes[key] += 4 * manifest.budget.num_edges[key]
-    sizes["a"] -= 5 * manifest.budget.max_seeds  # y and seed_mask belong to no type here
+            sizes[key] += 4 * manifest.budgets[0].num_edges[key]
+    sizes["a"] -= 5 * manifest.budgets[0].max_seeds  # y and seed_mask belong to no type here
     for _, _, of in types_of(use):
         assert of.bytes_per_batch == sizes[of.name] == of.row_bytes * of.budget
         assert of.wasted_bytes_per_batch == pytest.approx(of.row_bytes * of.padded_mean)
@@ -277,8 +276,8 @@ def test_nothing_but_ledgers_and_the_manifest_is_read(stores, tmp_path):
 def test_a_split_of_several_parts_is_their_sum(stores, monkeypatch):
     """Each batch twice, as two parts: totals double, everything per batch stays as it is."""
     once = store_use(stores[1])
-    own = LedgerReader.parts
-    monkeypatch.setattr(LedgerReader, "parts", lambda self, split: 2 * own(self, split))
+    own = Manifest.parts
+    monkeypatch.setattr(Manifest, "parts", lambda self, split: 2 * own(self, split))
     twice = store_use(stores[1])
     comparison = compare(once, twice)
     for values in (comparison.values, *(split.values for split in comparison.splits)):

@@ -76,13 +76,13 @@ def test_the_ledger_says_what_the_batches_hold(tmp_path_factory, data, batch_siz
         return  # skipping left no batch
     reader = LedgerReader(store)
     for split in reader.manifest.splits:
-        (part,) = reader.parts(split)
+        (part,) = reader.manifest.parts(split)
         ledger = reader.read(part)
         check_counts(store, reader, ledger, split)
         for name in Ledger.__annotations__:
             assert np.array_equal(getattr(ledger, name), read(store, f"{split.name}/stats/{name}")), "as zarr reads it"
         real = Sizes(ledger.num_nodes, ledger.num_edges)
-        assert ledger.limiter.tolist() == limiter_by_loop(real, reader.manifest.budget, reader.manifest.graph)
+        assert ledger.limiter.tolist() == limiter_by_loop(real, reader.manifest.budgets[0], reader.manifest.graph)
 
 
 def limiter_by_loop(sizes, budget, graph):
