@@ -19,11 +19,14 @@ TRAIN_OPTIONS := --config '$(CONFIG)' $(STORE_OPTION) $(if $(MODEL),--model '$(M
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help prepare inspect verify train evaluate predict compile test test-jit-free test-ipu-host has-python38 lint clean
+.PHONY: help plan prepare inspect verify train evaluate predict compile test test-jit-free test-ipu-host has-python38 lint clean
 
 help:  ## list the targets
 	@echo 'make TARGET [CONFIG=configs/quickstart.toml] [STORE=...] [MODEL=...] [BACKEND=...] [RUN=...]'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+plan: $(READY)  ## show what prepare would write, and what other groupings and budgets would make of it
+	@$(RUN_PYTHON) -m pipeline plan --config '$(CONFIG)'
 
 prepare: $(READY)  ## sample the graph of CONFIG into padded batches, once
 	@$(RUN_PYTHON) -m pipeline prepare --config '$(CONFIG)' $(STORE_OPTION)

@@ -5,6 +5,10 @@
 prepares the store of the config, runs `python -m trainer train` for every model, backend and seed, and prints one
 table; with --write it is added, dated, to benchmarks/RESULTS.md. The JSON is the last line that
 `python -m benchmarks.full_batch` printed. Runs that are finished are not repeated, so it can be interrupted.
+
+    python -m benchmarks.accuracy configs/imdb.toml --grouping random --grouping balanced --grouping packed
+
+compares groupings: each has a config of its own, derived from the given one, and a store of its own.
 """
 
 import json
@@ -13,13 +17,15 @@ import subprocess
 import sys
 import tempfile
 from datetime import date
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import numpy as np
 
 from schemas.config import load_config
+from schemas.sampling import Grouping
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 MODELS = ("to_hetero", "hetero_conv", "hgt")
@@ -32,6 +38,36 @@ def run(*arguments: str) -> str:
     if done.returncode:
         raise click.ClickException(f"python -m {' '.join(arguments)} ended with code {done.returncode}")
     return done.stdout
+
+
+def with_grouping(config: Path, grouping: str, folder: Path) -> Path:
+    """A job file in `folder` that differs from `config` in its grouping and name alone.
+
+    Raises:
+        ConfigError: `config` is unreadable, or samples nothing that could be grouped.
+    """
+    values = load_config(config).model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    sampling = {**values.get("sampling", {}), "grouping": grouping}
+    if grouping != "packed":
+        sampling.pop("max_seeds", None)
+    values.update(name=f"{values['name'][:50]}-{grouping}", sampling=sampling)
+    lines = [f"{key} = {toml(value)}" for key, value in values.items() if not isinstance(value, dict)]
+    for section, table in values.items():
+        if isinstance(table, dict):
+            lines += [f"[{section}]", *(f"{key} = {toml(value)}" for key, value in table.items())]
+    derived = folder / f"{config.stem}-{grouping}.toml"
+    derived.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    load_config(derived)
+    return derived
+
+
+def toml(value: Any) -> str:
+    """One value, as TOML writes it; tables inline."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{toml(key)} = {toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml, value))}]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def train(config: Path, model: str, backend: str, rng_seed: int, runs: Path) -> dict[str, Any]:
@@ -61,6 +97,13 @@ def full_batch_cells(path: Path | None) -> dict[str, list[str]]:
 @click.option("--seeds", default=5, show_default=True, help="Runs per model and backend.")
 @click.option("--model", "models", multiple=True, help="Repeatable; all three by default.")
 @click.option("--backend", "backends", multiple=True, help="Repeatable; eager and inductor by default.")
+@click.option(
+    "--grouping",
+    "groupings",
+    multiple=True,
+    type=click.Choice(get_args(Grouping)),
+    help="Repeatable; the config's own by default.",
+)
 @click.option("--runs", type=click.Path(path_type=Path), help="Keep the runs there; a temporary folder by default.")
 @click.option("--full-batch", type=click.Path(path_type=Path, exists=True), help="What the baseline printed.")
 @click.option("--write", is_flag=True, help="Add the table to benchmarks/RESULTS.md.")
@@ -69,36 +112,41 @@ def main(
     seeds: int,
     models: tuple[str, ...],
     backends: tuple[str, ...],
+    groupings: tuple[str, ...],
     runs: Path | None,
     full_batch: Path | None,
     write: bool,
 ) -> None:
-    load_config(config)
-    run("pipeline", "prepare", "--config", str(config))
+    own = load_config(config).sampling.grouping
     baseline = full_batch_cells(full_batch)
-    rows = ["| model | backend | test accuracy | test macro-F1 |", "|---|---|---|---|"]
-    with tempfile.TemporaryDirectory() as folder:
+    rows = ["| model | backend | grouping | test accuracy | test macro-F1 |", "|---|---|---|---|---|"]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        configs = {grouping: with_grouping(config, grouping, folder) for grouping in groupings} or {own: config}
+        for path in configs.values():
+            run("pipeline", "prepare", "--config", str(path))
         for model in models or MODELS:
             if model in baseline:
-                rows.append(f"| {model} | plain PyG, full batch | {' | '.join(baseline[model])} |")
-            for backend in backends or ("eager", "inductor"):
-                results = [train(config, model, backend, seed, runs or Path(folder)) for seed in range(seeds)]
-                rows.append(f"| {model} | {backend} | {' | '.join(cells(results))} |")
+                rows.append(f"| {model} | plain PyG, full batch | | {' | '.join(baseline[model])} |")
+            for backend, grouping in product(backends or ("eager", "inductor"), configs):
+                results = [train(configs[grouping], model, backend, seed, runs or folder) for seed in range(seeds)]
+                rows.append(f"| {model} | {backend} | {grouping} | {' | '.join(cells(results))} |")
                 click.echo(rows[-1], err=True)
     table = "\n".join(rows)
     click.echo(table)
     if write:
-        add_results(config, seeds, table)
+        add_results(config, groupings, seeds, table)
 
 
-def add_results(config: Path, seeds: int, table: str) -> None:
+def add_results(config: Path, groupings: tuple[str, ...], seeds: int, table: str) -> None:
     """Append a dated section to RESULTS.md."""
     import torch
 
     machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    options = "".join(f" --grouping {grouping}" for grouping in groupings)
     heading = f"\n## {date.today().isoformat()}, {config.stem}\n\n{machine}; {seeds} seeds, mean ± standard deviation\n"
     with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(f"{heading}`python -m benchmarks.accuracy {config}`\n\n{table}\n")
+        file.write(f"{heading}`python -m benchmarks.accuracy {config}{options}`\n\n{table}\n")
 
 
 if __name__ == "__main__":

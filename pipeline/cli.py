@@ -1,4 +1,4 @@
-"""`python -m pipeline`: prepare, inspect and verify."""
+"""`python -m pipeline`: plan, prepare, inspect and verify."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from schemas.config import JobConfig, load_config
-from schemas.errors import DAMAGED_STORE_EXIT_CODE, ConfigError, HeteroShardsError
+from schemas.errors import DAMAGED_STORE_EXIT_CODE, BudgetError, ConfigError, HeteroShardsError
 
 if TYPE_CHECKING:
     from pipeline.datasets import SourceGraph
@@ -197,6 +197,39 @@ def _job(config_path: Path) -> tuple[JobConfig, "SourceGraph"]:
     return config, load_dataset(config.dataset)
 
 
+@main.command()
+@CONFIG
+@WORKERS
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option(
+    "--max-batches",
+    type=click.IntRange(1),
+    default=20000,
+    show_default=True,
+    help="Count about as many batches at most; larger jobs are extrapolated from their first rounds.",
+)
+@click.pass_context
+def plan(ctx: click.Context, config_path: Path, workers: int, as_json: bool, max_batches: int) -> None:
+    """Show what `prepare` would write, and what other groupings and budgets would make of it. Writes nothing.
+
+    Budgets, fill, batches and bytes of the config; the same for other groupings and budget modes; and how much would
+    be trimmed with smaller budgets. Numbers that are not counted but extrapolated are said to be.
+    """
+    from pipeline.datasets import load_dataset
+    from pipeline.forecast import as_json as to_json
+    from pipeline.forecast import forecast
+    from pipeline.forecast_report import forecast_report
+
+    config = load_config(config_path)
+    found = forecast(
+        load_dataset(config.dataset), config, workers=workers, max_batches=max_batches, progress=_progress()
+    )
+    click.echo(json.dumps(to_json(found), indent=2) if as_json else forecast_report(found))
+    if found.refusal:
+        click.echo(f"error: prepare would refuse: {found.refusal}", err=True)
+        ctx.exit(BudgetError.exit_code)
+
+
 def _report(line: str) -> None:
     click.echo(line, err=True)
 
@@ -216,18 +249,33 @@ def _progress() -> Callable[[str, int, int], None]:
 
 
 @main.command()
+@click.argument("place", metavar="[STORE]", type=click.Path(path_type=Path, resolve_path=True), required=False)
 @CONFIG
 @STORE
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, resolve_path=True),
+    metavar="OTHER",
+    help="Compare with another store: per split and type, STORE is A and OTHER is B.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def inspect(config_path: Path, store: Path | None, as_json: bool) -> None:
-    """Show how well batches fill their budget: per split and type, from the store alone."""
-    from pipeline.latest import latest_store
-    from pipeline.report import store_report
-    from pipeline.statistics import as_json as to_json
-    from pipeline.statistics import store_use
+@click.option(
+    "--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write one self-contained page with plots."
+)
+def inspect(
+    place: Path | None, config_path: Path, store: Path | None, against: Path | None, as_json: bool, html: Path | None
+) -> None:
+    """Show how well batches fill their budget: per split and type, from the store's ledger alone.
 
-    use = store_use(store or latest_store(load_config(config_path)))
-    click.echo(json.dumps(to_json(use), indent=2) if as_json else store_report(use))
+    STORE is the store's folder; without it (and without --store) the one last prepared for the config.
+    """
+    from pipeline.latest import latest_store
+    from pipeline.view import look_at
+
+    if place and store:
+        raise ConfigError("the store is named twice", actual=f"{place} and --store {store}", hint="Leave one out.")
+    path = place or store or latest_store(load_config(config_path))
+    click.echo(look_at(path, against, as_json=as_json, html=html))
 
 
 @main.command()

@@ -1,20 +1,22 @@
 """Counting: what `prepare` and `plan` do alike, before a budget is fixed and when it is."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipeline.encode import Sampler
-from pipeline.estimate import Fitted, fit_split, given_sizes
+from pipeline.estimate import Fitted, fit_split, given_sizes, parts_of
 from pipeline.full import WholeGraph
 from pipeline.graph import HeteroGraph
 from pipeline.grouping import Limits, make_plans
 from pipeline.plan import SplitPlan
+from pipeline.rng import keyed, stream_root
 from pipeline.sampler import NeighborSampler
 from pipeline.shapes import Sizes
 from pipeline.workers import Workers
-from schemas.budget import Budget
+from schemas.budget import Budget, OverSizePolicy
 from schemas.config import BudgetConfig
 from schemas.errors import ConfigError
 from schemas.graph import GraphSchema
@@ -51,18 +53,39 @@ class Counted:
         return most
 
 
-def sampler_factory(graph: HeteroGraph, spec: SamplingSpec, budget: BudgetConfig) -> Callable[[], Sampler]:
+@dataclass(frozen=True)
+class Coverage:
+    """What was counted of one split: its first rounds and, where there are more, some random seeds."""
+
+    num_rounds: int
+    num_rounds_counted: int
+    num_seeds: int
+    num_seeds_counted: int
+
+    @property
+    def is_whole(self) -> bool:
+        return self.num_rounds == self.num_rounds_counted and self.num_seeds == self.num_seeds_counted
+
+    def num_batches(self, counted: int) -> int:
+        """Batches of the whole split, where `counted` were counted."""
+        if self.is_whole:
+            return counted
+        per_round = counted * self.num_seeds / (self.num_rounds_counted * self.num_seeds_counted)
+        return math.ceil(per_round * self.num_rounds - 1e-6)
+
+
+def sampler_factory(graph: HeteroGraph, spec: SamplingSpec, oversize: OverSizePolicy) -> Callable[[], Sampler]:
     """Makes samplers that share one packed graph.
 
     Raises:
         ConfigError: an over-size policy for the whole graph, which always fits.
     """
     if spec.mode == "full":
-        if budget.oversize != "error":
-            raise ConfigError(f"[budget] oversize = '{budget.oversize}' has no meaning with [sampling] mode = 'full'")
+        if oversize != "error":
+            raise ConfigError(f"[budget] oversize = '{oversize}' has no meaning with [sampling] mode = 'full'")
         return lambda: WholeGraph(graph)
     packed = graph.packed()
-    return lambda: NeighborSampler(packed, graph.schema, spec, budget.oversize)
+    return lambda: NeighborSampler(packed, graph.schema, spec, oversize)
 
 
 def count_all(
@@ -103,29 +126,79 @@ def _count(workers: Workers[Sampler], plan: SplitPlan, progress: Progress) -> Si
     return Sizes.concatenate(parts)
 
 
-def fit_all(counted: Counted, budget: Budget, config: BudgetConfig, schema: GraphSchema) -> dict[str, Fitted]:
-    """Apply the over-size policy to every split, and give every worker room for the largest batch.
+def fit_all(
+    counted: Counted,
+    budgets: Sequence[Budget],
+    shape_of: Mapping[str, np.ndarray],
+    config: BudgetConfig,
+    schema: GraphSchema,
+) -> dict[str, list[Fitted]]:
+    """The parts of every split, with room for the largest batch in every worker.
+
+    With one budget a split is one part, after the over-size policy; several budgets hold all batches.
+
+    Args:
+        shape_of: split -> int64, the index of each batch's budget.
 
     Raises:
         BudgetError: see `fit_split`.
     """
-    workers = counted.workers
     reserve_edges(counted)
+    if len(budgets) > 1:
+        return {name: parts_of(plan, counted.sizes[name], shape_of[name]) for name, plan in counted.plans.items()}
 
     def recount(plan: SplitPlan, positions: np.ndarray) -> Sizes:
-        def count(sampler: Sampler, part: np.ndarray) -> Sizes:
-            assert isinstance(sampler, NeighborSampler), "the whole graph is never trimmed"
-            block = plan.keep(part).block(0, len(part))
-            return sampler.count_trimmed(block.seeds, block.keys, budget)
+        return count_trimmed(counted.workers, plan, positions, budgets[0])
 
-        step = max(1, COUNT_BLOCK_SEEDS // plan.max_seeds)
-        parts = [positions[start : start + step] for start in range(0, len(positions), step)]
-        return Sizes.concatenate(list(workers.map(count, parts)))
+    def count_alone(plan: SplitPlan, position: int) -> Sizes:
+        block = plan.keep(np.array([position])).block(0, 1)
+        seeds = block.seeds[block.seeds >= 0].reshape(-1, 1)
+        return next(
+            counted.workers.map(lambda sampler, keys: sampler.count(seeds, keys), [block.keys.repeat(len(seeds))])
+        )
 
     return {
-        name: fit_split(plan, counted.sizes[name], budget, config, schema, recount)
+        name: [fit_split(plan, counted.sizes[name], budgets[0], config, schema, recount, count_alone)]
         for name, plan in counted.plans.items()
     }
+
+
+def count_trimmed(workers: Workers[Sampler], plan: SplitPlan, positions: np.ndarray, budget: Budget) -> Sizes:
+    """Sizes of the planned batches at some positions, trimmed to the budget. `reserve_edges` comes first."""
+
+    def count(sampler: Sampler, part: np.ndarray) -> Sizes:
+        assert isinstance(sampler, NeighborSampler), "the whole graph is never trimmed"
+        block = plan.keep(part).block(0, len(part))
+        return sampler.count_trimmed(block.seeds, block.keys, budget)
+
+    step = max(1, COUNT_BLOCK_SEEDS // plan.max_seeds)
+    parts = [positions[start : start + step] for start in range(0, len(positions), step)]
+    return Sizes.concatenate(list(workers.map(count, parts)))
+
+
+def cover(
+    graph: HeteroGraph, spec: SamplingSpec, max_batches: int, max_rounds: int | None = None
+) -> tuple[HeteroGraph, SamplingSpec, dict[str, Coverage]]:
+    """The first rounds of a job, about `max_batches` batches of all splits together, for counting.
+
+    Where one round is more than that, random seeds stand for all.
+
+    Returns:
+        the graph with the seeds and the spec with the rounds to count, and what they are of each split.
+    """
+    per_round = {name: -(-len(ids) // spec.batch_size) for name, ids in graph.seeds.items()}
+    one = sum(per_round.values())
+    more = sum(num * (spec.rounds[name] - 1) for name, num in per_round.items())
+    share_of_rounds = min(1.0, max(0, max_batches - one) / more) if more else 1.0
+    share_of_seeds = min(1.0, max_batches / one)
+    seeds, rounds, coverage = {}, {}, {}
+    for name, ids in graph.seeds.items():
+        num = min(len(ids), spec.batch_size * max(1, int(per_round[name] * share_of_seeds)))
+        order = np.argsort(keyed(stream_root(spec.rng_seed, "forecast", name, 0), ids), kind="stable")
+        seeds[name] = np.sort(ids[order[:num]])
+        rounds[name] = min(1 + int((spec.rounds[name] - 1) * share_of_rounds), max_rounds or spec.rounds[name])
+        coverage[name] = Coverage(spec.rounds[name], rounds[name], len(ids), num)
+    return replace(graph, seeds=seeds), spec.model_copy(update={"rounds": rounds}), coverage
 
 
 def reserve_edges(counted: Counted) -> None:

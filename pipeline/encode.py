@@ -1,6 +1,6 @@
 """From padded batches to the arrays of a store: chunk by chunk, nothing kept."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,11 +9,12 @@ import numpy as np
 from pipeline.estimate import Fitted
 from pipeline.graph import HeteroGraph
 from pipeline.plan import BatchBlock, Shard
-from pipeline.shapes import PaddedBatches, Sizes
-from pipeline.writer import Checksums, StoreWriter
+from pipeline.shapes import PaddedBatches, Sizes, limiters
+from pipeline.writer import Checksums
 from schemas import layout
 from schemas.batch import ID_PAD, LABEL_PAD, TensorSpec
 from schemas.budget import Budget
+from schemas.manifest import Manifest
 
 
 class Sampler(Protocol):
@@ -22,6 +23,15 @@ class Sampler(Protocol):
     def count(self, seeds: np.ndarray, keys: np.ndarray) -> Sizes: ...
 
     def pad(self, seeds: np.ndarray, keys: np.ndarray, budget: Budget) -> PaddedBatches: ...
+
+
+class ChunkWriter(Protocol):
+    """Where encoded chunks go: `StoreWriter`, or what only measures them."""
+
+    manifest: Manifest
+    specs: dict[str, TensorSpec]
+
+    def write_chunk(self, path: str, index: int, rows: np.ndarray) -> tuple[int, int]: ...
 
 
 @dataclass(frozen=True)
@@ -33,37 +43,37 @@ class Encoder:
     """
 
     graph: HeteroGraph
-    writer: StoreWriter
+    writer: ChunkWriter
 
-    def write_shard(self, sampler: Sampler, shard: Shard, block: BatchBlock) -> Checksums:
+    def write_shard(self, sampler: Sampler, shard: Shard, block: BatchBlock, budget: Budget) -> Checksums:
         """Sample, pad and write one shard of batches."""
-        padded = sampler.pad(block.seeds, block.keys, self.writer.manifest.budget)
+        padded = sampler.pad(block.seeds, block.keys, budget)
         checksums: Checksums = {}
-        for path, rows in self.tensors(shard.split, padded, block):
+        for path, rows in self.tensors(shard.part, padded, block):
             checksums[path] = {shard.chunk: self.writer.write_chunk(path, shard.chunk, rows)}
         return checksums
 
-    def tensors(self, split: str, padded: PaddedBatches, block: BatchBlock) -> Iterator[tuple[str, np.ndarray]]:
+    def tensors(self, part: str, padded: PaddedBatches, block: BatchBlock) -> Iterator[tuple[str, np.ndarray]]:
         """(path, [K, ...]) of every per-batch tensor that the manifest lists."""
         listed = self.writer.specs
         for node in self.graph.schema.node_types:
             n_id = padded.n_id(node.name)
-            yield layout.node_path(split, node.name, "n_id"), n_id
-            yield layout.node_path(split, node.name, "mask"), n_id != ID_PAD
-            if (path := layout.node_path(split, node.name, "x")) in listed:
+            yield layout.node_path(part, node.name, "n_id"), n_id
+            yield layout.node_path(part, node.name, "mask"), n_id != ID_PAD
+            if (path := layout.node_path(part, node.name, "x")) in listed:
                 yield path, self._gather(self.graph.features[node.name], n_id)
         for edge in self.graph.schema.edge_types:
             e_id = padded.e_id(edge.key)
-            yield layout.edge_path(split, edge.key, "edge_index"), padded.edge_index(edge.key)
-            yield layout.edge_path(split, edge.key, "mask"), e_id != ID_PAD
-            if (path := layout.edge_path(split, edge.key, "e_id")) in listed:
+            yield layout.edge_path(part, edge.key, "edge_index"), padded.edge_index(edge.key)
+            yield layout.edge_path(part, edge.key, "mask"), e_id != ID_PAD
+            if (path := layout.edge_path(part, edge.key, "e_id")) in listed:
                 yield path, e_id
-            if (path := layout.edge_path(split, edge.key, "edge_attr")) in listed:
+            if (path := layout.edge_path(part, edge.key, "edge_attr")) in listed:
                 yield path, self._gather(self.graph.edge_attr[edge.key], e_id)
         is_seed = block.seeds != ID_PAD
-        yield layout.seed_path(split, "n_id"), block.seeds
-        yield layout.seed_path(split, "y"), np.where(is_seed, self.graph.labels[block.seeds], np.int32(LABEL_PAD))
-        yield layout.seed_path(split, "mask"), is_seed
+        yield layout.seed_path(part, "n_id"), block.seeds
+        yield layout.seed_path(part, "y"), np.where(is_seed, self.graph.labels[block.seeds], np.int32(LABEL_PAD))
+        yield layout.seed_path(part, "mask"), is_seed
 
     def _gather(self, table: np.ndarray, ids: np.ndarray) -> np.ndarray:
         if len(table) == 0:
@@ -72,33 +82,35 @@ class Encoder:
         rows[ids == ID_PAD] = self.writer.manifest.pad_value
         return rows
 
-    def write_table(self, spec: TensorSpec) -> Checksums:
-        """Write one whole feature table."""
+    def write_table(self, spec: TensorSpec, chunks: Iterable[int] | None = None) -> Checksums:
+        """Write one feature table: the whole one, or some of its chunks."""
         _, name, tensor = spec.path.split("/")
         if tensor == layout.ORIGINAL_ID:
             table = self.graph.original_ids[name].astype(np.int32)
         else:
             table = (self.graph.features if tensor == "x" else self.graph.edge_attr)[name]
-        return {spec.path: self._write_rows(spec, table)}
+        return {spec.path: self._write_rows(spec, table, chunks)}
 
-    def stats(self, fitted: Fitted) -> dict[str, np.ndarray]:
-        """path -> [batches, ...]: the statistics of all batches of a split."""
+    def stats(self, part: str, fitted: Fitted) -> dict[str, np.ndarray]:
+        """path -> [batches, ...]: the ledger of all batches of the part that lies at `part`."""
         arrays = {
             "num_seeds": fitted.plan.num_seeds(),
             "round": fitted.plan.rounds(),
+            "limiter": limiters(fitted.sizes, self.writer.manifest.budgets[fitted.shape], self.graph.schema),
             "num_nodes": fitted.sizes.num_nodes,
             "num_nodes_trimmed": fitted.trimmed.num_nodes,
             "num_edges": fitted.sizes.num_edges,
             "num_edges_trimmed": fitted.trimmed.num_edges,
         }
-        return {layout.stats_path(fitted.plan.name, name): array for name, array in arrays.items()}
+        return {layout.stats_path(part, name): array for name, array in arrays.items()}
 
-    def write_stats(self, fitted: Fitted) -> Checksums:
-        """Write the statistics of all batches of a split."""
-        return {path: self._write_rows(self.writer.specs[path], rows) for path, rows in self.stats(fitted).items()}
+    def write_stats(self, part: str, fitted: Fitted) -> Checksums:
+        """Write the ledger of a part."""
+        rows = self.stats(part, fitted)
+        return {path: self._write_rows(self.writer.specs[path], array) for path, array in rows.items()}
 
-    def _write_rows(self, spec: TensorSpec, rows: np.ndarray) -> dict[int, tuple[int, int]]:
-        step = spec.chunk_rows
-        return {
-            i: self.writer.write_chunk(spec.path, i, rows[i * step : (i + 1) * step]) for i in range(spec.num_chunks)
-        }
+    def _write_rows(
+        self, spec: TensorSpec, rows: np.ndarray, chunks: Iterable[int] | None = None
+    ) -> dict[int, tuple[int, int]]:
+        step, chunks = spec.chunk_rows, range(spec.num_chunks) if chunks is None else chunks
+        return {i: self.writer.write_chunk(spec.path, i, rows[i * step : (i + 1) * step]) for i in chunks}

@@ -6,16 +6,69 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.certificate import quantile_sizes
 from pipeline.plan import SplitPlan
 from pipeline.rng import keyed, stream_root
 from pipeline.shapes import Sizes
-from schemas.budget import Budget
+from pipeline.shaping import Shaping, shape_batches
+from schemas.batch import bytes_to_device, model_inputs
+from schemas.budget import Budget, BudgetMode, Certificate
 from schemas.config import BudgetConfig
 from schemas.errors import BudgetError, ConfigError
 from schemas.graph import GraphSchema
 
 SAMPLED_SPLIT = "train"
 MAX_COUNT = 2**31 - 2
+MOST_SEARCHED = 1000  # batches over the budget, for a seed that alone is too much
+
+
+def resolve_budgets(
+    config: BudgetConfig, schema: GraphSchema, sizes: Mapping[str, Sizes], max_seeds: int, rng_seed: int
+) -> tuple[tuple[Budget, ...], dict[str, np.ndarray]]:
+    """The budgets of a config, cheapest first, and the index of its budget for every batch of every split.
+
+    One budget unless the config asks for several shapes; then at most as many as that, see `shape_sizes`.
+    Arguments and errors as for `resolve_budget`.
+    """
+    largest = resolve_budget(config, schema, sizes, max_seeds, rng_seed)
+    if config.shapes == 1:
+        return (largest,), {name: np.zeros(len(of_split), np.int64) for name, of_split in sizes.items()}
+    shaping = shape_sizes(schema, sizes, max_seeds, config.shapes)
+    num_types = len(schema.node_types)
+    budgets = tuple(
+        _budget(
+            config.mode,
+            _plus_one(schema.node_names, most[:num_types]),
+            _plus_one(schema.edge_keys, most[num_types:]),
+            max_seeds,
+        )
+        for most in shaping.most
+    )
+    ends = np.cumsum([len(of_split) for of_split in sizes.values()])
+    return budgets, dict(zip(sizes, np.split(shaping.shape_of, ends[:-1]), strict=True))
+
+
+def shape_sizes(schema: GraphSchema, sizes: Mapping[str, Sizes], max_seeds: int, num_shapes: int) -> Shaping:
+    """At most `num_shapes` budgets for these batches (split after split), by the bytes that a device receives.
+
+    Types are in the order of the schema, node types first. Rows of the seed type are at least the seeds'.
+    """
+    counted = Sizes.concatenate(list(sizes.values()))
+    nodes = counted.node_totals
+    seed_column = schema.node_index[schema.seed_type]
+    nodes[:, seed_column] = np.maximum(nodes[:, seed_column], max_seeds)
+    return shape_batches(np.concatenate([nodes, counted.edge_totals], axis=1), _row_bytes(schema), num_shapes)
+
+
+def _row_bytes(schema: GraphSchema) -> np.ndarray:
+    """int64 [node types + edge types]: bytes of one row as every model receives it."""
+    one = _budget("exact", dict.fromkeys(schema.node_names, 1), dict.fromkeys(schema.edge_keys, 1), 1)
+    names = [*schema.node_names, *schema.edge_keys]
+    found = dict.fromkeys(names, 0)
+    for spec in model_inputs(schema, one):
+        if spec.kind not in ("y", "seed_mask"):
+            found[spec.key] += bytes_to_device([spec])
+    return np.array([found[name] for name in names], np.int64)
 
 
 def resolve_budget(
@@ -23,23 +76,23 @@ def resolve_budget(
 ) -> Budget:
     """The budget of a config, given the counted (untrimmed) sizes of every batch of every split.
 
-    `exact` is the most over all batches, `sampled` over `num_batches` random ones of the train split, each plus
-    the pad slot; `uniform` and `explicit` are as given.
+    `exact` is the most over all batches, `sampled` over `num_batches` random ones of the train split, `quantile` what
+    holds a share of new batches, as random ones of all splits prove; each plus the pad slot. `uniform` and `explicit`
+    are as given.
 
     Raises:
-        BudgetError: the seeds alone do not fit.
+        BudgetError: the seeds alone do not fit, or there are too few batches for what `quantile` shall guarantee.
         ConfigError: an explicit budget leaves a type out or names an unknown one.
     """
     counted = Sizes.concatenate(list(sizes.values()))
     _require_32_bits(counted, schema)
-    given = given_sizes(config, schema)
+    given, certificate = given_sizes(config, schema), None
     if given:
         num_nodes, num_edges = given
     else:
-        basis = counted if config.mode == "exact" else _sample(sizes, config.num_batches, rng_seed)
-        num_nodes = _plus_one(schema.node_names, basis.node_totals.max(axis=0))
+        nodes, edges, certificate = _needed(config, schema, sizes, rng_seed)
+        num_nodes, num_edges = _plus_one(schema.node_names, nodes), _plus_one(schema.edge_keys, edges)
         num_nodes[schema.seed_type] = max(num_nodes[schema.seed_type], max_seeds + 1)
-        num_edges = _plus_one(schema.edge_keys, basis.edge_totals.max(axis=0))
     if num_nodes[schema.seed_type] < max_seeds + 1:
         raise BudgetError(
             "the seeds alone do not fit the budget",
@@ -48,15 +101,27 @@ def resolve_budget(
             where=f"node type '{schema.seed_type}'",
             hint="Raise its budget or lower [sampling] batch_size.",
         )
-    budget = Budget(
-        mode=config.mode,
+    budget = _budget(config.mode, num_nodes, num_edges, max_seeds, certificate)
+    return with_hop_capacities(budget, schema, [counted])
+
+
+def _budget(
+    mode: BudgetMode,
+    num_nodes: dict[str, int],
+    num_edges: dict[str, int],
+    max_seeds: int,
+    certificate: Certificate | None = None,
+) -> Budget:
+    """A budget whose capacities up to each hop are not known yet."""
+    return Budget(
+        mode=mode,
         num_nodes=num_nodes,
         num_edges=num_edges,
         max_seeds=max_seeds,
         hop_nodes={name: (size,) for name, size in num_nodes.items()},
         hop_edges={key: (size,) for key, size in num_edges.items()},
+        certificate=certificate,
     )
-    return with_hop_capacities(budget, schema, [counted])
 
 
 def given_sizes(config: BudgetConfig, schema: GraphSchema) -> tuple[dict[str, int], dict[str, int]] | None:
@@ -117,10 +182,17 @@ def _explicit(kind: str, given: object, names: tuple[str, ...]) -> dict[str, int
     return {name: given[name] for name in names}
 
 
-def _sample(sizes: Mapping[str, Sizes], num_batches: int, rng_seed: int) -> Sizes:
-    counted = sizes[SAMPLED_SPLIT]
-    order = np.argsort(keyed(stream_root(rng_seed, "budget", SAMPLED_SPLIT, 0), np.arange(len(counted))))
-    return counted[order[:num_batches]]
+def _needed(
+    config: BudgetConfig, schema: GraphSchema, sizes: Mapping[str, Sizes], rng_seed: int
+) -> tuple[np.ndarray, np.ndarray, Certificate | None]:
+    """The most nodes and edges per type that batches need, by the modes that follow from the data."""
+    counted = sizes[SAMPLED_SPLIT] if config.mode == "sampled" else Sizes.concatenate(list(sizes.values()))
+    if config.mode != "exact":
+        order = np.argsort(keyed(stream_root(rng_seed, "budget", SAMPLED_SPLIT, 0), np.arange(len(counted))))
+        counted = counted[order[: config.num_batches]]
+    if config.mode == "quantile":
+        return quantile_sizes(counted, config.quantile, config.confidence, schema)
+    return counted.node_totals.max(axis=0), counted.edge_totals.max(axis=0), None
 
 
 def _hop_capacities(
@@ -136,12 +208,13 @@ def _hop_capacities(
 
 @dataclass(frozen=True)
 class Fitted:
-    """What will be written of one split.
+    """What will be written of one part of a split: its batches of one shape.
 
     Attributes:
         plan: its batches, without skipped ones.
         sizes: their real counts, after trimming.
         trimmed: what trimming dropped, per type and hop.
+        shape: index of its budget.
     """
 
     plan: SplitPlan
@@ -149,30 +222,39 @@ class Fitted:
     trimmed: Sizes
     num_batches_skipped: int
     num_seeds_skipped: int
+    shape: int = 0
 
 
 Recount = Callable[[SplitPlan, np.ndarray], Sizes]
+CountAlone = Callable[[SplitPlan, int], Sizes]
 
 
 def fit_split(
-    plan: SplitPlan, sizes: Sizes, budget: Budget, config: BudgetConfig, schema: GraphSchema, recount: Recount
+    plan: SplitPlan,
+    sizes: Sizes,
+    budget: Budget,
+    config: BudgetConfig,
+    schema: GraphSchema,
+    recount: Recount,
+    count_alone: CountAlone,
 ) -> Fitted:
     """Apply the over-size policy to the batches of a split that do not fit.
 
     Args:
         sizes: untrimmed sizes of every planned batch.
         recount: counts the batches at some positions anew, trimmed to the budget.
+        count_alone: counts each seed of the batch at a position as if it were a batch, untrimmed.
 
     Raises:
         BudgetError: a batch does not fit and may not be trimmed, or still does not fit when trimmed as allowed,
-            or skipping leaves nothing.
+            or skipping leaves nothing. It names a seed that alone is too much, where there is one.
     """
-    over = np.flatnonzero(_exceeding(sizes, budget, schema))
+    over = np.flatnonzero(exceeding(sizes, budget, schema))
     trimmed = Sizes(np.zeros_like(sizes.num_nodes), np.zeros_like(sizes.num_edges))
     if len(over) == 0:
         return Fitted(plan, sizes, trimmed, 0, 0)
     if config.oversize == "error":
-        _refuse(plan, sizes, budget, schema, over)
+        _refuse(plan, sizes[over], over, budget, schema, count_alone)
     if config.oversize == "skip":
         kept = np.setdiff1d(np.arange(plan.num_planned), over)
         if len(kept) == 0:
@@ -184,16 +266,27 @@ def fit_split(
         skipped_seeds = int(plan.num_seeds_at(over).sum())
         return Fitted(plan.keep(kept), sizes[kept], trimmed[kept], len(over), skipped_seeds)
     after = recount(plan, over)
-    still = _exceeding(after, budget, schema)
+    still = exceeding(after, budget, schema)
     if still.any():
-        _refuse(plan, after, budget, schema, np.flatnonzero(still), over[still])
+        _refuse(plan, after[still], over[still], budget, schema, count_alone)
     fitted = Sizes(sizes.num_nodes.copy(), sizes.num_edges.copy())
     fitted.num_nodes[over], fitted.num_edges[over] = after.num_nodes, after.num_edges
     trimmed = Sizes(sizes.num_nodes - fitted.num_nodes, sizes.num_edges - fitted.num_edges)
     return Fitted(plan, fitted, trimmed, 0, 0)
 
 
-def _exceeding(sizes: Sizes, budget: Budget, schema: GraphSchema) -> np.ndarray:
+def parts_of(plan: SplitPlan, sizes: Sizes, shape_of: np.ndarray) -> list[Fitted]:
+    """The batches of a split by shape; those are made from the counts, so nothing is skipped or trimmed."""
+    parts = []
+    for shape in np.unique(shape_of):
+        kept = np.flatnonzero(shape_of == shape)
+        of_part = sizes[kept]
+        trimmed = Sizes(np.zeros_like(of_part.num_nodes), np.zeros_like(of_part.num_edges))
+        parts.append(Fitted(plan.keep(kept), of_part, trimmed, 0, 0, int(shape)))
+    return parts
+
+
+def exceeding(sizes: Sizes, budget: Budget, schema: GraphSchema) -> np.ndarray:
     """bool [B]: which batches leave no room for the pad slot of some type."""
     nodes = np.array([budget.num_nodes[name] - 1 for name in schema.node_names])
     edges = np.array([budget.num_edges[key] - 1 for key in schema.edge_keys])
@@ -203,20 +296,29 @@ def _exceeding(sizes: Sizes, budget: Budget, schema: GraphSchema) -> np.ndarray:
 def _refuse(
     plan: SplitPlan,
     sizes: Sizes,
+    positions: np.ndarray,
     budget: Budget,
     schema: GraphSchema,
-    rows: np.ndarray,
-    positions: np.ndarray | None = None,
+    count_alone: CountAlone,
 ) -> None:
-    """Raise for the first batch that does not fit, saying how many there are."""
-    position = int(rows[0] if positions is None else positions[0])
+    """Raise for the batches that do not fit: for a seed that alone does not, if there is one, else for the first."""
+    for position in positions[:MOST_SEARCHED]:
+        alone = count_alone(plan, int(position))
+        for row in np.flatnonzero(exceeding(alone, budget, schema)):
+            seed = f"seed {plan.seeds[plan.starts[position] + row]} of type '{schema.seed_type}' alone"
+            _require_fits(alone, int(row), budget, schema, _where(plan, int(position)), seed)
+    where = f"{_where(plan, int(positions[0]))} (the first of {len(positions)} such batches out of {plan.num_planned})"
+    _require_fits(sizes, 0, budget, schema, where, "the batch")
+
+
+def _where(plan: SplitPlan, position: int) -> str:
     round_index, in_round = plan.place(position)
-    budget.require_fits(
-        _by_type(schema.node_names, sizes.node_totals[rows[0]]),
-        _by_type(schema.edge_keys, sizes.edge_totals[rows[0]]),
-        where=f"split '{plan.name}', round {round_index}, batch {in_round} (the first of {len(rows)} such batches "
-        f"out of {plan.num_planned})",
-    )
+    return f"split '{plan.name}', round {round_index}, batch {in_round}"
+
+
+def _require_fits(sizes: Sizes, row: int, budget: Budget, schema: GraphSchema, where: str, what: str) -> None:
+    nodes = _by_type(schema.node_names, sizes.node_totals[row])
+    budget.require_fits(nodes, _by_type(schema.edge_keys, sizes.edge_totals[row]), where, what)
 
 
 def _by_type(names: tuple[str, ...], counts: np.ndarray) -> dict[str, int]:

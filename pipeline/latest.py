@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.writer import read_attributes, write_atomically
+from pipeline.files import read_attributes, write_atomically
 from schemas.config import JobConfig
 from schemas.errors import StoreError
 from schemas.layout import MANIFEST_ATTRIBUTE

@@ -1,14 +1,14 @@
 """From a config to resolved choices: fanouts per edge type, codecs, batches per chunk."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from pipeline.graph import HeteroGraph
 from pipeline.plan import SplitPlan
 from schemas import layout
-from schemas.batch import BatchOptions, split_tensors
+from schemas.batch import BatchOptions, feature_bytes, part_tensors
 from schemas.budget import Budget
 from schemas.config import SamplingConfig, StoreConfig
 from schemas.errors import ConfigError
@@ -62,13 +62,27 @@ def _fanouts(config: SamplingConfig, edge_keys: tuple[str, ...]) -> dict[str, tu
 
 
 def resolve_batch_options(
-    config: StoreConfig, graph: HeteroGraph, budget: Budget, num_hops: int, plans: Mapping[str, SplitPlan]
+    config: StoreConfig, graph: HeteroGraph, budgets: Sequence[Budget], num_hops: int, plans: Mapping[str, SplitPlan]
 ) -> BatchOptions:
-    """Codecs by the density of the features, and batches per chunk so that a chunk group is a few MB."""
+    """Codecs by the density of the features, and batches per chunk so that a chunk group is a few MB.
+
+    With several budgets that of the largest, and a round is taken to have as many batches of each.
+    """
+    options = unchunked_options(config, graph)
+    if config.chunk_batches:
+        return options._replace(chunk_batches=config.chunk_batches)
+    plan = plans.get("train") or next(iter(plans.values()))
+    batch_bytes = bytes_per_batch(graph.schema, budgets[-1], num_hops, options)
+    per_round = -(-plan.round_starts()[1] // len(budgets))
+    return options._replace(chunk_batches=balanced_chunk(batch_bytes, per_round))
+
+
+def unchunked_options(config: StoreConfig, graph: HeteroGraph) -> BatchOptions:
+    """What can be said before there is a budget: everything but batches per chunk, which are 1 here."""
     dense = "blosc-lz4" if config.codec == "auto" else config.codec
     tables = {layout.feature_path(name): x for name, x in graph.features.items()}
     tables |= {layout.edge_feature_path(key): x for key, x in graph.edge_attr.items()}
-    options = BatchOptions(
+    return BatchOptions(
         inline_features=config.features == "inline",
         store_e_id=config.e_id,
         pad_value=config.pad_value,
@@ -76,11 +90,6 @@ def resolve_batch_options(
         codec=dense,
         feature_codecs={path: _feature_codec(config.codec, x) for path, x in tables.items()},
     )
-    if config.chunk_batches:
-        return options._replace(chunk_batches=config.chunk_batches)
-    plan = plans.get("train") or next(iter(plans.values()))
-    batch_bytes = bytes_per_batch(graph.schema, budget, num_hops, options)
-    return options._replace(chunk_batches=balanced_chunk(batch_bytes, plan.round_starts()[1]))
 
 
 def _feature_codec(codec: str, x: np.ndarray) -> str:
@@ -91,8 +100,28 @@ def _feature_codec(codec: str, x: np.ndarray) -> str:
 
 def bytes_per_batch(graph: GraphSchema, budget: Budget, num_hops: int, options: BatchOptions) -> int:
     """Bytes of one padded batch, all tensors, uncompressed."""
-    specs = split_tensors(graph, budget, num_hops, "train", 1, options)
+    specs = part_tensors(graph, budget, num_hops, "train", 1, options)
     return sum(spec.num_bytes for spec in specs)
+
+
+def device_bytes(graph: GraphSchema, budget: Budget, options: BatchOptions) -> dict[tuple[str, str], int]:
+    """Bytes of one padded batch as a device receives it, by ("nodes", type), ("edges", key) and ("seeds", seed type).
+
+    Counted are all tensors that the store holds per batch (ids, masks, edge ends, inline features) but the
+    statistics, and the features that are gathered from tables.
+    """
+    found: dict[tuple[str, str], int] = {}
+    for spec in part_tensors(graph, budget, 0, "train", 1, options):
+        _, kind, *name = spec.path.split("/")
+        if kind != "stats":
+            key = (kind, graph.seed_type if kind == "seeds" else name[0])
+            found[key] = found.get(key, 0) + spec.num_bytes
+    if not options.inline_features:
+        for node in graph.node_types:
+            found["nodes", node.name] += feature_bytes(budget.num_nodes[node.name], node)
+        for edge in graph.edge_types:
+            found["edges", edge.key] += feature_bytes(budget.num_edges[edge.key], edge)
+    return found
 
 
 def balanced_chunk(batch_bytes: int, batches_per_round: int) -> int:

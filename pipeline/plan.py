@@ -128,22 +128,22 @@ class SplitPlan:
 
 
 class Shard(NamedTuple):
-    """Batches start..stop of a split, one chunk of each of its arrays."""
+    """Batches start..stop of a part, one chunk of each of its arrays; `part` is where it lies in the store."""
 
-    split: str
+    part: str
     chunk: int
     start: int
     stop: int
 
 
-def shards_of(split: str, num_batches: int, chunk_batches: int) -> Iterator[Shard]:
-    """Cut a split into shards of K batches, the last one shorter.
+def shards_of(part: str, num_batches: int, chunk_batches: int) -> Iterator[Shard]:
+    """Cut a part into shards of K batches, the last one shorter.
 
     >>> [(s.start, s.stop) for s in shards_of("train", 5, 2)]
     [(0, 2), (2, 4), (4, 5)]
     """
     for index in range(-(-num_batches // chunk_batches)):
-        yield Shard(split, index, index * chunk_batches, min((index + 1) * chunk_batches, num_batches))
+        yield Shard(part, index, index * chunk_batches, min((index + 1) * chunk_batches, num_batches))
 
 
 def partitions_of(shards: list[Shard], shards_per_partition: int) -> list[list[Shard]]:

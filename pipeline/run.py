@@ -11,27 +11,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.certificate import certificate_line
 from pipeline.counting import Progress, count_all, fit_all, sampler_factory
 from pipeline.datasets import SourceGraph, from_data
-from pipeline.encode import Encoder, Sampler
-from pipeline.estimate import Fitted, resolve_budget, with_hop_capacities
+from pipeline.estimate import Fitted, resolve_budgets, with_hop_capacities
+from pipeline.files import read_attributes
 from pipeline.graph import HeteroGraph, build_graph
 from pipeline.options import resolve_batch_options, resolve_sampling
-from pipeline.plan import Shard, SplitPlan, partitions_of, shards_of
+from pipeline.partitions import Planned, write_store
 from pipeline.workers import Workers
-from pipeline.writer import Checksums, StoreWriter, discard_leftovers, locked, read_attributes
+from pipeline.writer import discard_leftovers, locked
 from schemas import FORMAT_VERSION, layout
-from schemas.batch import BatchOptions, TensorSpec, feature_tensors, original_id_tensors, split_tensors
+from schemas.batch import (
+    BatchOptions,
+    TensorSpec,
+    feature_tensors,
+    inline_bytes,
+    original_id_tensors,
+    part_tensors,
+    table_bytes,
+)
 from schemas.budget import Budget
 from schemas.config import JobConfig
 from schemas.errors import StoreError
-from schemas.manifest import Manifest, SplitInfo, parse_manifest
+from schemas.manifest import Manifest, PartInfo, SplitInfo, parse_manifest
 from schemas.sampling import SamplingSpec
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
 
-SHARDS_PER_PARTITION = 16
 FEATURE_CHUNK_BYTES = 4 * 2**20
 
 Report = Callable[[str], None]
@@ -98,7 +106,7 @@ def prepare_source(
     spec = resolve_sampling(config.sampling, graph)
     content = graph.digest()
     fingerprint = fingerprint_of(config, spec, content)
-    path = Path(store) if store else Path(config.store.root) / f"{config.name}-{fingerprint[:12]}"
+    path = Path(store) if store else store_path(config, fingerprint)
     found = existing(path, fingerprint, force)
     if found:
         discard_leftovers(path)
@@ -108,25 +116,8 @@ def prepare_source(
         found = existing(path, fingerprint, force)
         if found:
             return Outcome(path, found, was_found=True)
-        _write(planned, path, progress)
+        write_store(planned, path, progress)
     return Outcome(path, _read(path), was_found=False)
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A store of which everything is decided and nothing written.
-
-    Attributes:
-        workers: samplers of the graph, with room for its largest batch.
-        manifest: the store's, unfinished. fitted: split -> what will be written of it.
-        most_edges: int64 [edge types], of the largest batch, untrimmed.
-    """
-
-    workers: Workers[Sampler]
-    graph: HeteroGraph
-    manifest: Manifest
-    fitted: dict[str, Fitted]
-    most_edges: np.ndarray
 
 
 def plan_store(
@@ -139,19 +130,20 @@ def plan_store(
     report: Report = _silent,
     progress: Progress = _silent,
 ) -> Planned:
-    """Count every batch and fix the budget. `content` is the graph's digest."""
-    fingerprint = fingerprint_of(config, spec, content)
-    workers_pool = Workers(sampler_factory(graph, spec, config.budget), workers)
-    counted = count_all(workers_pool, graph, spec, config.budget, progress)
-    budget = resolve_budget(config.budget, graph.schema, counted.sizes, counted.max_seeds, spec.rng_seed)
-    fitted = fit_all(counted, budget, config.budget, graph.schema)
+    """Count every batch and fix the budgets. `content` is the graph's digest."""
+    pool = Workers(sampler_factory(graph, spec, config.budget.oversize), workers)
+    counted = count_all(pool, graph, spec, config.budget, progress)
+    budgets, shape_of = resolve_budgets(config.budget, graph.schema, counted.sizes, counted.max_seeds, spec.rng_seed)
+    if budgets[0].certificate:
+        report(f"budget   {certificate_line(budgets[0].certificate)}")
+    fitted = fit_all(counted, budgets, shape_of, config.budget, graph.schema)
     _report_losses(fitted, report)
-    budget = with_hop_capacities(budget, graph.schema, [fit.sizes for fit in fitted.values()])
-    options = resolve_batch_options(config.store, graph, budget, spec.num_hops, counted.plans)
-    manifest = _manifest(config, graph, spec, budget, fitted, options, fingerprint, content)
+    options = resolve_batch_options(config.store, graph, budgets, spec.num_hops, counted.plans)
+    fingerprint = fingerprint_of(config, spec, content)
+    manifest = make_manifest(config, graph, spec, budgets, fitted, options, fingerprint, content)
     if options.inline_features:
-        report(_blow_up(manifest, options))
-    return Planned(workers_pool, graph, manifest, fitted, counted.most_edges)
+        report(_blow_up(manifest))
+    return Planned(pool, graph, manifest, fitted, counted.most_edges)
 
 
 @contextmanager
@@ -166,10 +158,15 @@ def writing(path: Path, report: Report, is_shared: bool = False) -> Iterator[Non
 
 
 def fingerprint_of(config: JobConfig, spec: SamplingSpec, content: str) -> str:
-    """Digest of everything that decides a byte of the store."""
+    """Digest of everything that decides a byte of the store; `content` is the graph's digest."""
     store = config.store.model_dump(mode="json", exclude={"root"})
     parts = [FORMAT_VERSION, content, spec.model_dump(mode="json"), config.budget.model_dump(mode="json"), store]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def store_path(config: JobConfig, fingerprint: str) -> Path:
+    """Where the store of a config lies unless a path is given."""
+    return Path(config.store.root) / f"{config.name}-{fingerprint[:12]}"
 
 
 def _read(path: Path) -> Manifest:
@@ -208,8 +205,19 @@ def _damaged(path: Path) -> dict[str, Any]:
         return {layout.MANIFEST_ATTRIBUTE: None}
 
 
-def _report_losses(fitted: dict[str, Fitted], report: Report) -> None:
-    for name, fit in fitted.items():
+def _with_hop_capacities(
+    budgets: tuple[Budget, ...], graph: HeteroGraph, fitted: dict[str, list[Fitted]]
+) -> tuple[Budget, ...]:
+    """Each budget with the capacities up to each hop that its own batches need."""
+    every = [fit for parts in fitted.values() for fit in parts]
+    return tuple(
+        with_hop_capacities(budget, graph.schema, [fit.sizes for fit in every if fit.shape == shape])
+        for shape, budget in enumerate(budgets)
+    )
+
+
+def _report_losses(fitted: dict[str, list[Fitted]], report: Report) -> None:
+    for name, fit in ((name, fit) for name, parts in fitted.items() for fit in parts):
         if fit.num_batches_skipped:
             report(
                 f"warning: split '{name}': {fit.num_batches_skipped} batches over the budget are skipped, "
@@ -225,32 +233,35 @@ def _report_losses(fitted: dict[str, Fitted], report: Report) -> None:
             )
 
 
-def _manifest(
+def make_manifest(
     config: JobConfig,
     graph: HeteroGraph,
     spec: SamplingSpec,
-    budget: Budget,
-    fitted: dict[str, Fitted],
+    budgets: tuple[Budget, ...],
+    fitted: dict[str, list[Fitted]],
     options: BatchOptions,
     fingerprint: str,
     content: str,
 ) -> Manifest:
+    """The manifest of the store that is to be written, every tensor listed; `content` is the graph's digest."""
+    budgets = _with_hop_capacities(budgets, graph, fitted)
     tensors: list[TensorSpec] = []
     if not options.inline_features:
         tensors += feature_tensors(graph.schema, options.feature_codecs, FEATURE_CHUNK_BYTES)
     tensors += original_id_tensors(graph.schema, graph.original_ids, options.codec, FEATURE_CHUNK_BYTES)
     splits = []
-    for name, fit in fitted.items():
-        num_batches = fit.plan.num_batches
-        chunk = options._replace(chunk_batches=min(options.chunk_batches, num_batches))
-        tensors += split_tensors(graph.schema, budget, spec.num_hops, name, num_batches, chunk)
+    for name, parts in fitted.items():
+        for fit in parts:
+            path, num_batches = layout.part_path(name, fit.shape, len(budgets)), fit.plan.num_batches
+            chunk = options._replace(chunk_batches=min(options.chunk_batches, num_batches))
+            tensors += part_tensors(graph.schema, budgets[fit.shape], spec.num_hops, path, num_batches, chunk)
         splits.append(
             SplitInfo(
                 name=name,
-                num_seeds=fit.plan.seeds_per_round,
-                round_starts=fit.plan.round_starts(),
-                num_batches_skipped=fit.num_batches_skipped,
-                num_seeds_skipped=fit.num_seeds_skipped,
+                num_seeds=parts[0].plan.seeds_per_round,
+                parts=tuple(PartInfo(shape=fit.shape, round_starts=fit.plan.round_starts()) for fit in parts),
+                num_batches_skipped=sum(fit.num_batches_skipped for fit in parts),
+                num_seeds_skipped=sum(fit.num_seeds_skipped for fit in parts),
             )
         )
     return Manifest(
@@ -260,7 +271,7 @@ def _manifest(
         complete=False,
         graph=graph.schema,
         sampling=spec,
-        budget=budget,
+        budgets=budgets,
         splits=tuple(splits),
         features=config.store.features,
         pad_value=options.pad_value,
@@ -282,71 +293,16 @@ def provenance() -> dict[str, Any]:
     return {"program": "heteroshards", "python": platform.python_version(), **versions}
 
 
-def _blow_up(manifest: Manifest, options: BatchOptions) -> str:
+def _blow_up(manifest: Manifest) -> str:
     """How much larger inline features are than tables, in words."""
-    inline = sum(spec.num_bytes for spec in manifest.tensors if spec.path.endswith(("/x", "/edge_attr")))
-    tables = feature_tensors(manifest.graph, options.feature_codecs, FEATURE_CHUNK_BYTES)
-    table = sum(spec.num_bytes for spec in tables)
+    inline, table = all_inline_bytes(manifest), table_bytes(manifest.graph)
     return (
         f"inline features take {inline / 2**20:,.0f} MiB before compression, "
         f"{inline / max(1, table):.1f} times the {table / 2**20:,.0f} MiB of tables"
     )
 
 
-def _write(planned: Planned, path: Path, progress: Progress) -> None:
-    """Write every partition that is not there yet, then let the store appear."""
-    writer = StoreWriter(path, planned.manifest)
-    writer.init()
-    partitions = partitions_of_store(planned, writer)
-    total = sum(partition.num_batches for partition in partitions.values())
-    done = 0
-
-    def write(sampler: Sampler, name: str) -> int:
-        job = partitions[name]
-        if not writer.is_finished(name):
-            writer.finish_partition(name, job.write(sampler))
-        return job.num_batches
-
-    for num_batches in planned.workers.map(write, partitions):
-        done += num_batches
-        progress("writing", done, total)
-    writer.finalise(list(partitions))
-
-
-@dataclass(frozen=True)
-class Partition:
-    """A named, independent piece of a store. `write` returns the checksums of its chunks."""
-
-    write: Callable[[Sampler], Checksums]
-    num_batches: int = 0
-
-
-def partitions_of_store(planned: Planned, writer: StoreWriter) -> dict[str, Partition]:
-    """Everything there is to write, by name, in an order that never changes."""
-    return dict(_partitions(Encoder(planned.graph, writer), planned.fitted))
-
-
-def _partitions(encoder: Encoder, fitted: dict[str, Fitted]) -> Iterator[tuple[str, Partition]]:
-    manifest = encoder.writer.manifest
-    for spec in manifest.tensors:
-        if spec.path.startswith("features/"):
-            name = spec.path.replace("/", "-")
-            yield name, Partition(lambda _, spec=spec: encoder.write_table(spec))  # type: ignore[misc]
-    for split, fit in fitted.items():
-        yield f"stats-{split}", Partition(lambda _, fit=fit: encoder.write_stats(fit))  # type: ignore[misc]
-        num_batches = fit.plan.num_batches
-        shards = list(shards_of(split, num_batches, min(manifest.chunk_batches, num_batches)))
-        for index, part in enumerate(partitions_of(shards, SHARDS_PER_PARTITION)):
-            yield f"{split}-{index:06d}", _shard_partition(encoder, fit.plan, part)
-
-
-def _shard_partition(encoder: Encoder, plan: SplitPlan, shards: list[Shard]) -> Partition:
-    def write(sampler: Sampler) -> Checksums:
-        checksums: Checksums = {}
-        for shard in shards:
-            written = encoder.write_shard(sampler, shard, plan.block(shard.start, shard.stop))
-            for path, chunks in written.items():
-                checksums.setdefault(path, {}).update(chunks)
-        return checksums
-
-    return Partition(write, sum(shard.stop - shard.start for shard in shards))
+def all_inline_bytes(manifest: Manifest) -> int:
+    """Bytes of the features of all rows of all batches of a store."""
+    parts = [part for split in manifest.splits for part in manifest.parts(split)]
+    return sum(part.num_batches * inline_bytes(manifest.graph, part.budget) for part in parts)

@@ -41,6 +41,17 @@ class Sizes:
         return Sizes(np.concatenate([p.num_nodes for p in parts]), np.concatenate([p.num_edges for p in parts]))
 
 
+def limiters(sizes: Sizes, budget: Budget, schema: GraphSchema) -> np.ndarray:
+    """int32 [B]: the type that closed each batch, a position among first the node types, then the edge types.
+
+    It is the one whose real count is nearest to its budget less the pad slot, by real / (budget - 1) in float64; ties
+    go to the first. A type whose budget is its pad slot alone counts as empty.
+    """
+    real = np.concatenate([sizes.node_totals, sizes.edge_totals], axis=1)
+    rows = [budget.num_nodes[name] for name in schema.node_names] + [budget.num_edges[key] for key in schema.edge_keys]
+    return (real / np.maximum(np.array(rows) - 1, 1)).argmax(axis=1).astype(np.int32)
+
+
 @dataclass(frozen=True)
 class PaddedBatches:
     """B batches padded to one budget; each tensor is a contiguous block of one flat array.

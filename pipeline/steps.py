@@ -18,21 +18,13 @@ from pipeline import saved_plan
 from pipeline.counting import Progress, reserve, sampler_factory
 from pipeline.datasets import SourceGraph
 from pipeline.encode import Sampler
+from pipeline.files import read_attributes
 from pipeline.graph import HeteroGraph, build_graph
 from pipeline.options import resolve_sampling
-from pipeline.run import (
-    Partition,
-    Planned,
-    Report,
-    existing,
-    fingerprint_of,
-    partitions_of_store,
-    plan_store,
-    provenance,
-    writing,
-)
+from pipeline.partitions import Partition, Planned, partitions_of_store
+from pipeline.run import Report, existing, fingerprint_of, plan_store, provenance, store_path, writing
 from pipeline.workers import Workers
-from pipeline.writer import StoreWriter, read_attributes, work_folder
+from pipeline.writer import StoreWriter, work_folder
 from schemas import layout
 from schemas.config import JobConfig
 from schemas.errors import ConfigError, StoreError
@@ -155,7 +147,7 @@ def _identify(source: SourceGraph, config: JobConfig, store: Path | None) -> _So
     graph = build_graph(source, allow_nonfinite=config.dataset.feature_values == "allow")
     content = graph.digest()
     fingerprint = fingerprint_of(config, resolve_sampling(config.sampling, graph), content)
-    path = store or Path(config.store.root) / f"{config.name}-{fingerprint[:12]}"
+    path = store or store_path(config, fingerprint)
     return _Source(graph, content, fingerprint, path)
 
 
@@ -172,7 +164,7 @@ def _saved(known: _Source, config: JobConfig, workers: int) -> Planned:
     if manifest.provenance != provenance():
         what, hint = "the work folder was laid out by other versions, which may write other bytes", again
         raise StoreError(what, actual=provenance(), limit=manifest.provenance, where=str(work), hint=hint)
-    pool = Workers(sampler_factory(known.graph, manifest.sampling, config.budget), workers)
+    pool = Workers(sampler_factory(known.graph, manifest.sampling, config.budget.oversize), workers)
     reserve(pool, most_edges)
     return Planned(pool, known.graph, manifest, fitted, most_edges)
 

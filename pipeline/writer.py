@@ -12,7 +12,6 @@ import fcntl
 import json
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +21,9 @@ import google_crc32c
 import numpy as np
 
 from pipeline import integrity, zarr_compat
+from pipeline.files import read_attributes, write_atomically
 from schemas import layout
-from schemas.batch import checksum_tensor
+from schemas.batch import TensorSpec, checksum_tensor
 from schemas.errors import StoreError
 from schemas.manifest import Manifest, parse_manifest
 
@@ -69,17 +69,16 @@ def discard_leftovers(store: Path) -> None:
 Checksums = dict[str, dict[int, tuple[int, int]]]
 
 
-def write_atomically(path: Path, text: str, scratch: Path | None = None) -> None:
-    """Write a small text file that appears whole or not at all.
-
-    A kill can leave a temporary file in `scratch`, by default the file's own folder.
-    """
-    temporary = (scratch or path.parent) / f".{path.name}.{os.getpid()}.{threading.get_ident()}.new"
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def encode_chunk(spec: TensorSpec, rows: np.ndarray) -> bytes:
+    """The content of a chunk file, from the chunk's rows (fewer than a whole chunk's only at the end)."""
+    assert rows.dtype == np.dtype(spec.dtype) and rows.shape[1:] == spec.shape[1:], spec.path
+    if len(rows) < spec.chunk_rows:  # zarr's chunks are all of one size
+        whole = np.zeros(spec.chunks, rows.dtype)
+        whole[: len(rows)] = rows
+        rows = whole
+    rows = np.ascontiguousarray(rows)
+    codec = zarr_compat.compressor(spec.codec)
+    return rows.tobytes() if codec is None else bytes(codec.encode(rows))
 
 
 class StoreWriter:
@@ -100,7 +99,6 @@ class StoreWriter:
         self.store = self.work / "store"
         self.partitions = self.work / "partitions"
         self.specs = {spec.path: spec for spec in manifest.tensors}
-        self._codecs = {path: zarr_compat.compressor(spec.codec) for path, spec in self.specs.items()}
 
     def init(self) -> None:
         """Fill the work folder, or take over what an interrupted run of the same store left in it."""
@@ -141,15 +139,7 @@ class StoreWriter:
         Returns:
             crc32c and size of the chunk file.
         """
-        spec = self.specs[path]
-        assert rows.dtype == np.dtype(spec.dtype) and rows.shape[1:] == spec.shape[1:], path
-        if len(rows) < spec.chunk_rows:  # zarr's chunks are all of one size
-            whole = np.zeros(spec.chunks, rows.dtype)
-            whole[: len(rows)] = rows
-            rows = whole
-        rows = np.ascontiguousarray(rows)
-        codec = self._codecs[path]
-        encoded = rows.tobytes() if codec is None else bytes(codec.encode(rows))
+        encoded = encode_chunk(self.specs[path], rows)
         file = self.store / path / layout.chunk_name(self.manifest.zarr_format, index, rows.ndim)
         if self.manifest.zarr_format == 3:
             if not (self.store / path).is_dir():  # never bring back a folder that was removed
@@ -205,22 +195,3 @@ class StoreWriter:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(table.tobytes())
         return int(google_crc32c.value(table.tobytes()))
-
-
-def read_attributes(path: Path) -> dict[str, Any]:
-    """The root attributes of a local store, {} when it has none.
-
-    Raises:
-        StoreError: they cannot be read.
-    """
-    for file, is_format_3 in ((path / ".zattrs", False), (path / "zarr.json", True)):
-        if file.exists():
-            try:
-                values = json.loads(file.read_text(encoding="utf-8"))
-                return dict(values.get("attributes", {}) if is_format_3 else values)
-            except (OSError, ValueError, TypeError, AttributeError) as error:
-                hint = "The store is damaged: build it again with --force."
-                raise StoreError(
-                    "the store's attributes cannot be read", actual=error, where=str(file), hint=hint
-                ) from None
-    return {}

@@ -5,7 +5,7 @@ Shapes and chunks are derived here from the graph schema and the budget, and sta
 
 import hashlib
 import json
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 from pydantic import Field, model_validator
 
@@ -82,23 +82,23 @@ class BatchOptions(NamedTuple):
     feature_codecs: Dict[str, str]
 
 
-def split_tensors(
-    graph: GraphSchema, budget: Budget, num_hops: int, split: str, num_batches: int, options: BatchOptions
+def part_tensors(
+    graph: GraphSchema, budget: Budget, num_hops: int, part: str, num_batches: int, options: BatchOptions
 ) -> List[TensorSpec]:
-    """Every per-batch tensor of a split, in the order in which they are written and listed."""
-    batches = _Batches(split, num_batches, options)
+    """Every per-batch tensor of a part (see schemas/layout.py), in the order in which they are written and listed."""
+    batches = _Batches(part, num_batches, options)
     return [
         *(spec for node in graph.node_types for spec in _node_tensors(node, budget, batches)),
         *(spec for edge in graph.edge_types for spec in _edge_tensors(edge, budget, batches)),
         *_seed_tensors(budget, batches),
-        *_stats_tensors(graph, num_hops, split, num_batches, options.codec),
+        *_stats_tensors(graph, num_hops, part, num_batches, options.codec),
     ]
 
 
 class _Batches(NamedTuple):
-    """What the tensors of one split have in common."""
+    """What the tensors of one part have in common."""
 
-    split: str
+    part: str
     num_batches: int
     options: BatchOptions
 
@@ -119,12 +119,12 @@ class _Batches(NamedTuple):
 
 def _node_tensors(node: NodeTypeSchema, budget: Budget, batches: _Batches) -> Iterator[TensorSpec]:
     rows = (f"{node.name}_node", budget.num_nodes[node.name])
-    path = layout.node_path(batches.split, node.name, "n_id")
+    path = layout.node_path(batches.part, node.name, "n_id")
     yield batches.tensor(path, "int32", ID_PAD, "global node id of each row", rows)
-    path = layout.node_path(batches.split, node.name, "mask")
+    path = layout.node_path(batches.part, node.name, "mask")
     yield batches.tensor(path, "bool", 0, "True where the row is real", rows)
     if batches.options.inline_features and node.num_features and node.feature_dtype:
-        path = layout.node_path(batches.split, node.name, "x")
+        path = layout.node_path(batches.part, node.name, "x")
         features = (f"{node.name}_feature", node.num_features)
         codec, pad = batches.options.feature_codecs[layout.feature_path(node.name)], batches.options.pad_value
         yield batches.tensor(path, node.feature_dtype, pad, "features", rows, features, codec=codec)
@@ -133,41 +133,62 @@ def _node_tensors(node: NodeTypeSchema, budget: Budget, batches: _Batches) -> It
 def _edge_tensors(edge: EdgeTypeSchema, budget: Budget, batches: _Batches) -> Iterator[TensorSpec]:
     columns, is_inline = (f"{edge.key}_edge", budget.num_edges[edge.key]), batches.options.inline_features
     text = f"local ids: row 0 into {edge.src}, row 1 into {edge.dst}; pad edges join the last (pad) rows"
-    path = layout.edge_path(batches.split, edge.key, "edge_index")
+    path = layout.edge_path(batches.part, edge.key, "edge_index")
     yield batches.tensor(path, "int32", None, text, ("end", 2), columns)
-    path = layout.edge_path(batches.split, edge.key, "mask")
+    path = layout.edge_path(batches.part, edge.key, "mask")
     yield batches.tensor(path, "bool", 0, "True where the edge is real", columns)
     if batches.options.store_e_id or (edge.num_attributes and not is_inline):
-        path = layout.edge_path(batches.split, edge.key, "e_id")
+        path = layout.edge_path(batches.part, edge.key, "e_id")
         yield batches.tensor(path, "int32", ID_PAD, "global edge id of each column", columns)
     if is_inline and edge.num_attributes and edge.attribute_dtype:
-        path = layout.edge_path(batches.split, edge.key, "edge_attr")
+        path = layout.edge_path(batches.part, edge.key, "edge_attr")
         attributes = (f"{edge.key}_attribute", edge.num_attributes)
         codec, pad = batches.options.feature_codecs[layout.edge_feature_path(edge.key)], batches.options.pad_value
         yield batches.tensor(path, edge.attribute_dtype, pad, "edge features", columns, attributes, codec=codec)
 
 
 def _seed_tensors(budget: Budget, batches: _Batches) -> Iterator[TensorSpec]:
-    seeds, split = ("seed", budget.max_seeds), batches.split
-    yield batches.tensor(layout.seed_path(split, "n_id"), "int32", ID_PAD, "global id of each seed node", seeds)
-    yield batches.tensor(layout.seed_path(split, "y"), "int32", LABEL_PAD, "class of each seed node", seeds)
-    yield batches.tensor(layout.seed_path(split, "mask"), "bool", 0, "True where the seed is real", seeds)
+    seeds, part = ("seed", budget.max_seeds), batches.part
+    yield batches.tensor(layout.seed_path(part, "n_id"), "int32", ID_PAD, "global id of each seed node", seeds)
+    yield batches.tensor(layout.seed_path(part, "y"), "int32", LABEL_PAD, "class of each seed node", seeds)
+    yield batches.tensor(layout.seed_path(part, "mask"), "bool", 0, "True where the seed is real", seeds)
 
 
-def _stats_tensors(graph: GraphSchema, num_hops: int, split: str, num_batches: int, codec: str) -> List[TensorSpec]:
+def _stats_tensors(graph: GraphSchema, num_hops: int, part: str, num_batches: int, codec: str) -> List[TensorSpec]:
+    """The ledger: what each batch holds, so that nothing else has to be read to judge its padding.
+
+    Padded counts are not stored, being the budget less the real ones; pads belong to no hop.
+    """
     node_axes = (("node_type", len(graph.node_types)), ("node_hop", num_hops + 1))
     edge_axes = (("edge_type", len(graph.edge_types)), ("edge_hop", max(num_hops, 1)))
+    nodes, edges = ", ".join(graph.node_names), ", ".join(graph.edge_keys)
     table: List[Tuple[str, str, Tuple[Tuple[str, int], ...]]] = [
         ("num_seeds", "real seeds", ()),
         ("round", "resampling pass the batch belongs to", ()),
-        ("num_nodes", "real nodes per type and hop (0 = seeds)", node_axes),
-        ("num_nodes_trimmed", "sampled nodes dropped to fit the budget, per type and hop", node_axes),
-        ("num_edges", "real edges per type and hop (1 = into the seeds)", edge_axes),
-        ("num_edges_trimmed", "sampled edges dropped to fit the budget, per type and hop", edge_axes),
+        (
+            "limiter",
+            "the type that closed the batch: whose real count is nearest to its budget less the pad slot, by "
+            "real / (budget - 1), ties to the first; a position among first the node types, then the edge types: "
+            f"{nodes}{', ' if edges else ''}{edges}",
+            (),
+        ),
+        (
+            "num_nodes",
+            f"real nodes per type ({nodes}) and hop (0 = seeds); a type's pad rows are its budget less its sum",
+            node_axes,
+        ),
+        ("num_nodes_trimmed", f"sampled nodes dropped to fit the budget, per type ({nodes}) and hop", node_axes),
+        (
+            "num_edges",
+            f"real edges per type ({edges}) and hop (1 = into the seeds); a type's pad columns are its budget less "
+            "its sum",
+            edge_axes,
+        ),
+        ("num_edges_trimmed", f"sampled edges dropped to fit the budget, per type ({edges}) and hop", edge_axes),
     ]
     return [
         TensorSpec(
-            path=layout.stats_path(split, name),
+            path=layout.stats_path(part, name),
             dims=("batch",) + tuple(axis for axis, _ in axes),
             shape=(num_batches,) + tuple(size for _, size in axes),
             chunk_rows=min(STATS_CHUNK_BATCHES, max(1, num_batches)),
@@ -193,6 +214,27 @@ def feature_tensors(graph: GraphSchema, codecs: Dict[str, str], chunk_bytes: int
             shape = (edge.num_edges, edge.num_attributes)
             specs.append(_table(path, dims, shape, edge.attribute_dtype, codecs[path], chunk_bytes))
     return specs
+
+
+def feature_bytes(rows: int, of: Union[NodeTypeSchema, EdgeTypeSchema]) -> int:
+    """Bytes of so many rows of a type's features, 0 where it has none."""
+    if isinstance(of, NodeTypeSchema):
+        width, dtype = of.num_features, of.feature_dtype
+    else:
+        width, dtype = of.num_attributes, of.attribute_dtype
+    return rows * width * ITEM_BYTES[dtype] if width and dtype else 0
+
+
+def inline_bytes(graph: GraphSchema, budget: Budget) -> int:
+    """Bytes of all features of one batch: what `inline` stores per batch."""
+    nodes = sum(feature_bytes(budget.num_nodes[node.name], node) for node in graph.node_types)
+    return nodes + sum(feature_bytes(budget.num_edges[edge.key], edge) for edge in graph.edge_types)
+
+
+def table_bytes(graph: GraphSchema) -> int:
+    """Bytes of all features of a graph, stored once."""
+    nodes = sum(feature_bytes(node.num_nodes, node) for node in graph.node_types)
+    return nodes + sum(feature_bytes(edge.num_edges, edge) for edge in graph.edge_types)
 
 
 def original_id_tensors(
@@ -284,6 +326,17 @@ def model_inputs(graph: GraphSchema, budget: Budget, extras: Iterable[str] = ())
     inputs.append(InputSpec("y", graph.seed_type, (budget.max_seeds,), "int32"))
     inputs.append(InputSpec("seed_mask", graph.seed_type, (budget.max_seeds,), "bool"))
     return inputs
+
+
+def bytes_to_device(inputs: Iterable[InputSpec]) -> int:
+    """Bytes of one batch of these inputs: what a budget costs."""
+    total = 0
+    for spec in inputs:
+        size = ITEM_BYTES[spec.dtype]
+        for length in spec.shape:
+            size *= length
+        total += size
+    return total
 
 
 def shape_signature(inputs: Iterable[InputSpec]) -> str:

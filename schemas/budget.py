@@ -1,6 +1,6 @@
 """The budget: one fixed capacity per node and edge type, padding included."""
 
-from typing import Any, Dict, List, Literal, Mapping, Tuple
+from typing import Any, Dict, List, Literal, Mapping, Optional, Tuple
 
 from pydantic import Field, model_validator
 
@@ -8,7 +8,35 @@ from schemas.base import Frozen
 from schemas.errors import BudgetError
 
 OverSizePolicy = Literal["error", "skip", "trim_nodes", "trim_edges", "trim_nodes_and_edges"]
-BudgetMode = Literal["exact", "sampled", "uniform", "explicit"]
+BudgetMode = Literal["exact", "sampled", "quantile", "uniform", "explicit"]
+
+
+class Overflow(Frozen):
+    """How many tested batches exceeded a budget, and the probability that a new one does, bounded from above."""
+
+    num_over: int = Field(ge=0)
+    probability: float = Field(ge=0, le=1)
+
+
+class Certificate(Frozen):
+    """What is certain about new batches under a budget of mode `quantile` (see `pipeline.certificate`).
+
+    A new batch is one drawn like the counted ones: at random from the batches of all splits.
+
+    Attributes:
+        quantile: share of batches that was asked to fit.
+        confidence: of each bound.
+        num_fitted, num_tested: counted batches that shaped the budget, and that tested it.
+        joint: of any type overflowing; nodes, edges: of one type alone.
+    """
+
+    quantile: float
+    confidence: float
+    num_fitted: int
+    num_tested: int
+    joint: Overflow
+    nodes: Dict[str, Overflow]
+    edges: Dict[str, Overflow]
 
 
 class Budget(Frozen):
@@ -26,6 +54,7 @@ class Budget(Frozen):
             Slicing a batch to that many rows keeps every node within h hops, and its last row is never one
             of them. The last entry is at most `num_nodes`.
         hop_edges: edge type key -> for hop h = 1..H, one more than the most edges of hops 1..h in any batch.
+        certificate: with mode `quantile`, how probable it is that a new batch does not fit.
     """
 
     mode: BudgetMode
@@ -34,6 +63,7 @@ class Budget(Frozen):
     max_seeds: int = Field(ge=1)
     hop_nodes: Dict[str, Tuple[int, ...]]
     hop_edges: Dict[str, Tuple[int, ...]]
+    certificate: Optional[Certificate] = None
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Any:
@@ -61,12 +91,12 @@ class Budget(Frozen):
         """Whether a batch with these real counts fits."""
         return not self.violations(num_nodes, num_edges)
 
-    def require_fits(self, num_nodes: Mapping[str, int], num_edges: Mapping[str, int], where: str) -> None:
-        """Raise `BudgetError` naming every type that does not fit."""
+    def require_fits(self, num_nodes: Mapping[str, int], num_edges: Mapping[str, int], where: str, what: str) -> None:
+        """Raise `BudgetError` naming every type that does not fit, of `what` (a batch, a seed)."""
         found = self.violations(num_nodes, num_edges)
         if found:
             raise BudgetError(
-                "the batch does not fit its budget: " + "; ".join(found),
+                f"{what} does not fit the budget: " + "; ".join(found),
                 where=where,
                 hint="Raise the budget, use [budget] mode = 'exact', or let batches be trimmed: "
                 "[budget] oversize = 'trim_nodes_and_edges'.",

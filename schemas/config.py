@@ -180,24 +180,37 @@ class BudgetConfig(Frozen):
 
     Attributes:
         mode: `exact` (count every batch first), `sampled` (the most over `num_batches` random batches, + 1),
-            `uniform` (one number for all node types, one for all edge types) or `explicit` (one per type).
-        num_batches: with `sampled`.
+            `quantile` (so that a share of new batches fits, as `num_batches` random ones prove), `uniform` (one
+            number for all node types, one for all edge types) or `explicit` (one per type).
+        num_batches: with `sampled` and `quantile`.
+        quantile: the share of batches that shall fit. confidence: the probability that it is so.
         nodes: rows, padding included: a number with `uniform`, a table by node type with `explicit`.
         edges: columns, likewise, by edge type key.
+        shapes: with `exact`: at most so many budgets, chosen from the counted sizes so that the padded batches of
+            all splits together are as small as they can be. Each is compiled once. Not on an IPU.
         oversize: what happens to a batch that does not fit: `error`, `skip` the batch, or trim it, farthest hop
             first and never a seed: `trim_nodes`, `trim_edges`, `trim_nodes_and_edges`.
     """
 
     mode: BudgetMode = "exact"
     num_batches: int = Field(default=1000, ge=1)
+    quantile: float = Field(default=0.99, gt=0, lt=1)
+    confidence: float = Field(default=0.95, gt=0, lt=1)
     nodes: Optional[Sizes] = None
     edges: Optional[Sizes] = None
+    shapes: int = Field(default=1, ge=1, le=16)
     oversize: OverSizePolicy = "error"
 
     @model_validator(mode="after")
     def _check_mode(self) -> Any:
         sizes = ("nodes", "edges", "oversize")
-        legal = {"exact": (), "sampled": ("num_batches", "oversize"), "uniform": sizes, "explicit": sizes}
+        legal = {
+            "exact": ("shapes",),
+            "sampled": ("num_batches", "oversize"),
+            "quantile": ("num_batches", "quantile", "confidence", "oversize"),
+            "uniform": sizes,
+            "explicit": sizes,
+        }
         _only_for(self, "mode", legal, {"uniform": ("nodes", "edges"), "explicit": ("nodes", "edges")})
         for name, value in (("nodes", self.nodes), ("edges", self.edges)):
             kind = int if self.mode == "uniform" else dict
@@ -244,6 +257,12 @@ class JobConfig(Frozen):
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     ipu: IpuConfig = IpuConfig()
+
+    @model_validator(mode="after")
+    def _check_shapes(self) -> Any:
+        if self.budget.shapes > 1 and self.sampling.mode == "full":
+            raise ValueError("[budget] 'shapes' has no meaning with [sampling] mode = 'full': there is one size")
+        return self
 
     def content(self) -> Dict[str, Any]:
         """The part that decides the content of a store, as plain values (what the manifest records)."""

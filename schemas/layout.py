@@ -4,11 +4,14 @@
   features/<node type>/x                    [num_nodes, F]          once, when features = "table"
   features/<edge key>/edge_attr             [num_edges, D]          once, when features = "table"
   features/<node type>/original_id          [num_nodes]             only where [dataset] renumbered the nodes
-  <split>/nodes/<node type>/n_id, mask      [batches, nodes]        (+ x when inline)
-  <split>/edges/<edge key>/edge_index       [batches, 2, edges]     (+ mask, e_id, edge_attr when inline)
-  <split>/seeds/n_id, y, mask               [batches, max_seeds]
-  <split>/stats/...                         [batches, ...]          what `inspect` reads
+  <part>/nodes/<node type>/n_id, mask       [batches, nodes]        (+ x when inline)
+  <part>/edges/<edge key>/edge_index        [batches, 2, edges]     (+ mask, e_id, edge_attr when inline)
+  <part>/seeds/n_id, y, mask                [batches, max_seeds]
+  <part>/stats/...                          [batches, ...]          the ledger: what `inspect` reads
   checksums                                 [all chunks, 2]         crc32c and size of each chunk file
+
+A part is what batches of one split have one shape: <part> is `<split>` in a store of one shape, else
+`<split>/shape_<k>`, k = 0 the cheapest.
 """
 
 from typing import Literal, Sequence, Tuple
@@ -33,20 +36,29 @@ def original_id_path(node_type: str) -> str:
     return f"features/{node_type}/{ORIGINAL_ID}"
 
 
-def node_path(split: str, node_type: str, tensor: str) -> str:
-    return f"{split}/nodes/{node_type}/{tensor}"
+def part_path(split: str, shape: int, num_shapes: int) -> str:
+    """Where the batches of one split and shape lie.
+
+    >>> part_path("train", 0, 1), part_path("train", 2, 3)
+    ('train', 'train/shape_2')
+    """
+    return split if num_shapes == 1 else f"{split}/shape_{shape}"
 
 
-def edge_path(split: str, edge_key: str, tensor: str) -> str:
-    return f"{split}/edges/{edge_key}/{tensor}"
+def node_path(part: str, node_type: str, tensor: str) -> str:
+    return f"{part}/nodes/{node_type}/{tensor}"
 
 
-def seed_path(split: str, tensor: str) -> str:
-    return f"{split}/seeds/{tensor}"
+def edge_path(part: str, edge_key: str, tensor: str) -> str:
+    return f"{part}/edges/{edge_key}/{tensor}"
 
 
-def stats_path(split: str, tensor: str) -> str:
-    return f"{split}/stats/{tensor}"
+def seed_path(part: str, tensor: str) -> str:
+    return f"{part}/seeds/{tensor}"
+
+
+def stats_path(part: str, tensor: str) -> str:
+    return f"{part}/stats/{tensor}"
 
 
 def chunk_name(zarr_format: ZarrFormat, index: int, num_dims: int) -> str:

@@ -1,6 +1,6 @@
 """The manifest: what a store says of itself, kept as one attribute of its root group."""
 
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from pydantic import Field, model_validator
 
@@ -10,16 +10,33 @@ from schemas.batch import TensorSpec
 from schemas.budget import Budget
 from schemas.errors import FormatVersionError, ManifestError
 from schemas.graph import GraphSchema
-from schemas.layout import SPLITS, ZarrFormat
+from schemas.layout import SPLITS, ZarrFormat, part_path
 from schemas.sampling import SamplingSpec
 
 
+class PartInfo(Frozen):
+    """The batches of one split that have one shape: `Manifest.budgets[shape]`.
+
+    They are ordered by round: round r is `round_starts[r] : round_starts[r + 1]` of the part, and may be empty.
+    """
+
+    shape: int = Field(ge=0)
+    round_starts: Tuple[int, ...] = Field(min_length=2)
+
+    @property
+    def num_batches(self) -> int:
+        return self.round_starts[-1]
+
+
 class SplitInfo(Frozen):
-    """One split: batches are ordered by round, round r is `round_starts[r] : round_starts[r + 1]`."""
+    """One split. Its batches are numbered through its parts, those of the first part first.
+
+    A shape that no batch of the split has, has no part here. A store of one shape has one part per split.
+    """
 
     name: str
     num_seeds: int = Field(ge=1)
-    round_starts: Tuple[int, ...] = Field(min_length=2)
+    parts: Tuple[PartInfo, ...] = Field(min_length=1)
     num_batches_skipped: int = 0
     num_seeds_skipped: int = 0
 
@@ -27,17 +44,52 @@ class SplitInfo(Frozen):
     def _check(self) -> Any:
         if self.name not in SPLITS:
             raise ValueError(f"unknown split {self.name!r}; known are {SPLITS}")
-        if self.round_starts[0] != 0 or list(self.round_starts) != sorted(self.round_starts):
-            raise ValueError(f"round_starts of split {self.name!r} must ascend from 0, got {self.round_starts}")
+        for part in self.parts:
+            starts = part.round_starts
+            if starts[0] != 0 or list(starts) != sorted(starts) or len(starts) != self.num_rounds + 1:
+                rounds = f"one number per round and the end ({self.num_rounds + 1})"
+                raise ValueError(f"round_starts of split {self.name!r} must ascend from 0, {rounds}, got {starts}")
+        shapes = [part.shape for part in self.parts]
+        if shapes != sorted(set(shapes)):
+            raise ValueError(f"the parts of split {self.name!r} must ascend by shape, got {shapes}")
         return self
 
     @property
     def num_rounds(self) -> int:
-        return len(self.round_starts) - 1
+        return len(self.parts[0].round_starts) - 1
 
     @property
     def num_batches(self) -> int:
-        return self.round_starts[-1]
+        return sum(part.num_batches for part in self.parts)
+
+    @property
+    def first_batches(self) -> Tuple[int, ...]:
+        """Number of the first batch of each part, in the split's numbering, and the end."""
+        firsts = [0]
+        for part in self.parts:
+            firsts.append(firsts[-1] + part.num_batches)
+        return tuple(firsts)
+
+    @property
+    def round_sizes(self) -> Tuple[int, ...]:
+        """Batches of each round, of all parts together."""
+        starts = [part.round_starts for part in self.parts]
+        return tuple(sum(s[r + 1] - s[r] for s in starts) for r in range(self.num_rounds))
+
+
+class Part(NamedTuple):
+    """A part of a split with what a reader needs of it.
+
+    Attributes:
+        path: where it lies in the store.
+        first_batch: number of its first batch in the split.
+    """
+
+    path: str
+    shape: int
+    budget: Budget
+    first_batch: int
+    num_batches: int
 
 
 class Manifest(Frozen):
@@ -47,7 +99,8 @@ class Manifest(Frozen):
         fingerprint: digest of data content, sampling, budget, splits, seed and format. Equal fingerprints mean the
             same tensors; equal versions of what `provenance` names make the files equal, too.
         complete: set last; a store without it must not be read.
-        chunk_batches: batches per chunk (K): one shard.
+        budgets: one per shape, in ascending order of `bytes_to_device`, all of one number of seeds.
+        chunk_batches: batches per chunk: one shard, which never spans two parts.
         tensors: every array of the store, in order.
         checksums_crc32c: crc32c of the array `checksums` as little-endian uint32 bytes. That array has a row (crc32c,
             size in bytes) per chunk, tensor after tensor in the order of `tensors`.
@@ -62,7 +115,7 @@ class Manifest(Frozen):
     complete: bool
     graph: GraphSchema
     sampling: SamplingSpec
-    budget: Budget
+    budgets: Tuple[Budget, ...] = Field(min_length=1)
     splits: Tuple[SplitInfo, ...] = Field(min_length=1)
     features: str
     pad_value: float
@@ -81,11 +134,27 @@ class Manifest(Frozen):
         paths = [tensor.path for tensor in self.tensors]
         if len(set(paths)) != len(paths):
             raise ValueError("a tensor is listed twice")
-        if set(self.budget.num_nodes) != set(self.graph.node_names):
-            raise ValueError("the budget and the graph name different node types")
-        if set(self.budget.num_edges) != set(self.graph.edge_keys):
-            raise ValueError("the budget and the graph name different edge types")
+        for budget in self.budgets:
+            if set(budget.num_nodes) != set(self.graph.node_names):
+                raise ValueError("the budget and the graph name different node types")
+            if set(budget.num_edges) != set(self.graph.edge_keys):
+                raise ValueError("the budget and the graph name different edge types")
+        self._check_shapes()
         return self
+
+    def _check_shapes(self) -> None:
+        """Readers tell shapes apart by their sizes, so no two are alike."""
+        sizes = {
+            (tuple(sorted(budget.num_nodes.items())), tuple(sorted(budget.num_edges.items())))
+            for budget in self.budgets
+        }
+        if len(sizes) != len(self.budgets):
+            raise ValueError("two shapes have the same budget")
+        if len({budget.max_seeds for budget in self.budgets}) != 1:
+            raise ValueError("the budgets differ in the number of seeds")
+        used = {part.shape for split in self.splits for part in split.parts}
+        if used != set(range(len(self.budgets))):
+            raise ValueError(f"there are {len(self.budgets)} budgets, but parts of shapes {sorted(used)}")
 
     def first_chunks(self) -> Dict[str, int]:
         """tensor path -> row of `checksums` that holds its first chunk."""
@@ -99,6 +168,23 @@ class Manifest(Frozen):
     def num_chunks(self) -> int:
         """Chunk files of the store: rows of `checksums`."""
         return sum(tensor.num_chunks for tensor in self.tensors)
+
+    @property
+    def num_shapes(self) -> int:
+        return len(self.budgets)
+
+    @property
+    def max_seeds(self) -> int:
+        """Seed rows of every batch, whatever its shape."""
+        return self.budgets[0].max_seeds
+
+    def parts(self, split: SplitInfo) -> List[Part]:
+        """The parts of a split, in the order in which its batches are numbered."""
+        found = []
+        for info, first in zip(split.parts, split.first_batches):
+            path = part_path(split.name, info.shape, self.num_shapes)
+            found.append(Part(path, info.shape, self.budgets[info.shape], first, info.num_batches))
+        return found
 
     def split(self, name: str) -> Optional[SplitInfo]:
         return next((split for split in self.splits if split.name == name), None)

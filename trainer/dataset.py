@@ -11,8 +11,9 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from schemas import layout
 from schemas.batch import EXTRA_INPUTS, LABEL_PAD, InputSpec, model_inputs
+from schemas.budget import Budget
 from trainer.order import sequential_order, shard_runs, shuffled_order
-from trainer.shards import ShardReader, input_source
+from trainer.shards import Shard, SplitReader, input_source
 from trainer.store import Store, open_store
 
 _NAMES = {"node_mask": "mask", "edge_mask": "mask", "seed_mask": "mask"}
@@ -23,7 +24,8 @@ class ShardDataset(Dataset):
 
     Item i is a dict of tensors named as in the store: `nodes/<type>/x`, `n_id`, `mask`; `edges/<key>/edge_index`,
     `mask`, `e_id` and `edge_attr` where there are any; `seeds/n_id`, `y`, `mask`. Shapes are those of the store
-    without the batch axis, ids are int32. With `as_hetero_data=True` it is a PyG `HeteroData`, see `hetero_data`.
+    without the batch axis, ids are int32. In a store of K shapes every item has one of K sets of shapes, and items are
+    ordered by shape, then by round. With `as_hetero_data=True` it is a PyG `HeteroData`, see `hetero_data`.
 
     The shard an item lies in is kept, so reading in order, or shard by shard (`ShardIterable`), reads each shard
     once. An item is one whole batch: give a `DataLoader` `batch_size=None`. Items are copies of their own: writing into
@@ -54,12 +56,14 @@ class ShardDataset(Dataset):
         self._round = round
         self._check_chunks = check_chunks
         self.as_hetero_data = as_hetero_data
-        self._chunk_batches = store.manifest.chunk_batches
-        self._batches = np.concatenate([sequential_order(info, r) for r in self.rounds])
-        self._names, inputs = _items(store, split)
-        self._are_gathered = [input_source(store, split, spec).table is not None for spec in inputs]
-        self._reader = ShardReader(store, split, inputs, check_chunks=check_chunks)
-        self._shard: Tuple[int, Dict[str, np.ndarray]] = (-1, {})
+        self._batches = np.sort(np.concatenate([sequential_order(info, r) for r in self.rounds]))
+        part = store.manifest.parts(info)[0]
+        inputs = [_items(store, part.path, budget) for budget in store.manifest.budgets]
+        self._names = [item_name(spec) for spec in inputs[0]]
+        self._are_gathered = [input_source(store, part.path, spec).table is not None for spec in inputs[0]]
+        self._reader = SplitReader(store, split, inputs, check_chunks=check_chunks)
+        self._shard_numbers = self._reader.shard_numbers(self._batches)
+        self._shard: Optional[Tuple[int, Shard]] = None
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -68,11 +72,10 @@ class ShardDataset(Dataset):
         """Batch `index` of this dataset (of the round, when one was chosen)."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"split '{self.split}' has {len(self)} batches here, got index {index}")
-        batch = int(self._batches[index])
-        shard, row = divmod(batch, self._chunk_batches)
-        if self._shard[0] != shard:
-            self._shard = (shard, self._reader.read(shard))
-        (tensors,) = self._reader.batches(self._shard[1], np.array([row]))
+        batch, number = int(self._batches[index]), int(self._shard_numbers[index])
+        if self._shard is None or self._shard[0] != number:
+            self._shard = (number, self._reader.read(batch))
+        (tensors,) = self._shard[1].batches(np.array([batch]))
         item = {
             name: tensor if is_gathered else tensor.clone()  # stored tensors are views of the shard that is kept
             for name, tensor, is_gathered in zip(self._names, tensors, self._are_gathered)
@@ -102,33 +105,33 @@ class ShardIterable(IterableDataset):
     def __iter__(self) -> Iterator[Any]:
         dataset, worker = self.dataset, get_worker_info()
         order = self._order()
-        runs = shard_runs(order, dataset._chunk_batches)
+        places = np.searchsorted(dataset._batches, order)
+        runs = shard_runs(dataset._shard_numbers[places])
         for begin, end in runs if worker is None else runs[worker.id :: worker.num_workers]:
-            for batch in order[begin:end]:
-                yield dataset[int(batch - dataset._batches[0])]
+            for place in places[begin:end]:
+                yield dataset[int(place)]
 
     def _order(self) -> np.ndarray:
         dataset = self.dataset
         if self.epoch is None:
             return dataset._batches
         info = dataset.store.split(dataset.split)
-        size = dataset._chunk_batches
+        size = dataset.store.manifest.chunk_batches
         orders = [shuffled_order(info, r, size, self.rng_seed, self.epoch) for r in dataset.rounds]
         return np.concatenate(orders)
 
 
-def _items(store: Store, split: str) -> Tuple[List[str], List[InputSpec]]:
-    """Names and inputs of everything a batch holds: all model inputs, plus ids of edges and seeds."""
-    manifest = store.manifest
-    has_e_id = {key: store.has_tensor(layout.edge_path(split, key, "e_id")) for key in manifest.graph.edge_keys}
+def _items(store: Store, part: str, budget: Budget) -> List[InputSpec]:
+    """Everything a batch of this budget holds: all model inputs, plus ids of edges and seeds."""
+    graph = store.manifest.graph
+    has_e_id = {key: store.has_tensor(layout.edge_path(part, key, "e_id")) for key in graph.edge_keys}
     inputs = []
-    for spec in model_inputs(manifest.graph, manifest.budget, EXTRA_INPUTS):
+    for spec in model_inputs(graph, budget, EXTRA_INPUTS):
         inputs.append(spec)
         if spec.kind == "edge_mask" and has_e_id[spec.key]:
             inputs.append(InputSpec("e_id", spec.key, spec.shape, "int32"))
-    seeds = (manifest.budget.max_seeds,)
-    inputs.append(InputSpec("seed_n_id", manifest.graph.seed_type, seeds, "int32"))
-    return [item_name(spec) for spec in inputs], inputs
+    inputs.append(InputSpec("seed_n_id", graph.seed_type, (budget.max_seeds,), "int32"))
+    return inputs
 
 
 def item_name(spec: InputSpec) -> str:
@@ -157,8 +160,8 @@ def hetero_data(store: Store, item: Dict[str, Tensor]) -> Any:
 
     graph, data = store.manifest.graph, HeteroData()
     data.graphs_mask = torch.tensor([True, False])
-    data.num_nodes = sum(store.manifest.budget.num_nodes.values())
-    data.num_edges = sum(store.manifest.budget.num_edges.values())
+    data.num_nodes = sum(len(item[f"nodes/{name}/mask"]) for name in graph.node_names)
+    data.num_edges = sum(len(item[f"edges/{key}/mask"]) for key in graph.edge_keys)
     for name in graph.node_names:
         node, mask = data[name], item[f"nodes/{name}/mask"]
         if f"nodes/{name}/x" in item:

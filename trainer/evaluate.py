@@ -6,7 +6,6 @@ from typing import Dict
 import numpy as np
 import torch
 
-from schemas import layout
 from schemas.batch import LABEL_PAD
 from trainer.job import Job, naming
 from trainer.metrics import scores
@@ -48,7 +47,7 @@ def answer(job: Job, split: str, console: Console = SILENT) -> Answers:
         ConfigError: the store has no such split.
     """
     store, info = job.store, job.store.split(split)
-    ids, labels, masks = (store.read(layout.seed_path(split, name)) for name in ("n_id", "y", "mask"))
+    ids, labels, masks = (store.read_seeds(split, name) for name in ("n_id", "y", "mask"))
     node_id = np.unique(ids[masks]).astype(np.int64)
     places = np.searchsorted(node_id, ids)
     label = np.full(len(node_id), LABEL_PAD, dtype=np.int64)

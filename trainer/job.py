@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Dict, Iterator, Sequence, Tuple
 
@@ -30,13 +31,13 @@ class Job:
     """A compiled model and the store it was compiled for.
 
     Attributes:
-        inputs: what the model takes, in order.
+        inputs: what the model takes, in order, for each shape of the store.
         identity: what a checkpoint must agree with, as plain values.
     """
 
     config: JobConfig
     store: Store
-    inputs: Tuple[InputSpec, ...]
+    inputs: Tuple[Tuple[InputSpec, ...], ...]
     compiled: CompiledModel
     identity: Dict[str, Any]
 
@@ -62,7 +63,7 @@ def backend_of(config: JobConfig) -> Backend:
 
 @contextmanager
 def open_job(config: JobConfig, store: Store, backend: Backend) -> Iterator[Job]:
-    """Build the model from the store's schema, compile it, and free it at the end.
+    """Build the model from the store's schema, compile it for each of its shapes, and free it at the end.
 
     Initial weights are a function of `config.train.rng_seed`.
 
@@ -71,11 +72,13 @@ def open_job(config: JobConfig, store: Store, backend: Backend) -> Iterator[Job]
     """
     torch.manual_seed(config.train.rng_seed)
     manifest = store.manifest
-    model = SeedModel(build_model(config.model, manifest.graph), manifest.graph, manifest.budget, config.model)
-    inputs = tuple(model.inputs)
-    compiled = backend.compile(model, config.train, _example(store, inputs))
+    first, *others = manifest.budgets
+    model = SeedModel(build_model(config.model, manifest.graph), manifest.graph, first, config.model)
+    siblings = [model.for_budget(budget) for budget in others]
+    inputs = tuple(tuple(shape.inputs) for shape in (model, *siblings))
+    compiled = backend.compile(model, config.train, _example(store, inputs), siblings)
     try:
-        identity = {**identity_of(config, store, backend.name), "shape_signature": shape_signature(inputs)}
+        identity = {**identity_of(config, store, backend.name), "shape_signature": shape_signature(chain(*inputs))}
         yield Job(config, store, inputs, compiled, identity)
     finally:
         compiled.close()
@@ -117,9 +120,10 @@ def compile_offline(config: JobConfig, store: Store) -> Path:
     return folder
 
 
-def _example(store: Store, inputs: Sequence[InputSpec]) -> Sequence[Tensor]:
-    """The first batch of the store."""
-    with BatchStream(store, store.manifest.splits[0].name, inputs, np.zeros(1, dtype=np.int64)) as stream:
+def _example(store: Store, inputs: Sequence[Sequence[InputSpec]]) -> Sequence[Tensor]:
+    """The first batch of the first shape. A shape's batches come first in a split that has it first."""
+    split = next(split.name for split in store.manifest.splits if split.parts[0].shape == 0)
+    with BatchStream(store, split, inputs, np.zeros(1, dtype=np.int64)) as stream:
         return next(iter(stream))[1]
 
 

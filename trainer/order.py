@@ -24,8 +24,21 @@ def random_keys(num: int, rng_seed: int, *coordinates: int) -> np.ndarray:
 
 
 def sequential_order(split: SplitInfo, round: int) -> np.ndarray:
-    """Batch indices of one round in stored order, int64 [batches of the round]."""
-    return np.arange(split.round_starts[round], split.round_starts[round + 1], dtype=np.int64)
+    """Batch indices of one round in stored order, part after part and so ascending, int64 [batches of the round]."""
+    pairs = zip(split.parts, split.first_batches)
+    ranges = [np.arange(p.round_starts[round], p.round_starts[round + 1], dtype=np.int64) + first for p, first in pairs]
+    return np.concatenate(ranges)
+
+
+def shard_numbers(split: SplitInfo, batches: np.ndarray, chunk_batches: int) -> np.ndarray:
+    """The shard that each batch lies in, int64: shards are numbered through the parts as batches are.
+
+    Example: parts of 3 and 2 batches, chunk_batches 2: batches 0..4 lie in shards 0, 0, 1, 2, 2.
+    """
+    firsts = np.array(split.first_batches, dtype=np.int64)
+    num_shards = -(-np.diff(firsts) // chunk_batches)
+    part = np.searchsorted(firsts, batches, side="right") - 1
+    return (np.cumsum(num_shards) - num_shards)[part] + (batches - firsts[part]) // chunk_batches
 
 
 def shuffled_order(
@@ -33,18 +46,17 @@ def shuffled_order(
 ) -> np.ndarray:
     """Batch indices of one round, int64 [batches of the round], each once and shard by shard.
 
-    Shards are `chunk_batches` consecutive batches of the whole split, so the first and last shard of a round may
-    also hold batches of its neighbours; those are left out.
+    Shards are `chunk_batches` consecutive batches of a part, so the first and last shard of a round may
+    also hold batches of its neighbours; those are left out. Shards of all parts are shuffled together.
 
-    Example: round_starts (0, 5, 10), chunk_batches 4, round 1 holds batches 5..9 of shards 1 (4..7) and 2 (8..11).
-    One order is [9, 8, 5, 7, 6]: shard 2, then what round 1 has of shard 1. With group 2 it could be
+    Example: one part, round_starts (0, 5, 10), chunk_batches 4. Round 1 holds batches 5..9 of shards 1 (4..7) and 2
+    (8..11). One order is [9, 8, 5, 7, 6]: shard 2, then what round 1 has of shard 1. With group 2 it could be
     [8, 9, 7, 5, 6].
     """
     batches = sequential_order(split, round)
     if len(batches) == 0:
         return batches
-    shards = batches // chunk_batches
-    shards -= shards[0]
+    shards = np.unique(shard_numbers(split, batches, chunk_batches), return_inverse=True)[1]
     coordinates = (epoch, SPLITS.index(split.name), round)
     shard_keys = random_keys(int(shards[-1]) + 1, rng_seed, 0, *coordinates)
     batch_keys = random_keys(len(batches), rng_seed, 1, *coordinates)
@@ -63,9 +75,9 @@ def whole_calls(order: np.ndarray, group: int) -> np.ndarray:
     return np.resize(order, -(-len(order) // group) * group)
 
 
-def shard_runs(order: np.ndarray, chunk_batches: int) -> List[Tuple[int, int]]:
-    """The runs of one shard each in an order, as (begin, end): run i is `order[begin:end]`."""
-    if len(order) == 0:
+def shard_runs(shards: np.ndarray) -> List[Tuple[int, int]]:
+    """The runs of one shard each in an order, as (begin, end), from the `shard_numbers` of its batches."""
+    if len(shards) == 0:
         return []
-    changes = [int(i) + 1 for i in np.flatnonzero(np.diff(order // chunk_batches))]
-    return list(zip([0, *changes], [*changes, len(order)]))
+    changes = [int(i) + 1 for i in np.flatnonzero(np.diff(shards))]
+    return list(zip([0, *changes], [*changes, len(shards)]))

@@ -1,6 +1,6 @@
 """The module that a backend compiles: one flat batch in, `(out, loss)` on its seed nodes out."""
 
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from schemas.config import ModelConfig
 from schemas.errors import HeteroShardsError, ModelError
 from schemas.graph import GraphSchema
 from trainer.models.featureless import Featureless
+from trainer.models.trimming import LayerTrimmer
 from trainer.user_errors import model_failed
 
 
@@ -26,10 +27,17 @@ class SeedModel(nn.Module):
         inputs: the tensors `forward` takes, in order: their kind, type, shape and dtype.
     """
 
-    def __init__(self, model: nn.Module, graph: GraphSchema, budget: Budget, config: ModelConfig) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        graph: GraphSchema,
+        budget: Budget,
+        config: ModelConfig,
+        featureless: Optional[Featureless] = None,
+    ) -> None:
         super().__init__()
         self.model = model
-        self.featureless = Featureless(graph, config)
+        self.featureless = Featureless(graph, config) if featureless is None else featureless
         self.extra_inputs: Tuple[str, ...] = tuple(getattr(model, "extra_inputs", ()))
         self.inputs: List[InputSpec] = model_inputs(graph, budget, self.extra_inputs)
         self._node_names = graph.node_names
@@ -37,7 +45,14 @@ class SeedModel(nn.Module):
         self._seed_type = graph.seed_type
         self._num_classes = graph.num_classes
         self._num_seed_rows = budget.num_nodes[graph.seed_type]
+        self._trimmed_layers: int = getattr(model, "trimmed_layers", 0)
+        self._trimmer = LayerTrimmer(graph, budget)
         self._max_seeds = budget.max_seeds
+        self._graph, self._config = graph, config
+
+    def for_budget(self, budget: Budget) -> "SeedModel":
+        """The same model for batches of another shape: all modules, parameters and buffers are shared."""
+        return SeedModel(self.model, self._graph, budget, self._config, self.featureless)
 
     def forward(self, *tensors: Tensor) -> Tuple[Tensor, Tensor]:
         """The tensors of `inputs`, in that order.
@@ -58,7 +73,8 @@ class SeedModel(nn.Module):
 
         Raises:
             ModelError: the model raises anything, its output has another shape than
-                `[rows of the seed type, num_classes]`, it has a lazy parameter that it did not use, or none to train.
+                `[rows of the seed type, num_classes]` (a model that trims layers may leave out rows, but no seeds),
+                it has a lazy parameter that it did not use, or none to train.
         """
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
@@ -72,15 +88,7 @@ class SeedModel(nn.Module):
         finally:
             for module, was_training in modes:
                 module.training = was_training
-        expected = (self._num_seed_rows, self._num_classes)
-        actual = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        if actual != expected or not out.is_floating_point():
-            raise ModelError(
-                "the model's output has the wrong shape",
-                actual=f"{actual} ({out.dtype})" if isinstance(out, Tensor) else actual,
-                limit=f"floats {expected}: a logit per row of '{self._seed_type}' and class",
-                where=type(self.model).__name__,
-            )
+        self._require_logits(out)
         unused = [name for name, parameter in self.named_parameters() if is_lazy(parameter)]
         if unused:
             hint = "Leave out layers that the forward pass does not use."
@@ -89,13 +97,47 @@ class SeedModel(nn.Module):
             hint = "Register layers as attributes of the module, or in a torch.nn.ModuleDict."
             raise ModelError("the model has no parameters to train", where=type(self.model).__name__, hint=hint)
 
+    def _require_logits(self, out: Any) -> None:
+        most = self._num_seed_rows
+        least = self._max_seeds if self._trimmed_layers else most
+        is_tensor = isinstance(out, Tensor) and out.is_floating_point() and out.dim() == 2
+        if is_tensor and least <= out.size(0) <= most and out.size(1) == self._num_classes:
+            return
+        rows = f"{least} to {most}" if self._trimmed_layers else most
+        raise ModelError(
+            "the model's output has the wrong shape",
+            actual=f"{tuple(out.shape)} ({out.dtype})" if isinstance(out, Tensor) else type(out).__name__,
+            limit=f"floats ({rows}, {self._num_classes}): a logit per row of '{self._seed_type}' and class",
+            where=type(self.model).__name__,
+        )
+
     def _run(self, batch: Dict[str, Dict[str, Tensor]]) -> Any:
         dtype = self._dtype()
+        trimming: Dict[str, Any] = {}
+        if self._trimmed_layers:
+            batch = self._trimmed(batch)
+            trimming["trimmer"] = self._trimmer
         x_dict = {name: x.to(dtype) for name, x in batch.get("x", {}).items()}
         x_dict.update(self.featureless(batch.get("n_id", {}), dtype))
         x_dict = {name: x_dict[name] for name in self._node_names}
         edge_index_dict = {self._edge_types[key]: index.long() for key, index in batch["edge_index"].items()}
-        return self.model(x_dict, edge_index_dict, **self._extras(batch, dtype))
+        return self.model(x_dict, edge_index_dict, **self._extras(batch, dtype), **trimming)
+
+    def _trimmed(self, batch: Dict[str, Dict[str, Tensor]]) -> Dict[str, Dict[str, Tensor]]:
+        """What the layers of a model that trims can reach of a batch."""
+        hops, trimmer = self._trimmed_layers, self._trimmer
+        kept: Dict[str, Dict[str, Tensor]] = {}
+        for kind, tensors in batch.items():
+            if kind in ("y", "seed_mask"):
+                kept[kind] = tensors
+            elif not kind.startswith("edge"):
+                kept[kind] = trimmer.nodes(hops, tensors)
+            else:
+                by_type = {self._edge_types[key]: tensor for key, tensor in tensors.items()}
+                cut = trimmer.edge_index if kind == "edge_index" else trimmer.edges
+                by_type = cut(hops, by_type)
+                kept[kind] = {key: by_type[self._edge_types[key]] for key in tensors}
+        return kept
 
     def _extras(self, batch: Dict[str, Dict[str, Tensor]], dtype: torch.dtype) -> Dict[str, Dict[Any, Tensor]]:
         extras: Dict[str, Dict[Any, Tensor]] = {}

@@ -10,6 +10,7 @@ from schemas import layout
 from schemas.batch import InputSpec
 from schemas.errors import CorruptChunkError, SignatureMismatchError
 from trainer.buffers import BufferPool, aligned_empty
+from trainer.order import shard_numbers
 from trainer.store import Store
 
 _STORED = {"node_mask": "mask", "edge_mask": "mask", "seed_mask": "mask", "seed_n_id": "n_id"}
@@ -26,24 +27,25 @@ class InputSource(NamedTuple):
     table: Optional[str] = None
 
 
-def input_source(store: Store, split: str, spec: InputSpec) -> InputSource:
-    """Where a store keeps one model input of a split (or an `e_id` or `seed_n_id`, which models do not take)."""
+def input_source(store: Store, part: str, spec: InputSpec) -> InputSource:
+    """Where a store keeps one model input of a part (or an `e_id` or `seed_n_id`, which models do not take)."""
     in_table = store.manifest.features == "table"
     if spec.kind == "x" and in_table:
-        return InputSource(layout.node_path(split, spec.key, "n_id"), layout.feature_path(spec.key))
+        return InputSource(layout.node_path(part, spec.key, "n_id"), layout.feature_path(spec.key))
     if spec.kind == "edge_attr" and in_table:
-        return InputSource(layout.edge_path(split, spec.key, "e_id"), layout.edge_feature_path(spec.key))
+        return InputSource(layout.edge_path(part, spec.key, "e_id"), layout.edge_feature_path(spec.key))
     tensor = _STORED.get(spec.kind, spec.kind)
     if spec.kind in ("y", "seed_mask", "seed_n_id"):
-        return InputSource(layout.seed_path(split, tensor))
+        return InputSource(layout.seed_path(part, tensor))
     path = layout.node_path if spec.kind in ("x", "n_id", "node_mask") else layout.edge_path
-    return InputSource(path(split, spec.key, tensor))
+    return InputSource(path(part, spec.key, tensor))
 
 
 class ShardReader:
-    """Reads shards of a split and makes model inputs of them. For one thread at a time.
+    """Reads shards of one part and makes model inputs of them. For one thread at a time.
 
     Args:
+        part: where it lies in the store.
         pool: where buffers come from; None allocates afresh.
         check_chunks: verify the checksum of every chunk.
 
@@ -55,14 +57,14 @@ class ShardReader:
     def __init__(
         self,
         store: Store,
-        split: str,
+        part: str,
         inputs: Sequence[InputSpec],
         pool: Optional[BufferPool] = None,
         check_chunks: bool = True,
     ) -> None:
-        self.split = split
+        self.part = part
         self.inputs = tuple(inputs)
-        self._sources = [input_source(store, split, spec) for spec in inputs]
+        self._sources = [input_source(store, part, spec) for spec in inputs]
         self._pool = pool
         files = store.new_files()
         paths = dict.fromkeys(source.path for source in self._sources)
@@ -83,7 +85,7 @@ class ShardReader:
                 f"input {spec.kind} of '{spec.key}' has another shape than the store",
                 actual=f"{dtype} {list(shape)}",
                 limit=f"{spec.dtype} {list(spec.shape)}",
-                where=f"{store.path} (split {self.split})",
+                where=f"{store.path} ({self.part})",
                 hint="Use a model compiled for this store.",
             )
 
@@ -144,6 +146,60 @@ class ShardReader:
             np.take(table, batch, axis=0, out=out, mode="wrap")
             tensors.append(torch.from_numpy(out))
         return tensors
+
+
+class Shard(NamedTuple):
+    """A shard in memory; its batches are asked for by their numbers in the split."""
+
+    reader: ShardReader
+    arrays: Dict[str, np.ndarray]
+    first_batch: int
+
+    def batches(self, numbers: np.ndarray, group: int = 1) -> List[Sequence[Tensor]]:
+        """As `ShardReader.batches`."""
+        return self.reader.batches(self.arrays, numbers - self.first_batch, group)
+
+
+class SplitReader:
+    """Reads the shards of a split, whatever parts it has. For one thread at a time.
+
+    Args:
+        inputs: of each shape of the store.
+        pool, check_chunks: as for `ShardReader`, and so are the errors.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        split: str,
+        inputs: Sequence[Sequence[InputSpec]],
+        pool: Optional[BufferPool] = None,
+        check_chunks: bool = True,
+    ) -> None:
+        self._info = store.split(split)
+        self._chunk_batches = store.manifest.chunk_batches
+        self._parts = store.manifest.parts(self._info)
+        self._readers = [ShardReader(store, p.path, inputs[p.shape], pool, check_chunks) for p in self._parts]
+
+    @property
+    def num_parts(self) -> int:
+        return len(self._parts)
+
+    @property
+    def gathered_bytes(self) -> int:
+        """Bytes per batch, of the shape with the most, that are gathered from feature tables."""
+        return max(reader.gathered_bytes for reader in self._readers)
+
+    def shard_numbers(self, batches: np.ndarray) -> np.ndarray:
+        """The shard that each batch lies in, see `trainer.order.shard_numbers`."""
+        return shard_numbers(self._info, batches, self._chunk_batches)
+
+    def read(self, batch: int) -> Shard:
+        """The shard that holds a batch."""
+        place = max(i for i, part in enumerate(self._parts) if part.first_batch <= batch)
+        part, reader = self._parts[place], self._readers[place]
+        chunk = (batch - part.first_batch) // self._chunk_batches
+        return Shard(reader, reader.read(chunk), part.first_batch + chunk * self._chunk_batches)
 
 
 def _join(array: np.ndarray, rows: np.ndarray) -> Tensor:

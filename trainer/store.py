@@ -4,7 +4,7 @@ import importlib.util
 import json
 import threading
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Set, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Union
 
 import numpy as np
 
@@ -83,6 +83,17 @@ class Store:
     def read(self, path: str, check_chunks: bool = True) -> np.ndarray:
         """One whole tensor, [rows, ...]."""
         return self.reader(path, check_chunks=check_chunks).read_all()
+
+    def read_seeds(self, split: str, tensor: str) -> np.ndarray:
+        """`n_id`, `y` or `mask` of the seeds of every batch of a split, [batches, max_seeds]."""
+        return self._read_parts(split, lambda part: layout.seed_path(part, tensor))
+
+    def read_stats(self, split: str, tensor: str) -> np.ndarray:
+        """A statistic of every batch of a split, [batches, ...]."""
+        return self._read_parts(split, lambda part: layout.stats_path(part, tensor))
+
+    def _read_parts(self, split: str, path_of: Callable[[str], str]) -> np.ndarray:
+        return np.concatenate([self.read(path_of(part.path)) for part in self.manifest.parts(self.split(split))])
 
     def table(self, path: str, check_chunks: bool = True) -> np.ndarray:
         """A feature table with one more row that holds the pad value, so that id -1 reads it: [rows + 1, F].

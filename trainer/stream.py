@@ -5,7 +5,7 @@ import threading
 import time
 import weakref
 from types import TracebackType
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Type
+from typing import Iterator, List, Optional, Sequence, Tuple, Type
 
 import numpy as np
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from schemas.batch import InputSpec
 from trainer.buffers import BufferPool
 from trainer.order import shard_runs
-from trainer.shards import ShardReader, join_batches
+from trainer.shards import Shard, SplitReader, join_batches
 from trainer.store import Store
 
 Batch = Tuple[np.ndarray, Sequence[Tensor]]
@@ -28,16 +28,17 @@ class BatchStream:
     """Iterates `(batch indices, tensors)` once, in the order given; use it in a `with` statement, or call `close`.
 
     One item is one call: `group` batches, int64 [group], and their tensors in the order of `inputs`, joined on dim
-    0. With group = 1 they have the shapes that `inputs` names. They are views of buffers that are used again only
-    once nothing refers to them any more (see `BufferPool`), so a consumer may keep them.
+    0. With group = 1 they are as `inputs` says for the batch's shape. They are views of buffers that are used again
+    only once nothing refers to them any more (see `BufferPool`), so a consumer may keep them.
 
     Args:
+        inputs: what a batch is made of, for each shape of the store.
         order: batch indices of the split, int64, a multiple of `group`; consecutive ones of one shard are read
             together.
         start: position in `order` to begin at.
         prefetch: parts (shards, or 16 MiB of gathered features when a shard is larger) kept ready.
         check_chunks: verify the checksum of every chunk.
-        group: batches per call.
+        group: batches per call; more than one only where the split has one part, for a call has one shape.
 
     Attributes:
         position: position in `order` of the next batch.
@@ -51,7 +52,7 @@ class BatchStream:
         self,
         store: Store,
         split: str,
-        inputs: Sequence[InputSpec],
+        inputs: Sequence[Sequence[InputSpec]],
         order: np.ndarray,
         *,
         start: int = 0,
@@ -60,7 +61,8 @@ class BatchStream:
         group: int = 1,
     ) -> None:
         assert (len(order) - start) % group == 0, "see `whole_calls`"
-        reader = ShardReader(store, split, inputs, BufferPool(), check_chunks)
+        reader = SplitReader(store, split, inputs, BufferPool(), check_chunks)
+        assert group == 1 or reader.num_parts == 1, "a call is of one shape"
         part_calls = max(1, PART_BYTES // max(1, group * reader.gathered_bytes))
         self.position = start
         self._group = group
@@ -69,7 +71,7 @@ class BatchStream:
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=_produce,
-            args=(reader, order[start:], store.manifest.chunk_batches, group, part_calls, self._queue, self._stop),
+            args=(reader, order[start:], group, part_calls, self._queue, self._stop),
             name=f"batches of {split}",
             daemon=True,  # so that an abandoned stream never keeps the interpreter from exiting
         )
@@ -112,17 +114,11 @@ class BatchStream:
 
 
 def _produce(
-    reader: ShardReader,
-    order: np.ndarray,
-    chunk_batches: int,
-    group: int,
-    part_calls: int,
-    parts: _Queue,
-    stop: threading.Event,
+    reader: SplitReader, order: np.ndarray, group: int, part_calls: int, parts: _Queue, stop: threading.Event
 ) -> None:
     """The background thread. A function, not a method: a thread that held the stream would keep it alive."""
     try:
-        for part in _parts(reader, order, chunk_batches, group, part_calls, stop):
+        for part in _parts(reader, order, group, part_calls, stop):
             _put(parts, part, stop)
         _put(parts, None, stop)
     except BaseException as error:
@@ -130,33 +126,31 @@ def _produce(
 
 
 def _parts(
-    reader: ShardReader, order: np.ndarray, chunk_batches: int, group: int, part_calls: int, stop: threading.Event
+    reader: SplitReader, order: np.ndarray, group: int, part_calls: int, stop: threading.Event
 ) -> Iterator[List[Batch]]:
     """Calls in the order given, some at a time. A call whose batches lie in several shards is joined by copying."""
     begun: List[Batch] = []
-    for begin, end in shard_runs(order, chunk_batches):
+    for begin, end in shard_runs(reader.shard_numbers(order)):
         if stop.is_set():
             return
         run = order[begin:end]
-        arrays = reader.read(int(run[0]) // chunk_batches)
+        shard = reader.read(int(run[0]))
         missing = min(-begin % group, len(run))  # batches that end a call begun in an earlier shard
-        begun += _calls(reader, arrays, run[:missing], chunk_batches, 1)
+        begun += _calls(shard, run[:missing], 1)
         if begun and len(begun) == group:
             yield [(np.concatenate([batch for batch, _ in begun]), join_batches([tensors for _, tensors in begun]))]
             begun = []
         whole = (len(run) - missing) // group * group
         for first in range(missing, missing + whole, part_calls * group):
             part = run[first : min(first + part_calls * group, missing + whole)]
-            yield _calls(reader, arrays, part, chunk_batches, group)
-        begun += _calls(reader, arrays, run[missing + whole :], chunk_batches, 1)
+            yield _calls(shard, part, group)
+        begun += _calls(shard, run[missing + whole :], 1)
 
 
-def _calls(
-    reader: ShardReader, arrays: Dict[str, np.ndarray], batches: np.ndarray, chunk_batches: int, group: int
-) -> List[Batch]:
+def _calls(shard: Shard, batches: np.ndarray, group: int) -> List[Batch]:
     if len(batches) == 0:
         return []
-    return list(zip(batches.reshape(-1, group), reader.batches(arrays, batches % chunk_batches, group)))
+    return list(zip(batches.reshape(-1, group), shard.batches(batches, group)))
 
 
 def _put(parts: _Queue, part: object, stop: threading.Event) -> None:

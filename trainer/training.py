@@ -12,7 +12,6 @@ from typing import Any, Dict, Iterator, Optional
 import numpy as np
 import torch
 
-from schemas import layout
 from schemas.config import JobConfig, TrainConfig
 from schemas.errors import CheckpointError, ConfigError, ModelError
 from trainer.backends import Backend
@@ -80,8 +79,7 @@ def fit(
 
 def _tell_repeats(job: Job, console: Console) -> None:
     """A call that takes more batches than a round has repeats them, silently but for this line."""
-    starts = job.store.split("train").round_starts
-    smallest = min(stop - start for start, stop in zip(starts, starts[1:]))
+    smallest = min(job.store.split("train").round_sizes)
     if job.compiled.step_batches > smallest:
         console.line(
             f"warning: one call takes {job.compiled.step_batches} batches, a round has {smallest}: "
@@ -115,7 +113,7 @@ def _train_epoch(job: Job, progress: Progress, stop: threading.Event, console: C
     group = job.compiled.step_batches
     order = shuffled_order(info, round, store.manifest.chunk_batches, train.rng_seed, progress.epoch, group)
     order = whole_calls(order, group)
-    num_seeds = store.read(layout.stats_path("train", "num_seeds"))
+    num_seeds = store.read_stats("train", "num_seeds")
     first = progress.position
     if first == 0:  # dropout, too, is a function of (rng_seed, epoch)
         torch.manual_seed(int(random_keys(1, train.rng_seed, 2, progress.epoch)[0] >> np.uint64(1)))

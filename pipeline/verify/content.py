@@ -14,6 +14,7 @@ import numpy as np
 from pipeline import zarr_compat
 from pipeline.graph import HeteroGraph
 from pipeline.plan import shards_of
+from pipeline.shapes import Sizes, limiters
 from pipeline.verify.coverage import Coverage, Place
 from pipeline.verify.files import chunk_file
 from pipeline.verify.findings import Findings
@@ -51,10 +52,11 @@ class Chunks:
         return rows[start - first * spec.chunk_rows : stop - first * spec.chunk_rows]
 
 
-class Part(NamedTuple):
+class PartView(NamedTuple):
     """Batches of one split that lie together and have one shape: where they lie, their budget and rounds."""
 
     path: str
+    shape: int
     budget: Budget
     round_starts: tuple[int, ...]
 
@@ -63,9 +65,10 @@ class Part(NamedTuple):
         return self.round_starts[-1]
 
 
-def parts_of(manifest: Manifest, split: SplitInfo) -> list[Part]:
-    """The parts of a split: one."""
-    return [Part(split.name, manifest.budget, split.round_starts)]
+def parts_of(manifest: Manifest, split: SplitInfo) -> list[PartView]:
+    """The parts of a split."""
+    infos = zip(manifest.parts(split), split.parts, strict=True)
+    return [PartView(part.path, part.shape, part.budget, info.round_starts) for part, info in infos]
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class ShardView:
 
     manifest: Manifest
     split: SplitInfo
-    part: Part
+    part: PartView
     start: int
     arrays: dict[str, np.ndarray]
     findings: Findings
@@ -129,7 +132,7 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 
-def shards(chunks: Chunks, split: SplitInfo, part: Part, findings: Findings) -> Iterator[ShardView | None]:
+def shards(chunks: Chunks, split: SplitInfo, part: PartView, findings: Findings) -> Iterator[ShardView | None]:
     """A part's shards, one at a time; None for one with a damaged chunk, which cannot be looked into."""
     manifest = chunks.manifest
     specs = [spec for spec in manifest.tensors if spec.path.startswith(f"{part.path}/")]
@@ -159,6 +162,7 @@ def check_shard(view: ShardView, coverage: Coverage, graph: HeteroGraph | None) 
             _check_hops(view, edge)
         if graph is not None:
             _check_source_edges(view, edge, graph)
+    _check_limiter(view)
     _check_seeds(view)
     _check_rounds(view, coverage)
     if graph is not None:
@@ -244,6 +248,14 @@ def _check_hops(view: ShardView, edge: EdgeTypeSchema) -> None:
     holds = (dst >= first) & (dst < last) & (src < src_end)
     path = layout.edge_path(view.part.path, edge.key, "edge_index")
     view.require(path, holds | ~mask, "edges are not grouped by hop")
+
+
+def _check_limiter(view: ShardView) -> None:
+    """The type that fills a batch's budget most is the one that the counts say."""
+    counts = Sizes(view.stats("num_nodes"), view.stats("num_edges"))
+    expected, found = limiters(counts, view.part.budget, view.manifest.graph), view.stats("limiter")
+    path = layout.stats_path(view.part.path, "limiter")
+    view.require(path, found == expected, "the limiter is not the one of the counts", found, expected)
 
 
 def _check_seeds(view: ShardView) -> None:

@@ -6,7 +6,7 @@ from pipeline import zarr_compat
 from pipeline.verify.content import Chunks, parts_of
 from pipeline.verify.findings import Findings
 from schemas import layout
-from schemas.batch import BatchOptions, TensorSpec, checksum_tensor, feature_tensors, split_tensors
+from schemas.batch import BatchOptions, TensorSpec, checksum_tensor, feature_tensors, part_tensors
 from schemas.manifest import Manifest
 
 LAYOUT_FIELDS = ("dims", "shape", "dtype", "pad_value")
@@ -49,7 +49,7 @@ def _derived(manifest: Manifest) -> Iterator[TensorSpec]:
     for split in manifest.splits:
         for part in parts_of(manifest, split):
             num_hops = manifest.sampling.num_hops
-            yield from split_tensors(graph, part.budget, num_hops, part.path, part.num_batches, options)
+            yield from part_tensors(graph, part.budget, num_hops, part.path, part.num_batches, options)
 
 
 def check_arrays(chunks: Chunks, findings: Findings) -> None:

@@ -5,12 +5,12 @@ import numpy as np
 from pipeline.counting import Progress, count_all, fit_all, sampler_factory
 from pipeline.datasets import SourceGraph
 from pipeline.encode import Encoder, Sampler
-from pipeline.estimate import Fitted
+from pipeline.estimate import Fitted, resolve_budgets
 from pipeline.graph import HeteroGraph, build_graph
 from pipeline.options import resolve_sampling
 from pipeline.rng import keyed, stream_root
 from pipeline.run import fingerprint_of
-from pipeline.verify.content import Chunks, Part, parts_of
+from pipeline.verify.content import Chunks, PartView, parts_of
 from pipeline.verify.findings import Findings
 from pipeline.workers import Workers
 from pipeline.writer import StoreWriter
@@ -79,13 +79,21 @@ def check_resampled(
         how many batches were sampled anew.
     """
     manifest = chunks.manifest
-    pool = Workers(sampler_factory(graph, manifest.sampling, config.budget), workers)
+    pool = Workers(sampler_factory(graph, manifest.sampling, config.budget.oversize), workers)
     counted = count_all(pool, graph, manifest.sampling, config.budget, progress)
-    fitted = fit_all(counted, manifest.budget, config.budget, graph.schema)
+    schema, seed = graph.schema, manifest.sampling.rng_seed
+    budgets, shape_of = resolve_budgets(config.budget, schema, counted.sizes, counted.max_seeds, seed)
+    fitted = fit_all(counted, budgets, shape_of, config.budget, schema)
     encoder = Encoder(graph, StoreWriter(chunks.store, manifest))
-    jobs = [(split, part, fitted[split.name]) for split in manifest.splits for part in parts_of(manifest, split)]
+    jobs = [
+        (split, part, fit)
+        for split in manifest.splits
+        for part in parts_of(manifest, split)
+        for fit in fitted[split.name]
+        if fit.shape == part.shape
+    ]
 
-    def compare(sampler: Sampler, job: tuple[SplitInfo, Part, Fitted]) -> int:
+    def compare(sampler: Sampler, job: tuple[SplitInfo, PartView, Fitted]) -> int:
         split, part, fit = job
         if fit.plan.round_starts() != part.round_starts:
             what = "the rounds are not those of the plan"
@@ -100,7 +108,7 @@ def check_resampled(
     return sum(pool.map(compare, jobs))
 
 
-def _choice(manifest: Manifest, part: Part) -> list[int]:
+def _choice(manifest: Manifest, part: PartView) -> list[int]:
     """The first batch, the last, and some between, the same ones in every verification of a store."""
     root = stream_root(int(manifest.fingerprint[:8], 16), "verify", part.path.partition("/")[0], 0)
     order = np.argsort(keyed(root, np.arange(part.num_batches)), kind="stable")
@@ -109,9 +117,9 @@ def _choice(manifest: Manifest, part: Part) -> list[int]:
 
 
 def _compare_stats(
-    chunks: Chunks, split: SplitInfo, part: Part, fit: Fitted, encoder: Encoder, findings: Findings
+    chunks: Chunks, split: SplitInfo, part: PartView, fit: Fitted, encoder: Encoder, findings: Findings
 ) -> None:
-    for path, expected in encoder.stats(fit).items():
+    for path, expected in encoder.stats(part.path, fit).items():
         spec = encoder.writer.specs[path]
         for index in range(spec.num_chunks):
             if chunks.is_sound(spec, index):
@@ -128,7 +136,7 @@ def _compare_batch(
     chunks: Chunks,
     sampler: Sampler,
     split: SplitInfo,
-    part: Part,
+    part: PartView,
     fit: Fitted,
     batch: int,
     encoder: Encoder,

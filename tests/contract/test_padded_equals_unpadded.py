@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 import pipeline
 from pipeline.grouping import make_plans
+from pipeline.plan import BatchBlock
 from pipeline.workers import Workers
 from schemas.config import ModelConfig
 from tests.pipeline.build import hetero_graph, job, sampler
 from tests.strategies import graphs, random_graph
 from trainer import ShardDataset, open_store
+from trainer.backends.signature import find_shape
 from trainer.models import build_model
 from trainer.seed_model import SeedModel
 from trainer.stream import BatchStream
@@ -20,14 +22,16 @@ from trainer.stream import BatchStream
 MODELS = ("to_hetero", "hetero_conv", "hgt")
 
 
-def seed_model(store, name, featureless="embedding"):
+def seed_models(store, name, featureless="embedding"):
+    """One per shape, of the same weights."""
     torch.manual_seed(0)
     manifest = store.manifest
     config = ModelConfig(name=name, hidden_channels=8, heads=2, featureless=featureless)
-    model = SeedModel(build_model(config, manifest.graph), manifest.graph, manifest.budget, config)
-    with BatchStream(store, "train", model.inputs, np.array([0])) as stream:
-        model.initialise(next(iter(stream))[1])
-    return model.eval()
+    model = SeedModel(build_model(config, manifest.graph), manifest.graph, manifest.budgets[0], config)
+    models = [model, *(model.for_budget(budget) for budget in manifest.budgets[1:])]
+    with BatchStream(store, "train", [shape.inputs for shape in models], np.array([0])) as stream:
+        models[store.split("train").parts[0].shape].initialise(next(iter(stream))[1])
+    return [shape.eval() for shape in models]
 
 
 def unpadded_outputs(model, store, data, block, fresh):
@@ -43,18 +47,27 @@ def unpadded_outputs(model, store, data, block, fresh):
         yield model.model(x_dict, edges)[: int((seeds >= 0).sum())]
 
 
+def as_stored(block, store):
+    """The batches in the order of the store: of one round, so that the first seed tells a batch."""
+    place = {int(seeds[0]): i for i, seeds in enumerate(block.seeds)}
+    order = [place[int(seeds[0])] for seeds in store.read_seeds("train", "n_id")]
+    assert sorted(order) == list(range(len(block.seeds)))
+    return BatchBlock(block.seeds[order], block.keys[order], block.rounds[order])
+
+
 def assert_equal_on_seeds(data, store_path, fanout, name, featureless="embedding"):
     store = open_store(store_path)
-    model = seed_model(store, name, featureless)
+    models = seed_models(store, name, featureless)
+    inputs = [model.inputs for model in models]
     graph = hetero_graph(data)
     fresh = sampler(data, fanout)
     seeds = {split: ids.astype(np.int32) for split, ids in graph.seeds.items()}
     plan = make_plans(Workers(lambda: fresh, 1), seeds, store.manifest.sampling, None)["train"]
-    block = plan.block(0, plan.num_batches)
-    expected = unpadded_outputs(model, store, data, block, fresh)
-    with torch.no_grad(), BatchStream(store, "train", model.inputs, np.arange(plan.num_batches)) as stream:
+    block = as_stored(plan.block(0, plan.num_batches), store)
+    expected = unpadded_outputs(models[0], store, data, block, fresh)
+    with torch.no_grad(), BatchStream(store, "train", inputs, np.arange(plan.num_batches)) as stream:
         for ((index,), tensors), logits in zip(stream, expected, strict=True):
-            out, loss = model(*tensors)
+            out, loss = models[find_shape(inputs, tensors)](*tensors)
             torch.testing.assert_close(out[: len(logits)], logits, atol=1e-5, rtol=1e-5)
             real = block.seeds[index][block.seeds[index] >= 0]
             labels = data[graph.schema.seed_type].y[torch.from_numpy(real).long()]
@@ -65,17 +78,27 @@ def assert_equal_on_seeds(data, store_path, fanout, name, featureless="embedding
 @settings(max_examples=6, deadline=None)
 @given(
     data=graphs(),
-    budget=st.sampled_from(["exact", "roomy"]),
+    budget=st.sampled_from(["exact", "roomy", "shapes"]),
     grouping=st.sampled_from(["random", "balanced", "packed"]),
     batch_size=st.integers(1, 6),
 )
 def test_seed_outputs_and_loss_are_equal(tmp_path_factory, name, data, budget, grouping, batch_size):
-    """`exact` leaves nothing but the reserved pad slots in the largest batch."""
+    """`exact` leaves nothing but the reserved pad slots in the largest batch, `shapes` in that of each shape."""
     sampling = {"batch_size": batch_size, "rounds": 1, "fanout": [3, 2], "grouping": grouping}
     given = {"mode": "uniform", "nodes": 200, "edges": 400}
-    sizes = {} if budget == "exact" or grouping == "packed" else given
+    sizes = {"exact": {}, "roomy": {} if grouping == "packed" else given, "shapes": {"shapes": 3}}[budget]
     config = job(data, tmp_path_factory.mktemp("stores"), sampling=sampling, budget=sizes)
     assert_equal_on_seeds(data, pipeline.prepare(data, config), [3, 2], name)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_equal_with_three_shapes(tmp_path, name):
+    types = {("a", "to", "b"): 60, ("b", "to", "a"): 60}
+    data = random_graph(np.random.default_rng(0), {"a": 40, "b": 20}, types, "a", {"a": 3})
+    sampling = {"batch_size": 3, "rounds": 1, "fanout": [3, 2]}
+    path = pipeline.prepare(data, job(data, tmp_path, sampling=sampling, budget={"shapes": 3}))
+    assert open_store(path).manifest.num_shapes == 3
+    assert_equal_on_seeds(data, path, [3, 2], name)
 
 
 @pytest.mark.parametrize("featureless", ["embedding", "constant"])

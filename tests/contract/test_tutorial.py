@@ -67,7 +67,7 @@ def test_uniform_budget(imdb, tmp_path):
 def test_sampled_budget_has_the_tutorials_order_of_size(imdb, tmp_path):
     """The tutorial prints 64 / 6 / 16 nodes and 22 / 56 / 6 / 16 edges for one run of `from_loader`."""
     store = pipeline.prepare(imdb, tutorial_job(tmp_path, mode="sampled", num_batches=100, oversize="skip"))
-    budget = manifest_of(store)["budget"]
+    budget = manifest_of(store)["budgets"][0]
     for name, expected in {"movie": 64, "director": 6, "actor": 16}.items():
         assert 0.6 * expected <= budget["num_nodes"][name] <= 1.5 * expected
     for key, expected in zip(EDGES, (22, 56, 6, 16), strict=True):

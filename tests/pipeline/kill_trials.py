@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import pipeline
-from pipeline import run
+from pipeline import partitions
 from tests.pipeline.build import job
 from tests.pipeline.stores import files_of
 from tests.strategies import random_graph
@@ -80,7 +80,7 @@ def at_once(store: Path, whole: dict[str, str]) -> bool:
 
 
 def main(folder: Path, num_trials: int) -> None:
-    run.SHARDS_PER_PARTITION = 1
+    partitions.SHARDS_PER_PARTITION = 1
     whole = files_of(pipeline.prepare(*small_job(folder / "whole"), store=folder / "whole" / "store"))
     started = time.monotonic()
     os.waitpid(forked(folder / "timed" / "store"), 0)

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -44,12 +43,10 @@ def test_prepare_then_find_then_inspect(config, tmp_path):
     values = json.loads(run("inspect", "--config", config, "--json").output)
     assert [split["name"] for split in values["splits"]] == ["train", "val", "test"]
     for split in values["splits"]:
-        for use in split["types"]:
+        (part,) = split["parts"]
+        for use in part["types"]:
             assert use["fill"] == pytest.approx(use["mean"] / use["budget"])
             assert use["p50"] <= use["p95"] <= use["max"] < use["budget"]
-    assert sum(values["bytes"].values()) == sum(
-        f.stat().st_size for f in Path(values["path"]).rglob("*") if f.is_file()
-    )
 
 
 def test_one_changed_number_makes_a_second_store_and_the_first_is_found_again(config, tmp_path):
@@ -135,3 +132,29 @@ def test_verify_says_sound_or_damaged_by_its_exit_code(config, tmp_path):
     assert values["is_sound"] is False and values["num_findings"] >= 1 and len(values["findings"]) == 1
     assert values["findings"][0]["where"] == "train/seeds/y/0.0" and values["findings"][0]["batches"] == [0, 1]
     assert run("verify", tmp_path).exit_code == 5
+
+
+def test_plan_writes_nothing_and_agrees_with_inspect(config, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    text, values = run("plan", "--config", config), json.loads(run("plan", "--config", config, "--json").output)
+    assert text.exit_code == 0 and "Alternatives" in text.output and "Smaller budgets" in text.output
+    assert sorted(tmp_path.rglob("*")) == before
+    run("prepare", "--config", config)
+    shown = json.loads(run("inspect", "--config", config, "--json").output)
+    assert values["path"] == shown["path"]
+    of_inspect = shown["splits"][0]["parts"][0]["types"]
+    for key in ("kind", "name", "budget", "bytes_per_batch"):
+        assert [use[key] for use in values["shapes"][0]["types"]] == [use[key] for use in of_inspect]
+    disk = {part["name"]: part for part in shown["disk"]}
+    for part in values["disk"]["parts"]:
+        assert part["num_files"] == disk[part["name"]]["num_files"]
+        tolerance = 0 if part["is_exact"] else 0.01
+        assert part["stored_bytes"] == pytest.approx(disk[part["name"]]["stored_bytes"], rel=tolerance)
+    assert run("plan", "--config", config, "--max-batches", "0").exit_code == 2
+
+
+def test_plan_ends_with_the_error_of_prepare_after_its_tables(config):
+    text = config.read_text()
+    config.write_text(text.replace("[store]", "[budget]\nmode = 'uniform'\nnodes = 20\nedges = 20\n[store]"))
+    result = run("plan", "--config", config)
+    assert result.exit_code == 4 and "Alternatives" in result.output and "prepare would refuse" in result.output

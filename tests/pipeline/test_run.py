@@ -1,7 +1,5 @@
 """`prepare` as a whole: what is in a store, and that nothing else can be."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
@@ -39,31 +37,51 @@ def check_store(store, data):
     """Everything a reader may rely on, against the source graph."""
     manifest = manifest_of(store)
     assert manifest["complete"] is True
-    seed_type, budget = manifest["graph"]["seed_type"], manifest["budget"]
     for split in manifest["splits"]:
-        name = split["name"]
-        seeds, y = read(store, f"{name}/seeds/n_id"), read(store, f"{name}/seeds/y")
-        real = read(store, f"{name}/seeds/mask")
-        assert np.array_equal(real, seeds >= 0)
-        own = np.flatnonzero(data[seed_type][f"{name}_mask"].numpy())
-        starts = split["round_starts"]
-        if not split["num_batches_skipped"]:
-            for start, stop in pairwise(starts):
-                assert np.array_equal(np.sort(seeds[start:stop][real[start:stop]]), own), "each seed once per round"
-        assert np.isin(seeds[real], own).all()
-        assert np.array_equal(y[real], data[seed_type].y.numpy()[seeds[real]])
-        assert (y[~real] == -100).all()
-        n_id = {t: read(store, f"{name}/nodes/{t}/n_id") for t in data.node_types}
-        for t, ids in n_id.items():
-            assert ids.shape[1] == budget["num_nodes"][t]
-            assert np.array_equal(read(store, f"{name}/nodes/{t}/mask"), ids >= 0)
-            assert (ids[:, -1] == -1).all()
-        assert np.array_equal(n_id[seed_type][:, : seeds.shape[1]][real], seeds[real]), "seeds come first"
-        counts = read(store, f"{name}/stats/num_nodes").sum(axis=2)
-        for i, t in enumerate(data.node_types):
-            assert np.array_equal((n_id[t] >= 0).sum(axis=1), counts[:, i])
-        for edge_type in data.edge_types:
-            check_edges(store, name, edge_type, data, n_id, budget)
+        check_coverage(store, data, manifest, split)
+        for part in split["parts"]:
+            check_part(store, data, manifest, split["name"], part)
+
+
+def part_path(manifest, split, part):
+    return split if len(manifest["budgets"]) == 1 else f"{split}/shape_{part['shape']}"
+
+
+def check_coverage(store, data, manifest, split):
+    """Each seed once per round, across all parts."""
+    own = np.flatnonzero(data[manifest["graph"]["seed_type"]][f"{split['name']}_mask"].numpy())
+    for round_index in range(0 if split["num_batches_skipped"] else len(split["parts"][0]["round_starts"]) - 1):
+        found = []
+        for part in split["parts"]:
+            start, stop = part["round_starts"][round_index : round_index + 2]
+            seeds = read(store, f"{part_path(manifest, split['name'], part)}/seeds/n_id")[start:stop]
+            found.append(seeds[seeds >= 0])
+        assert np.array_equal(np.sort(np.concatenate(found)), own)
+
+
+def check_part(store, data, manifest, split_name, part):
+    seed_type, budget = manifest["graph"]["seed_type"], manifest["budgets"][part["shape"]]
+    name = part_path(manifest, split_name, part)
+    seeds, y = read(store, f"{name}/seeds/n_id"), read(store, f"{name}/seeds/y")
+    real = read(store, f"{name}/seeds/mask")
+    assert np.array_equal(real, seeds >= 0)
+    own = np.flatnonzero(data[seed_type][f"{split_name}_mask"].numpy())
+    rounds = read(store, f"{name}/stats/round")
+    assert np.array_equal(rounds, np.repeat(np.arange(len(part["round_starts"]) - 1), np.diff(part["round_starts"])))
+    assert np.isin(seeds[real], own).all()
+    assert np.array_equal(y[real], data[seed_type].y.numpy()[seeds[real]])
+    assert (y[~real] == -100).all()
+    n_id = {t: read(store, f"{name}/nodes/{t}/n_id") for t in data.node_types}
+    for t, ids in n_id.items():
+        assert ids.shape[1] == budget["num_nodes"][t]
+        assert np.array_equal(read(store, f"{name}/nodes/{t}/mask"), ids >= 0)
+        assert (ids[:, -1] == -1).all()
+    assert np.array_equal(n_id[seed_type][:, : seeds.shape[1]][real], seeds[real]), "seeds come first"
+    counts = read(store, f"{name}/stats/num_nodes").sum(axis=2)
+    for i, t in enumerate(data.node_types):
+        assert np.array_equal((n_id[t] >= 0).sum(axis=1), counts[:, i])
+    for edge_type in data.edge_types:
+        check_edges(store, name, edge_type, data, n_id, budget)
 
 
 def check_edges(store, split, edge_type, data, n_id, budget):
@@ -86,7 +104,7 @@ def check_edges(store, split, edge_type, data, n_id, budget):
     st.integers(1, 7),
     st.integers(1, 3),
     st.lists(st.integers(-1, 4), min_size=1, max_size=2),
-    st.sampled_from([{"mode": "exact"}, {"mode": "sampled", "num_batches": 3, "oversize": "skip"}]),
+    st.sampled_from([{"mode": "exact"}, {"shapes": 3}, {"mode": "sampled", "num_batches": 3, "oversize": "skip"}]),
     st.sampled_from([2, 3]),
 )
 def test_any_graph_makes_a_store_that_keeps_its_promises(
@@ -103,14 +121,14 @@ def test_any_graph_makes_a_store_that_keeps_its_promises(
     try:
         store = pipeline.prepare(data, config)
     except BudgetError as error:
-        assert budget["mode"] == "sampled" and "skipping leaves none" in str(error)
+        assert budget.get("mode") == "sampled" and "skipping leaves none" in str(error)
         return
     check_store(store, data)
 
 
 @pytest.mark.parametrize("features", ["table", "inline"])
 @pytest.mark.parametrize(
-    "budget", [{}, {"mode": "uniform", "nodes": 18, "edges": 20, "oversize": "trim_nodes_and_edges"}]
+    "budget", [{}, {"shapes": 3}, {"mode": "uniform", "nodes": 18, "edges": 20, "oversize": "trim_nodes_and_edges"}]
 )
 def test_workers_never_change_a_byte(movies, tmp_path, features, budget):
     config = job(movies, tmp_path, **SMALL, budget=budget, store={"features": features, "chunk_batches": 2})
@@ -198,14 +216,23 @@ def test_over_budget_is_an_error_that_names_batch_and_types_and_leaves_nothing(m
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("grouping", ["random", "balanced", "packed"])
+def test_a_seed_that_alone_is_too_much_is_named(movies, tmp_path, grouping):
+    budget = {"mode": "uniform", "nodes": 60, "edges": 5}
+    sampling = {**SMALL["sampling"], "grouping": grouping}
+    with pytest.raises(BudgetError, match=r"split 'train', round 0.*: seed \d+.* alone does not fit the budget"):
+        pipeline.prepare(movies, job(movies, tmp_path, sampling=sampling, budget=budget))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_explicit_budgets_are_taken_as_given(movies, tmp_path):
     nodes = {"movie": 50, "director": 30, "actor": 40}
     edges = {edge_key(t): 60 + i for i, t in enumerate(movies.edge_types)}
     store = pipeline.prepare(
         movies, job(movies, tmp_path, **SMALL, budget={"mode": "explicit", "nodes": nodes, "edges": edges})
     )
-    assert manifest_of(store)["budget"]["num_nodes"] == nodes
-    assert manifest_of(store)["budget"]["num_edges"] == edges
+    assert manifest_of(store)["budgets"][0]["num_nodes"] == nodes
+    assert manifest_of(store)["budgets"][0]["num_edges"] == edges
     check_store(store, movies)
 
 
@@ -237,8 +264,8 @@ def test_hop_capacities_hold_every_batch_and_one_more(movies, tmp_path):
         counts = np.concatenate([read(store, f"{s['name']}/stats/num_{kind}") for s in manifest["splits"]])
         for i, name in enumerate(names):
             expected = counts[:, i].cumsum(axis=1).max(axis=0) + 1
-            assert manifest["budget"][f"hop_{kind}"][name] == expected.tolist()
-            assert manifest["budget"][f"num_{kind}"][name] == expected[-1], "exact means the most, plus one"
+            assert manifest["budgets"][0][f"hop_{kind}"][name] == expected.tolist()
+            assert manifest["budgets"][0][f"num_{kind}"][name] == expected[-1], "exact means the most, plus one"
 
 
 def test_the_second_time_it_is_found_and_another_number_makes_another_store(movies, tmp_path):

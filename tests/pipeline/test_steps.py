@@ -51,7 +51,7 @@ def data():
 
 @pytest.fixture(autouse=True)
 def small_partitions(monkeypatch):
-    monkeypatch.setattr("pipeline.run.SHARDS_PER_PARTITION", 2)
+    monkeypatch.setattr("pipeline.partitions.SHARDS_PER_PARTITION", 2)
 
 
 def config_of(data, root, **sections):
@@ -63,7 +63,7 @@ def config_of(data, root, **sections):
 @given(
     data=graphs(),
     grouping=st.sampled_from(["random", "balanced", "packed"]),
-    oversize=st.sampled_from(["", "skip", "trim_nodes_and_edges"]),
+    oversize=st.sampled_from(["", "shapes", "skip", "trim_nodes_and_edges"]),
     mode=st.sampled_from(["neighbor", "neighbor", "full"]),
     shuffle=st.randoms(use_true_random=False),
 )
@@ -74,6 +74,8 @@ def test_the_same_bytes_in_any_order(tmp_path_factory, data, grouping, oversize,
     )
     is_over = oversize and mode != "full"
     budget = {"mode": "sampled", "num_batches": 1, "oversize": oversize} if is_over else {}
+    if budget.get("oversize") == "shapes":
+        budget = {"shapes": 2}
     config = job(data, root, sampling=sampling, budget=budget, store={"chunk_batches": 1})
     try:
         whole = files_of(pipeline.prepare(data, config, store=root / "whole"))
@@ -182,16 +184,17 @@ def test_a_plan_comes_back_as_it_was_saved(data, tmp_path):
     known = steps._identify(array.source, config, None)
     spec = steps.resolve_sampling(config.sampling, known.graph)
     planned = steps.plan_store(known.graph, config, spec, known.content)
-    assert any(fit.num_batches_skipped for fit in planned.fitted.values())
+    assert any(fit.num_batches_skipped for parts in planned.fitted.values() for fit in parts)
     saved_plan.save(tmp_path / "plan.npz", planned.fitted, planned.most_edges)
     fitted, most_edges = saved_plan.load(tmp_path / "plan.npz")
     assert np.array_equal(most_edges, planned.most_edges) and list(fitted) == list(planned.fitted)
-    for name, fit in planned.fitted.items():
-        block, again = (f.plan.block(0, f.plan.num_batches) for f in (fit, fitted[name]))
-        assert all(np.array_equal(one, other) for one, other in zip(block, again, strict=True))
-        assert fitted[name].plan.round_starts() == fit.plan.round_starts()
-        assert fitted[name].num_batches_skipped == fit.num_batches_skipped
-        assert np.array_equal(fitted[name].trimmed.num_edges, fit.trimmed.num_edges)
+    pairs = [pair for name, parts in planned.fitted.items() for pair in zip(parts, fitted[name], strict=True)]
+    for fit, again in pairs:
+        blocks = (f.plan.block(0, f.plan.num_batches) for f in (fit, again))
+        assert all(np.array_equal(one, other) for one, other in zip(*blocks, strict=True))
+        assert again.plan.round_starts() == fit.plan.round_starts() and again.shape == fit.shape
+        assert again.num_batches_skipped == fit.num_batches_skipped
+        assert np.array_equal(again.trimmed.num_edges, fit.trimmed.num_edges)
 
 
 def test_the_three_commands(tmp_path):

@@ -66,7 +66,7 @@ def against(data, path, store=None, **sections):
     grouping=st.sampled_from(["random", "balanced", "packed"]),
     zarr_format=st.sampled_from([2, 3]),
     features=st.sampled_from(["table", "inline"]),
-    oversize=st.sampled_from(["", "skip", "trim_nodes_and_edges"]),
+    oversize=st.sampled_from(["", "shapes", "skip", "trim_nodes_and_edges"]),
 )
 def test_whatever_prepare_writes_is_sound(
     tmp_path_factory, data, batch_size, fanout, replace, grouping, zarr_format, features, oversize
@@ -75,6 +75,8 @@ def test_whatever_prepare_writes_is_sound(
         fanout = [max(hop, 0) for hop in fanout]
     sampling: dict[str, Any] = {"batch_size": batch_size, "rounds": 2, "fanout": fanout, "replace": replace}
     budget = {"mode": "sampled", "num_batches": 1, "oversize": oversize} if oversize else {}
+    if oversize == "shapes":
+        budget = {"shapes": 2}
     store = {"zarr_format": zarr_format, "features": features, "chunk_batches": 3}
     config = job(
         data, tmp_path_factory.mktemp("s"), sampling={**sampling, "grouping": grouping}, budget=budget, store=store
@@ -86,7 +88,8 @@ def test_whatever_prepare_writes_is_sound(
         return
     alone, compared = verify(path), verify(path, from_data(data, config.dataset, {}), config)
     assert alone.lines()[:-1] == compared.lines()[:-1] == []
-    assert alone.num_batches == compared.num_batches == sum(s["round_starts"][-1] for s in manifest_of(path)["splits"])
+    parts = [part for split in manifest_of(path)["splits"] for part in split["parts"]]
+    assert alone.num_batches == compared.num_batches == sum(part["round_starts"][-1] for part in parts)
     assert compared.num_resampled >= len(manifest_of(path)["splits"])
 
 
@@ -139,6 +142,7 @@ CORRUPTIONS = {
     "seeds counted wrong": ("train/stats/num_seeds", cell(0)(1), "the statistics count another number"),
     "hop 0 with more than seeds": ("train/stats/num_nodes", cell(0, 1, 0)(1), "hop 0 of 'actor' is not the seeds"),
     "batch of another round": ("train/stats/round", cell(0)(1), "a batch is not of its round"),
+    "another limiter": ("train/stats/limiter", cell(0)(77), "the limiter is not the one of the counts"),
     "nodes over a hop's capacity": ("train/stats/num_nodes", cell(0, 0, 1)(500), "exceeds a hop's capacity"),
 }
 
@@ -154,7 +158,7 @@ def test_what_a_faulty_writer_would_store(store, name):
 
 
 def test_a_real_edge_to_a_pad_row(store):
-    last = manifest_of(store)["budget"]["num_nodes"]["actor"] - 1
+    last = manifest_of(store)["budgets"][0]["num_nodes"]["actor"] - 1
     rewrite(store, f"train/edges/{KEY}/edge_index", cell(0, 0, 0)(last))
     assert "a real edge joins a pad row" in whats(verify(store))
 
@@ -198,10 +202,10 @@ def test_a_split_that_claims_other_seeds(store):
 
 def test_tensors_that_do_not_follow_from_graph_and_budget(store):
     manifest = manifest_of(store)
-    budget = {**manifest["budget"], "num_nodes": {**manifest["budget"]["num_nodes"], "actor": 99}}
-    reseal(store, budget=budget)
+    budget = manifest["budgets"][0]
+    reseal(store, budgets=[{**budget, "num_nodes": {**budget["num_nodes"], "actor": 99}}])
     assert any(what.startswith("shape of tensor 'train/nodes/actor/n_id'") for what in whats(verify(store)))
-    reseal(store, budget=manifest["budget"], tensors=[t for t in manifest["tensors"] if "seeds/y" not in t["path"]])
+    reseal(store, budgets=[budget], tensors=[t for t in manifest["tensors"] if "seeds/y" not in t["path"]])
     assert "a tensor is not listed" in whats(verify(store))
 
 

@@ -7,7 +7,7 @@ import pytest
 import zarr
 
 import pipeline
-from pipeline import encode, writer
+from pipeline import encode, files
 from pipeline.writer import StoreWriter, locked
 from schemas.errors import StoreError
 from tests.pipeline.build import job
@@ -39,7 +39,7 @@ class Stopped(Exception):  # noqa: N818
 @pytest.mark.parametrize("chunks_before", [0, 1, 7, 40, 150, 400])
 def test_a_stopped_prepare_shows_nothing_and_goes_on_to_the_same_bytes(data, tmp_path, monkeypatch, chunks_before):
     whole = pipeline.prepare(data, config(data, tmp_path / "whole"))
-    monkeypatch.setattr("pipeline.run.SHARDS_PER_PARTITION", 3)
+    monkeypatch.setattr("pipeline.partitions.SHARDS_PER_PARTITION", 3)
     written = []
     original = StoreWriter.write_chunk
 
@@ -163,10 +163,10 @@ def test_two_prepares_at_once_make_one_store(data, tmp_path):
 
 def test_text_appears_whole(tmp_path, monkeypatch):
     path = tmp_path / "note"
-    writer.write_atomically(path, "old")
-    monkeypatch.setattr(writer.os, "fsync", lambda handle: (_ for _ in ()).throw(Stopped))
+    files.write_atomically(path, "old")
+    monkeypatch.setattr(files.os, "fsync", lambda handle: (_ for _ in ()).throw(Stopped))
     with pytest.raises(Stopped):
-        writer.write_atomically(path, "new")
+        files.write_atomically(path, "new")
     assert path.read_text() == "old"
 
 
@@ -223,7 +223,7 @@ def test_many_writers_of_one_note(tmp_path):
     def write():
         try:
             for i in range(100):
-                writer.write_atomically(tmp_path / "note", str(i))
+                files.write_atomically(tmp_path / "note", str(i))
         except OSError as error:
             errors.append(error)
 

@@ -19,11 +19,11 @@ def built(store, name="to_hetero", **model):
     torch.manual_seed(0)
     manifest = store.manifest
     config = ModelConfig(name=name, hidden_channels=8, heads=2, **model)
-    return SeedModel(build_model(config, manifest.graph), manifest.graph, manifest.budget, config)
+    return SeedModel(build_model(config, manifest.graph), manifest.graph, manifest.budgets[0], config)
 
 
 def example_of(store, model):
-    with BatchStream(store, "train", model.inputs, np.array([0])) as stream:
+    with BatchStream(store, "train", [model.inputs], np.array([0])) as stream:
         return next(iter(stream))[1]
 
 
@@ -45,7 +45,7 @@ def on_double(store, tmp_path, name="to_hetero", train=None, **ipu):
 def calls_of(store, model, group, num_calls, split="train"):
     """Whole calls over the first round, again and again."""
     order = np.resize(sequential_order(store.split(split), 0), num_calls * group)
-    with BatchStream(store, split, model.inputs, whole_calls(order, group), group=group) as stream:
+    with BatchStream(store, split, [model.inputs], whole_calls(order, group), group=group) as stream:
         return [tensors for _, tensors in stream]
 
 
@@ -82,7 +82,7 @@ def check_call_by_call(store, cache, name, num_calls=3, reduction="mean"):
         done += len(updates)
         assert len(updates) == 4 and sorted(i for members in updates for i in members) == list(range(16))
         expected = reference_step(plain, optimizer, batch, 16, updates, reduction)
-        assert out.shape == (16 * store.manifest.budget.max_seeds, store.manifest.graph.num_classes)
+        assert out.shape == (16 * store.manifest.max_seeds, store.manifest.graph.num_classes)
         torch.testing.assert_close(loss, expected, atol=1e-3, rtol=1e-2)
         weights = compiled.model_state()
         for key, value in plain.state_dict().items():

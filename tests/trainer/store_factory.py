@@ -12,11 +12,11 @@ import numpy as np
 import zarr
 
 from schemas import FORMAT_VERSION, layout
-from schemas.batch import BatchOptions, TensorSpec, feature_tensors, split_tensors
+from schemas.batch import BatchOptions, TensorSpec, feature_tensors, part_tensors
 from schemas.budget import Budget
 from schemas.config import JobConfig
 from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
-from schemas.manifest import Manifest, SplitInfo
+from schemas.manifest import Manifest, PartInfo, SplitInfo
 from schemas.sampling import SamplingSpec
 
 ZARR_MAJOR = int(zarr.__version__.split(".")[0])
@@ -59,16 +59,17 @@ def sampling(rounds: Dict[str, int], rng_seed: int) -> SamplingSpec:
     )
 
 
-def budget() -> Budget:
-    nodes = {"movie": 12, "director": 6, "actor": 9}
-    edges = {"director__to__movie": 8, "actor__to__movie": 14, "movie__to__actor": 10}
+def budget(shape: int = 0) -> Budget:
+    """Of the shape with this index. Edges are random here, not sampled hop by hop: every hop may need every row."""
+    nodes = {"movie": 12 + shape, "director": 6, "actor": 9 + 2 * shape}
+    edges = {"director__to__movie": 8, "actor__to__movie": 14 + 3 * shape, "movie__to__actor": 10 + shape}
     return Budget(
         mode="exact",
         num_nodes=nodes,
         num_edges=edges,
         max_seeds=MAX_SEEDS,
-        hop_nodes={name: (min(5, size), min(9, size), size) for name, size in nodes.items()},
-        hop_edges={key: (size // 2, size) for key, size in edges.items()},
+        hop_nodes={name: (size, size, size) for name, size in nodes.items()},
+        hop_edges={key: (size, size) for key, size in edges.items()},
     )
 
 
@@ -94,16 +95,20 @@ def source(rng_seed: int = 0) -> Source:
     return Source(tables, labels)
 
 
-def split_arrays(specs: List[TensorSpec], split: str, seeds: np.ndarray, src: Source, rng: Any) -> Dict[str, Any]:
-    """Every tensor of a split, filled: `seeds` are the global ids per batch, -1 where there is none."""
+def part_arrays(
+    specs: List[TensorSpec], part: str, sizes: Budget, seeds: np.ndarray, src: Source, rng: Any
+) -> Dict[str, Any]:
+    """Every tensor of a part, filled: `seeds` are the global ids per batch, -1 where there is none."""
     arrays = {spec.path: np.full(spec.shape, spec.pad_value or 0, dtype=spec.dtype) for spec in specs}
     for batch, ids in enumerate(seeds):
-        _fill_batch(arrays, split, batch, ids[ids >= 0], src, rng)
+        _fill_batch(arrays, part, sizes, batch, ids[ids >= 0], src, rng)
     return arrays
 
 
-def _fill_batch(arrays: Dict[str, Any], split: str, batch: int, seeds: np.ndarray, src: Source, rng: Any) -> None:
-    graph, sizes = graph_schema(), budget()
+def _fill_batch(
+    arrays: Dict[str, Any], part: str, sizes: Budget, batch: int, seeds: np.ndarray, src: Source, rng: Any
+) -> None:
+    graph = graph_schema()
     counts = {}
     for node in graph.node_types:
         room = sizes.num_nodes[node.name] - 1
@@ -112,26 +117,26 @@ def _fill_batch(arrays: Dict[str, Any], split: str, batch: int, seeds: np.ndarra
         extra = rng.integers(1, room - len(first) + 1)
         ids = np.concatenate([first, rng.permutation(others)[:extra]])
         counts[node.name] = len(ids)
-        arrays[layout.node_path(split, node.name, "n_id")][batch, : len(ids)] = ids
-        arrays[layout.node_path(split, node.name, "mask")][batch, : len(ids)] = True
-        inline = layout.node_path(split, node.name, "x")
+        arrays[layout.node_path(part, node.name, "n_id")][batch, : len(ids)] = ids
+        arrays[layout.node_path(part, node.name, "mask")][batch, : len(ids)] = True
+        inline = layout.node_path(part, node.name, "x")
         if inline in arrays:
             arrays[inline][batch, : len(ids)] = src.tables[layout.feature_path(node.name)][ids]
     for edge in graph.edge_types:
         num = int(rng.integers(1, sizes.num_edges[edge.key]))
-        index = arrays[layout.edge_path(split, edge.key, "edge_index")][batch]
+        index = arrays[layout.edge_path(part, edge.key, "edge_index")][batch]
         for row, name in enumerate((edge.src, edge.dst)):
             index[row] = sizes.num_nodes[name] - 1
             index[row, :num] = rng.integers(0, counts[name], num)
-        arrays[layout.edge_path(split, edge.key, "mask")][batch, :num] = True
+        arrays[layout.edge_path(part, edge.key, "mask")][batch, :num] = True
         e_id = rng.permutation(edge.num_edges)[:num]
-        arrays[layout.edge_path(split, edge.key, "e_id")][batch, :num] = e_id
-        inline = layout.edge_path(split, edge.key, "edge_attr")
+        arrays[layout.edge_path(part, edge.key, "e_id")][batch, :num] = e_id
+        inline = layout.edge_path(part, edge.key, "edge_attr")
         if inline in arrays:
             arrays[inline][batch, :num] = src.tables[layout.edge_feature_path(edge.key)][e_id]
     for name, values in (("n_id", seeds), ("y", src.labels[seeds]), ("mask", True)):
-        arrays[layout.seed_path(split, name)][batch, : len(seeds)] = values
-    arrays[layout.stats_path(split, "num_seeds")][batch] = len(seeds)
+        arrays[layout.seed_path(part, name)][batch, : len(seeds)] = values
+    arrays[layout.stats_path(part, "num_seeds")][batch] = len(seeds)
 
 
 def round_batches(ids: np.ndarray, rng: Any) -> np.ndarray:
@@ -151,9 +156,10 @@ def write_store(
     rounds: Optional[Dict[str, int]] = None,
     config: Optional[JobConfig] = None,
     rng_seed: int = 0,
+    shapes: int = 1,
     **manifest_values: Any,
 ) -> Path:
-    """Write a store of splits train, val and test; returns `path`."""
+    """Write a store of splits train, val and test; returns `path`. Pairs of batches take the shapes in turn."""
     graph, rng, src = graph_schema(), np.random.default_rng(rng_seed), source(rng_seed)
     rounds = {"train": 2, "val": 1, "test": 1} if rounds is None else rounds
     codecs = dict.fromkeys(src.tables, codec)
@@ -163,21 +169,26 @@ def write_store(
     splits = []
     for split, num_rounds in rounds.items():
         passes = [round_batches(np.array(SEEDS[split]), rng) for _ in range(num_rounds)]
-        starts = tuple(int(n) for n in np.cumsum([0] + [len(p) for p in passes]))
-        info = SplitInfo(name=split, num_seeds=len(SEEDS[split]), round_starts=starts)
-        of_split = split_tensors(graph, budget(), NUM_HOPS, split, info.num_batches, options)
-        arrays.update(split_arrays(of_split, split, np.concatenate(passes), src, rng))
-        specs += of_split
-        splits.append(info)
+        parts = []
+        for shape in range(shapes):
+            of_shape = [p[np.arange(len(p)) // 2 % shapes == shape] for p in passes]
+            starts = tuple(int(n) for n in np.cumsum([0] + [len(p) for p in of_shape]))
+            if starts[-1]:
+                parts.append(PartInfo(shape=shape, round_starts=starts))
+                part = layout.part_path(split, shape, shapes)
+                of_part = part_tensors(graph, budget(shape), NUM_HOPS, part, starts[-1], options)
+                arrays.update(part_arrays(of_part, part, budget(shape), np.concatenate(of_shape), src, rng))
+                specs += of_part
+        splits.append(SplitInfo(name=split, num_seeds=len(SEEDS[split]), parts=tuple(parts)))
     digest = _write_arrays(path, specs, arrays, zarr_format)
     values: Dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "zarr_format": zarr_format,
-        "fingerprint": f"factory-{rng_seed}-{features}",
+        "fingerprint": f"factory-{rng_seed}-{features}" + (f"-{shapes}" if shapes > 1 else ""),
         "complete": True,
         "graph": graph,
         "sampling": sampling(rounds, rng_seed),
-        "budget": budget(),
+        "budgets": tuple(budget(shape) for shape in range(shapes)),
         "splits": tuple(splits),
         "features": features,
         "pad_value": PAD_VALUE,

@@ -30,7 +30,7 @@ def test_items_are_the_store_by_name(store_of, features):
 
 
 def test_a_round_is_its_batches(table_store):
-    starts = table_store.split("train").round_starts
+    starts = table_store.split("train").parts[0].round_starts
     dataset = ShardDataset(table_store.path, "train", round=1)  # a path does as well
     assert len(dataset) == starts[2] - starts[1]
     np.testing.assert_array_equal(dataset[0]["seeds/n_id"].numpy(), table_store.read("train/seeds/n_id")[starts[1]])
@@ -56,7 +56,7 @@ def test_writing_into_an_item_changes_no_other(store_of, features):
 
 def test_hetero_data_has_the_tutorials_keys(table_store):
     data = ShardDataset(table_store, "test", as_hetero_data=True)[4]  # the short last batch: 3 of 4 seeds
-    sizes = table_store.manifest.budget
+    sizes = table_store.manifest.budgets[0]
     assert data.graphs_mask.tolist() == [True, False]
     assert (data.num_nodes, data.num_edges) == (sum(sizes.num_nodes.values()), sum(sizes.num_edges.values()))
     movie = data["movie"]

@@ -133,6 +133,7 @@ def test_names_are_safe_and_distinct() -> None:
         ("tests.trainer.no_module.at_all:build", "cannot be imported; got ModuleNotFoundError"),
         ("tests.trainer.broken_module:build", r"broken_module.py:3\): .* imported; got ZeroDivisionError"),
         (f"{HERE}:WantsUnknown", "extra_inputs of the model are unknown"),
+        (f"{HERE}:TrimsSomehow", "trimmed_layers of the model is no count; got True"),
     ],
 )
 def test_bad_factories_are_refused(name: str, message: str) -> None:
@@ -169,6 +170,13 @@ class AllExtras(nn.Module):
 
 class WantsUnknown(nn.Module):
     extra_inputs: Tuple[str, ...] = ("edge_weight",)
+
+    def __init__(self, graph: GraphSchema, config: ModelConfig) -> None:
+        super().__init__()
+
+
+class TrimsSomehow(nn.Module):
+    trimmed_layers = True
 
     def __init__(self, graph: GraphSchema, config: ModelConfig) -> None:
         super().__init__()

@@ -298,10 +298,10 @@ def test_fixed_size_options_both_ways(store_of, poptorch):
     from trainer.backends.poptorch_sizes import budget_config, fixed_size_options
 
     manifest = store_of().manifest
-    options = fixed_size_options(manifest.graph, manifest.budget)
-    assert options.num_nodes == manifest.budget.num_nodes
+    options = fixed_size_options(manifest.graph, manifest.budgets[0])
+    assert options.num_nodes == manifest.budgets[0].num_nodes
     back = budget_config(options, manifest.graph)
-    assert back == {"mode": "explicit", "nodes": manifest.budget.num_nodes, "edges": manifest.budget.num_edges}
+    assert back == {"mode": "explicit", "nodes": manifest.budgets[0].num_nodes, "edges": manifest.budgets[0].num_edges}
     options.num_nodes = options.num_edges = 1000
     assert budget_config(options, manifest.graph) == {"mode": "uniform", "nodes": 1000, "edges": 1000}
     options.num_nodes = {"alien": 3}

@@ -85,6 +85,7 @@ def test_initialise_changes_nothing_but_lazy_parameters() -> None:
     [
         ("seeds_only", r"got \(4, 3\) \(torch.float32\); expected floats \(9, 3\)"),
         ("wrong_classes", r"got \(9, 2\)"),
+        ("too_few_seeds", r"got \(3, 3\) .*; expected floats \(4 to 9, 3\)"),
         ("integers", r"torch.int64"),
         ("a_tuple", r"got tuple"),
         ("other_types", r"without the seed type; got \['actor'\]; expected 'movie'"),
@@ -156,12 +157,18 @@ class Returns(nn.Module):
         super().__init__()
         self.make = make
 
-    def forward(self, x_dict: Dict[str, Tensor], edge_index_dict: Any) -> Any:
+    def forward(self, x_dict: Dict[str, Tensor], edge_index_dict: Any, trimmer: Any = None) -> Any:
         return self.make(x_dict)
 
 
 def seeds_only(graph: GraphSchema, config: ModelConfig) -> nn.Module:
     return Returns(lambda x: x["movie"][:4, :3])
+
+
+def too_few_seeds(graph: GraphSchema, config: ModelConfig) -> nn.Module:
+    model = Returns(lambda x: x["movie"][:3, :3])
+    model.trimmed_layers = 1
+    return model
 
 
 def wrong_classes(graph: GraphSchema, config: ModelConfig) -> nn.Module:

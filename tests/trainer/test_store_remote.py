@@ -45,7 +45,7 @@ def test_a_store_is_read_over_http(served):
     here, there = open_store(path), open_store(f"{address}/store")
     assert there.fingerprint == here.fingerprint
     order = sequential_order(here.split("test"), 0)
-    inputs = model_inputs(here.manifest.graph, here.manifest.budget, ())
+    inputs = [model_inputs(here.manifest.graph, here.manifest.budgets[0], ())]
     with BatchStream(here, "test", inputs, order) as near, BatchStream(there, "test", inputs, order) as far:
         for (_, expected), (_, found) in zip(near, far):
             for one, other in zip(expected, found):

@@ -18,7 +18,7 @@ from trainer.stream import BatchStream
 
 
 def inputs_of(store, extras=EXTRA_INPUTS):
-    return model_inputs(store.manifest.graph, store.manifest.budget, extras)
+    return model_inputs(store.manifest.graph, store.manifest.budgets[0], extras)
 
 
 def threads():
@@ -53,7 +53,7 @@ def test_equals_direct_reads(store_of, features, check_chunks):
     store = store_of(features=features)
     inputs = inputs_of(store)
     order = shuffled_order(store.split("train"), 1, store.manifest.chunk_batches, 0, 5)
-    with BatchStream(store, "train", inputs, order, check_chunks=check_chunks) as stream:
+    with BatchStream(store, "train", [inputs], order, check_chunks=check_chunks) as stream:
         found = list(stream)  # all kept: none may be overwritten by later ones
     assert [batch for (batch,), _ in found] == order.tolist()
     assert stream.position == len(order)
@@ -67,14 +67,14 @@ def test_equals_direct_reads(store_of, features, check_chunks):
 def test_resuming_is_an_integer(table_store):
     order = shuffled_order(table_store.split("train"), 0, 3, 0, 0)
     for start in (0, 1, 5, len(order)):
-        with BatchStream(table_store, "train", inputs_of(table_store), order, start=start) as stream:
+        with BatchStream(table_store, "train", [inputs_of(table_store)], order, start=start) as stream:
             assert [batch for (batch,), _ in stream] == order[start:].tolist()
 
 
 def test_large_shards_come_in_parts(table_store, monkeypatch):
     monkeypatch.setattr(stream_module, "PART_BYTES", 1)
     order = sequential_order(table_store.split("test"), 0)
-    with BatchStream(table_store, "test", inputs_of(table_store), order) as stream:
+    with BatchStream(table_store, "test", [inputs_of(table_store)], order) as stream:
         assert [batch for (batch,), _ in stream] == order.tolist()
 
 
@@ -89,10 +89,10 @@ def test_a_call_is_its_batches_joined_on_dim_0(store_of, features, group):
         np.array([5, 0, 3, 1, 1, 2, 4]),
     ):
         order = whole_calls(order, group)
-        with BatchStream(store, "train", inputs, order, group=group) as stream:
+        with BatchStream(store, "train", [inputs], order, group=group) as stream:
             found = list(stream)
         assert np.concatenate([batches for batches, _ in found]).tolist() == order.tolist()
-        with BatchStream(store, "train", inputs, order) as stream:
+        with BatchStream(store, "train", [inputs], order) as stream:
             single = [tensors for _, tensors in stream]
         for i, (_, tensors) in enumerate(found):
             for spec, tensor, *parts in zip(inputs, tensors, *single[i * group : (i + 1) * group]):
@@ -104,7 +104,7 @@ def test_a_call_is_its_batches_joined_on_dim_0(store_of, features, group):
 def test_a_call_within_a_shard_is_a_view_of_it(store_of):
     store = store_of(chunk_batches=4)
     inputs = [spec for spec in inputs_of(store, ()) if spec.kind in ("edge_index", "y")]
-    with BatchStream(store, "train", inputs, np.arange(4), group=2) as stream:
+    with BatchStream(store, "train", [inputs], np.arange(4), group=2) as stream:
         (_, first), (_, second) = list(stream)
     for one, other in zip(first, second):
         assert one.data_ptr() + one.numel() * one.element_size() == other.data_ptr()
@@ -112,7 +112,7 @@ def test_a_call_within_a_shard_is_a_view_of_it(store_of):
 
 def test_abandoned_streams_end_their_thread(table_store):
     order = np.tile(sequential_order(table_store.split("train"), 0), 200)
-    stream = BatchStream(table_store, "train", inputs_of(table_store), order, prefetch=1)
+    stream = BatchStream(table_store, "train", [inputs_of(table_store)], order, prefetch=1)
     next(iter(stream))
     assert len(threads()) == 1
     del stream
@@ -125,12 +125,12 @@ def test_abandoned_streams_end_their_thread(table_store):
 
 def test_reads_no_further_ahead_than_asked(table_store, monkeypatch):
     read = []
-    original = stream_module.ShardReader.read
+    original = stream_module.SplitReader.read
     monkeypatch.setattr(
-        stream_module.ShardReader, "read", lambda self, shard: read.append(shard) or original(self, shard)
+        stream_module.SplitReader, "read", lambda self, shard: read.append(shard) or original(self, shard)
     )
     order = np.tile(sequential_order(table_store.split("train"), 0), 50)
-    with BatchStream(table_store, "train", inputs_of(table_store), order, prefetch=2) as stream:
+    with BatchStream(table_store, "train", [inputs_of(table_store)], order, prefetch=2) as stream:
         next(iter(stream))
         time.sleep(0.3)
         assert len(read) <= 4  # one consumed, two ready, one waiting for room
@@ -142,7 +142,7 @@ def test_memory_is_reused_when_batches_are_dropped(table_store, monkeypatch):
     monkeypatch.setattr(stream_module, "BufferPool", lambda: pools.append(original()) or pools[-1])
     inputs = inputs_of(table_store)
     order = np.tile(sequential_order(table_store.split("train"), 0), 100)
-    with BatchStream(table_store, "train", inputs, order, prefetch=1) as stream:
+    with BatchStream(table_store, "train", [inputs], order, prefetch=1) as stream:
         for _ in stream:
             pass
     # 300 shards of about 20 arrays; parts of one, two or three batches differ in size
@@ -155,7 +155,7 @@ def test_errors_reach_the_consumer(tmp_path):
     chunk_file(path, store.spec("train/seeds/y"), 2, 1).unlink()
     order = sequential_order(store.split("train"), 0)
     seen = []
-    with BatchStream(store, "train", inputs_of(store), order) as stream:
+    with BatchStream(store, "train", [inputs_of(store)], order) as stream:
         with pytest.raises(CorruptChunkError, match="train/seeds/y"):
             for (batch,), _ in stream:
                 seen.append(batch)
@@ -166,15 +166,15 @@ def test_ids_outside_their_table_are_an_error(store_of):
     store = store_of()
     store._tables["features/movie/x"] = store.table("features/movie/x")[:10]
     order = sequential_order(store.split("train"), 0)
-    with BatchStream(store, "train", inputs_of(store), order) as stream:
+    with BatchStream(store, "train", [inputs_of(store)], order) as stream:
         with pytest.raises(CorruptChunkError, match="outside"):
             list(stream)
 
 
 def test_waiting_is_counted(table_store, monkeypatch):
-    original = stream_module.ShardReader.read
-    monkeypatch.setattr(stream_module.ShardReader, "read", lambda self, shard: time.sleep(0.1) or original(self, shard))
-    with BatchStream(table_store, "val", inputs_of(table_store), np.arange(3)) as stream:
+    original = stream_module.SplitReader.read
+    monkeypatch.setattr(stream_module.SplitReader, "read", lambda self, shard: time.sleep(0.1) or original(self, shard))
+    with BatchStream(table_store, "val", [inputs_of(table_store)], np.arange(3)) as stream:
         list(stream)
     assert 0.09 < stream.waited_s < 5
 
@@ -182,6 +182,6 @@ def test_waiting_is_counted(table_store, monkeypatch):
 def test_inputs_of_another_shape_are_refused(table_store):
     inputs = [InputSpec("y", "movie", (99,), "int32")]
     with pytest.raises(SignatureMismatchError, match=r"int32 \[4\].*int32 \[99\]"):
-        BatchStream(table_store, "train", inputs, np.arange(1))
+        BatchStream(table_store, "train", [inputs], np.arange(1))
     with pytest.raises(StoreError, match="no tensor"):
-        BatchStream(table_store, "train", [InputSpec("n_id", "alien", (1,), "int32")], np.arange(1))
+        BatchStream(table_store, "train", [[InputSpec("n_id", "alien", (1,), "int32")]], np.arange(1))

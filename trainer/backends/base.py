@@ -1,4 +1,4 @@
-"""What every backend offers: compile a model for one batch signature, then step and infer with it."""
+"""What every backend offers: compile a model for the shapes of a store, then step and infer with it."""
 
 from abc import ABC, abstractmethod
 from types import MappingProxyType
@@ -14,10 +14,12 @@ class CompiledModel(ABC):
     """A model, its optimizer and its compiled code.
 
     A call takes the tensors of `SeedModel.inputs`, in order, of one batch, or of `step_batches` (`infer_batches`)
-    batches joined on dim 0; it then returns `out` joined likewise, and one loss per batch.
+    batches joined on dim 0; it then returns `out` joined likewise, and one loss per batch. Of several shapes, the one
+    that a batch has is recognised by its sizes.
 
     Attributes:
-        num_compilations: {"train": n, "infer": n}, counted as they happen; a second one of a kind is an error.
+        num_compilations: {"train": n, "infer": n}, counted as they happen; a second one of a kind and shape is an
+            error, so a store of K shapes makes exactly one per shape that was met, at most K of a kind.
         step_batches, infer_batches: batches per call.
         environment: variables that changed what the backend did; they belong to a run's record.
     """
@@ -73,10 +75,17 @@ class Backend(ABC):
         """Whether it runs on this machine, and the reason when it does not."""
 
     @abstractmethod
-    def compile(self, model: SeedModel, train: TrainConfig, example: Sequence[Tensor]) -> CompiledModel:
-        """Initialise the model from one batch, make its optimizer, and bind both to the batch's signature.
+    def compile(
+        self, model: SeedModel, train: TrainConfig, example: Sequence[Tensor], siblings: Sequence[SeedModel] = ()
+    ) -> CompiledModel:
+        """Initialise the model from one batch, make its optimizer, and bind both to the signatures of all shapes.
+
+        Args:
+            example: a batch of the model's shape.
+            siblings: the same model for the store's other shapes (`SeedModel.for_budget`).
 
         Raises:
+            BackendError: the backend cannot run several shapes.
             SignatureMismatchError: the example is not of the shapes and dtypes of `model.inputs`.
             ModelError: the model breaks its contract (see `SeedModel.initialise`).
         """

@@ -9,7 +9,7 @@ from torch import Tensor
 from schemas.config import TrainConfig
 from trainer.backends.base import Backend, CompiledModel
 from trainer.backends.optimizers import make_optimizer
-from trainer.backends.signature import check_signature
+from trainer.backends.signature import check_signature, find_shape
 from trainer.seed_model import SeedModel
 
 Call = Callable[..., Tuple[Tensor, Tensor]]
@@ -23,42 +23,48 @@ class EagerBackend(Backend):
     def is_available(self) -> Tuple[bool, str]:
         return True, ""
 
-    def compile(self, model: SeedModel, train: TrainConfig, example: Sequence[Tensor]) -> CompiledModel:
-        return TorchModel(model, train, example)
+    def compile(
+        self, model: SeedModel, train: TrainConfig, example: Sequence[Tensor], siblings: Sequence[SeedModel] = ()
+    ) -> CompiledModel:
+        return TorchModel(model, train, example, siblings)
 
 
 class TorchModel(CompiledModel):
-    """Steps and inference in this process. A subclass replaces `forward` by compiled code, per kind."""
+    """Steps and inference in this process. A subclass replaces `forward` by compiled code, per kind and shape."""
 
-    def __init__(self, model: SeedModel, train: TrainConfig, example: Sequence[Tensor]) -> None:
+    def __init__(
+        self, model: SeedModel, train: TrainConfig, example: Sequence[Tensor], siblings: Sequence[SeedModel] = ()
+    ) -> None:
         self._model = model
+        self._models = (model, *siblings)
+        self._inputs = [shape.inputs for shape in self._models]
         self.num_compilations = {"train": 0, "infer": 0}
         check_signature(model.inputs, example)
         model.initialise(example)
         self._optimizer = make_optimizer(model.parameters(), train)
 
-    def forward(self, kind: str, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
-        """`(out, loss)`; `kind` is "train" or "infer"."""
-        return self._model(*batch)
+    def forward(self, kind: str, shape: int, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
+        """`(out, loss)`; `kind` is "train" or "infer", `shape` the index of the batch's."""
+        return self._models[shape](*batch)
 
     def backward(self, loss: Tensor) -> None:
         """Gradients of all parameters."""
         loss.backward()
 
     def step(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
-        check_signature(self._model.inputs, batch)
+        shape = find_shape(self._inputs, batch)
         self._set_mode(training=True)
         self._optimizer.zero_grad(set_to_none=True)
-        out, loss = self.forward("train", batch)
+        out, loss = self.forward("train", shape, batch)
         self.backward(loss)
         self._optimizer.step()
         return out.detach(), loss.detach()
 
     def infer(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
-        check_signature(self._model.inputs, batch)
+        shape = find_shape(self._inputs, batch)
         self._set_mode(training=False)
         with torch.no_grad():
-            return self.forward("infer", batch)
+            return self.forward("infer", shape, batch)
 
     def model_state(self) -> Dict[str, Tensor]:
         return {name: tensor.detach().cpu().clone() for name, tensor in self._model.state_dict().items()}
@@ -76,5 +82,6 @@ class TorchModel(CompiledModel):
         self._optimizer.zero_grad(set_to_none=True)
 
     def _set_mode(self, training: bool) -> None:
-        if self._model.training != training:
-            self._model.train(training)
+        for model in self._models:
+            if model.training != training:
+                model.train(training)

@@ -1,4 +1,4 @@
-"""torch.compile with one static graph for training and one for inference, and compiled code kept on disk.
+"""torch.compile with one static graph per shape for training and one for inference, and compiled code kept on disk.
 
 The folder of compiled code is the environment variable TORCHINDUCTOR_CACHE_DIR, which torch reads at each
 compilation and which it has no other way to set. It is set while one of our models compiles and put back after.
@@ -27,7 +27,8 @@ _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 class InductorBackend(Backend):
-    """`torch.compile(fullgraph=True, dynamic=False)`: exactly one compilation for training, one for inference.
+    """`torch.compile(fullgraph=True, dynamic=False)`: exactly one compilation per shape for training, one for
+    inference.
 
     Args:
         cache: folder of compiled code, kept between runs.
@@ -50,20 +51,34 @@ class InductorBackend(Backend):
             return False, f"Python's headers are not installed ({headers} is missing)"
         return True, ""
 
-    def compile(self, model: SeedModel, train: TrainConfig, example: Sequence[Tensor]) -> CompiledModel:
-        return InductorModel(model, train, example, self._cache)
+    def compile(
+        self, model: SeedModel, train: TrainConfig, example: Sequence[Tensor], siblings: Sequence[SeedModel] = ()
+    ) -> CompiledModel:
+        return InductorModel(model, train, example, self._cache, siblings)
 
 
 class InductorModel(TorchModel):
-    """Its two calls are compiled when first used."""
+    """Its two calls per shape are compiled when first used."""
 
-    def __init__(self, model: SeedModel, train: TrainConfig, example: Sequence[Tensor], cache: Path) -> None:
-        super().__init__(model, train, example)
+    def __init__(
+        self,
+        model: SeedModel,
+        train: TrainConfig,
+        example: Sequence[Tensor],
+        cache: Path,
+        siblings: Sequence[SeedModel] = (),
+    ) -> None:
+        super().__init__(model, train, example, siblings)
         self._cache = cache
-        self._calls: Dict[str, Call] = {kind: self._compiled(kind) for kind in self.num_compilations}
+        self._was_compiled_again = False
+        self._calls: Dict[Tuple[str, int], Call] = {
+            (kind, shape): self._compiled(kind, shape)
+            for kind in self.num_compilations
+            for shape in range(len(self._models))
+        }
 
-    def forward(self, kind: str, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
-        return self._calls[kind](*batch)
+    def forward(self, kind: str, shape: int, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
+        return self._calls[kind, shape](*batch)
 
     def step(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
         with self._compiling("train"):
@@ -77,25 +92,30 @@ class InductorModel(TorchModel):
         super().close()
         self._calls.clear()
 
-    def _compiled(self, kind: str) -> Call:
+    def _compiled(self, kind: str, shape: int) -> Call:
         from torch._inductor.compile_fx import compile_fx  # takes a second to import
 
+        is_compiled = False
+
         def compile_once(graph: torch.fx.GraphModule, example: List[Tensor]) -> Any:
+            nonlocal is_compiled
             self.num_compilations[kind] += 1
-            if self.num_compilations[kind] > 1:
+            if is_compiled:
+                self._was_compiled_again = True
                 raise _CompiledAgainError
+            is_compiled = True
             return compile_fx(graph, example)
 
-        return torch.compile(_own_code(self._model), backend=compile_once, fullgraph=True, dynamic=False)
+        return torch.compile(_own_code(self._models[shape]), backend=compile_once, fullgraph=True, dynamic=False)
 
     @contextlib.contextmanager
     def _compiling(self, kind: str) -> Iterator[None]:
-        is_first = self.num_compilations[kind] == 0
+        is_due = self.num_compilations[kind] < len(self._models)
         try:
-            with _cache_folder(self._cache) if is_first else contextlib.nullcontext():
+            with _cache_folder(self._cache) if is_due else contextlib.nullcontext():
                 yield
         except torch._dynamo.exc.TorchDynamoException as error:
-            if self.num_compilations[kind] > 1:
+            if self._was_compiled_again:
                 hint = "A compiled model must stay as it is: no changed modules, modes or flags between steps."
                 raise BackendError(f"the {kind} step would be compiled a second time", hint=hint) from error
             hint = "Use [train] backend = 'eager', or a model without data-dependent shapes and branches."

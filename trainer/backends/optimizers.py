@@ -1,16 +1,27 @@
 """The optimizer that a config asks for."""
 
-from typing import Iterable
+from typing import Any, Iterable, Tuple
 
 import torch
 from torch import nn
 
 from schemas.config import TrainConfig
 
+FUSES_ON_CPU = (2, 5)
+
 
 def make_optimizer(parameters: Iterable[nn.Parameter], train: TrainConfig) -> torch.optim.Optimizer:
-    """Adam, AdamW or SGD over `parameters`."""
+    """Adam, AdamW or SGD over `parameters`, in one pass over each where torch can.
+
+    Adam's dozen passes over every weight else take a quarter of a step on a CPU.
+    """
+    fused = {"fused": True} if _version() >= FUSES_ON_CPU else {}
+    options: Any = {"lr": train.lr, "weight_decay": train.weight_decay, **fused}
     if train.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay)
+        return torch.optim.SGD(parameters, momentum=train.momentum, **options)
     kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, lr=train.lr, weight_decay=train.weight_decay)
+    return kind(parameters, **options)
+
+
+def _version() -> Tuple[int, ...]:
+    return tuple(int(part) for part in torch.__version__.split(".")[:2])

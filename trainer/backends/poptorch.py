@@ -60,7 +60,15 @@ class PopTorchBackend(Backend):
             return False, f"PopTorch cannot be imported ({_line(error)}); it comes with the Poplar SDK"
         return True, ""
 
-    def compile(self, model: SeedModel, train: TrainConfig, example: Sequence[Tensor]) -> "PopTorchModel":
+    def compile(
+        self, model: SeedModel, train: TrainConfig, example: Sequence[Tensor], siblings: Sequence[SeedModel] = ()
+    ) -> "PopTorchModel":
+        if siblings:  # wrapping rewrites a model and its parameters, and is refused for those that are wrapped
+            raise BackendError(
+                "an IPU trains on one shape: PopTorch wraps a model's weights once, for one training executor",
+                actual=f"a store of {1 + len(siblings)} shapes",
+                hint="Prepare the store with [budget] shapes = 1.",
+            )
         return PopTorchModel(model, train, self._ipu, example, self._cache, self._offline)
 
 

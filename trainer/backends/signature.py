@@ -11,6 +11,16 @@ from schemas.errors import SignatureMismatchError
 HINT = "Train on one store, or on stores prepared with the same graph, sampling and budget."
 
 
+def find_shape(shapes: Sequence[Sequence[InputSpec]], batch: Sequence[Tensor]) -> int:
+    """Which of the shapes a batch has; raises SignatureMismatchError when it has none of them."""
+    found = 0
+    if len(shapes) > 1:
+        sizes = [tuple(tensor.shape) for tensor in batch]
+        found = next((i for i, inputs in enumerate(shapes) if sizes == [spec.shape for spec in inputs]), 0)
+    check_signature(shapes[found], batch)
+    return found
+
+
 def check_signature(inputs: Sequence[InputSpec], batch: Sequence[Tensor], group: int = 1) -> None:
     """Raises SignatureMismatchError unless `batch` is `group` batches of `inputs`, joined on dim 0."""
     if len(batch) != len(inputs):

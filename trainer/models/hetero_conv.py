@@ -1,13 +1,14 @@
 """PyG's HeteroConv with SAGEConv and GATConv side by side."""
 
 import warnings
-from typing import Dict
+from typing import Any, Dict, List, Sequence
 
 from torch import Tensor, nn
 from torch_geometric.nn import GATConv, HeteroConv, Linear, SAGEConv
 
 from schemas.config import ModelConfig
 from schemas.graph import EdgeTypeTuple, GraphSchema
+from trainer.models.sage import Relation, sage
 from trainer.models.stack import HeteroStack, LayerPlan, head_channels
 
 
@@ -25,15 +26,30 @@ class HeteroConvLayer(nn.Module):
 
     def __init__(self, plan: LayerPlan, config: ModelConfig) -> None:
         super().__init__()
-        self._outputs = plan.outputs
+        self._plan = plan
         carried = [name for name in plan.outputs if name not in plan.destinations]
         self.carry = nn.ModuleDict({name: Linear(-1, config.hidden_channels) for name in carried})
         self.conv = _convolutions(plan, config) if plan.relations else None
 
-    def forward(self, x_dict: Dict[str, Tensor], edge_index_dict: Dict[EdgeTypeTuple, Tensor]) -> Dict[str, Tensor]:
-        updated = self.conv(x_dict, edge_index_dict) if self.conv is not None else {}
-        carried = {name: linear(x_dict[name]) for name, linear in self.carry.items()}
-        return {name: (carried[name] if name in carried else updated[name]).relu() for name in self._outputs}
+    def forward(
+        self,
+        x_dict: Dict[str, Tensor],
+        own_dict: Dict[str, Tensor],
+        edge_index_dict: Dict[EdgeTypeTuple, Tensor],
+    ) -> Dict[str, Tensor]:
+        # As HeteroConv's own forward, which takes the same rows as sources and as destinations.
+        updated = {name: linear(own_dict[name]) for name, linear in self.carry.items()}
+        convs: Sequence[Any] = () if self.conv is None else list(self.conv.convs.values())
+        into: Dict[str, List[Relation]] = {}
+        for edge_type, conv in zip(self._plan.relations, convs):
+            relation = (conv, x_dict[edge_type[0]], edge_index_dict[edge_type])
+            into.setdefault(edge_type[2], []).append(relation)
+        for name, relations in into.items():
+            updated[name] = sage([r for r in relations if isinstance(r[0], SAGEConv)], own_dict[name])
+            for conv, x_src, edge_index in relations:
+                if isinstance(conv, GATConv):
+                    updated[name] = updated[name] + conv((x_src, own_dict[name]), edge_index)
+        return {name: updated[name].relu() for name in self._plan.outputs}
 
 
 def _convolutions(plan: LayerPlan, config: ModelConfig) -> HeteroConv:

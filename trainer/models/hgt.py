@@ -1,11 +1,11 @@
 """The Heterogeneous Graph Transformer (Hu et al., 2020, arXiv:2003.01332) in a form that compiles."""
 
 import math
-from typing import Dict, List, Mapping, Sequence, Tuple, Union
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, linear
 from torch_geometric.nn import HeteroDictLinear, HeteroLinear
 from torch_geometric.nn.parameter_dict import ParameterDict
 from torch_geometric.utils import scatter, softmax
@@ -30,9 +30,14 @@ class HGTLayer(nn.Module):
         metadata = (plan.inputs, plan.relations)
         self.conv = StaticHGTConv(width, width, metadata, config.heads) if plan.relations else None
 
-    def forward(self, x_dict: Dict[str, Tensor], edge_index_dict: Dict[EdgeTypeTuple, Tensor]) -> Dict[str, Tensor]:
-        updated = self.conv(x_dict, edge_index_dict) if self.conv is not None else {}
-        return {name: updated.get(name, x_dict[name]) for name in self._outputs}
+    def forward(
+        self,
+        x_dict: Dict[str, Tensor],
+        own_dict: Dict[str, Tensor],
+        edge_index_dict: Dict[EdgeTypeTuple, Tensor],
+    ) -> Dict[str, Tensor]:
+        updated = self.conv(x_dict, edge_index_dict, own_dict) if self.conv is not None else {}
+        return {name: updated.get(name, own_dict[name]) for name in self._outputs}
 
 
 class StaticHGTConv(nn.Module):
@@ -79,27 +84,38 @@ class StaticHGTConv(nn.Module):
             self.p_rel[edge_key(edge_type)] = nn.Parameter(torch.ones(1, heads))
 
     def forward(
-        self, x_dict: Mapping[str, Tensor], edge_index_dict: Mapping[EdgeTypeTuple, Tensor]
+        self,
+        x_dict: Mapping[str, Tensor],
+        edge_index_dict: Mapping[EdgeTypeTuple, Tensor],
+        own_dict: Optional[Mapping[str, Tensor]] = None,
     ) -> Dict[str, Tensor]:
         """`x_dict[type]` is `[rows, in_channels]`, `edge_index_dict[edge type]` `[2, columns]`.
 
-        Returns `[rows, out_channels]` for each type that some edge type of `metadata` leads into.
+        `own_dict` holds the rows of `x_dict` that edges lead to (and results are wanted for), where that is not all
+        of them.
+
+        Returns `[rows of own_dict, out_channels]` for each type that some edge type of `metadata` leads into.
         """
-        width = self.out_channels // self.heads  # spelt out, because -1 is ambiguous where a type has no rows
-        projected = self.kqv_lin({name: x_dict[name] for name in self.node_types if name in x_dict})
-        kqv = {name: x.view(x.size(0), 3, self.heads, width).unbind(dim=1) for name, x in projected.items()}
+        for name, x in x_dict.items():
+            if self.kqv_lin.lins[name].in_channels < 0:  # lazy, until its first call
+                self.kqv_lin.lins[name](x)
+        own = x_dict if own_dict is None else own_dict
         destinations = {dst for _, _, dst in self.edge_types}
-        attended = {name: gelu(self._attend(name, kqv, edge_index_dict)) for name in kqv if name in destinations}
-        return {name: self._gated(name, out, x_dict[name]) for name, out in self.out_lin(attended).items()}
+        attended = {}
+        for name in self.node_types:
+            if name in own and name in destinations:
+                attended[name] = gelu(self._attend(name, x_dict, own[name], edge_index_dict))
+        return {name: self._gated(name, out, own[name]) for name, out in self.out_lin(attended).items()}
 
     def _attend(
         self,
         dst: str,
-        kqv: Mapping[str, Tuple[Tensor, ...]],
+        x_dict: Mapping[str, Tensor],
+        x_dst: Tensor,
         edge_index_dict: Mapping[EdgeTypeTuple, Tensor],
     ) -> Tensor:
-        """Messages into `dst`, weighted by one softmax over all its relations: `[rows, out_channels]`."""
-        query = kqv[dst][1]
+        """Messages into `dst`, weighted by one softmax over all its relations: `[rows of x_dst, out_channels]`."""
+        query = self._query(dst, x_dst)
         num_relations = len(self.edge_types)  # matrices lie head by head, and within a head relation by relation
         scores: List[Tensor] = []
         values: List[Tensor] = []
@@ -107,10 +123,12 @@ class StaticHGTConv(nn.Module):
         for i, edge_type in enumerate(self.edge_types):
             if edge_type[2] == dst and edge_type in edge_index_dict:
                 source, end = edge_index_dict[edge_type].unbind(dim=0)
-                key, _, value = kqv[edge_type[0]]
-                agreement = (query[end] * self._relate(self.k_rel.weight[i::num_relations], key)[source]).sum(dim=-1)
+                relation = torch.stack((self.k_rel.weight[i::num_relations], self.v_rel.weight[i::num_relations]))
+                pairs = self._key_and_value(edge_type[0], x_dict[edge_type[0]], relation)
+                key, value = pairs.index_select(0, source).unbind(dim=1)
+                agreement = (query.index_select(0, end) * key).sum(dim=-1)
                 scores.append(agreement * self.p_rel[edge_key(edge_type)] / math.sqrt(query.size(-1)))
-                values.append(self._relate(self.v_rel.weight[i::num_relations], value)[source])
+                values.append(value)
                 ends.append(end)
         if not scores:
             return query.new_zeros(query.size(0), self.out_channels)
@@ -119,10 +137,21 @@ class StaticHGTConv(nn.Module):
         messages = torch.cat(values) * weight.unsqueeze(-1)
         return scatter(messages.flatten(1), index, dim=0, dim_size=query.size(0), reduce="sum")
 
-    @staticmethod
-    def _relate(weight: Tensor, x: Tensor) -> Tensor:
-        """Multiply each head of `x` `[rows, heads, dim]` by its matrix in `weight` `[heads, dim, dim]`."""
-        return (x.transpose(0, 1) @ weight).transpose(0, 1)
+    def _query(self, name: str, x: Tensor) -> Tensor:
+        """`[rows, heads, dim]`"""
+        lin, width = self.kqv_lin.lins[name], self.out_channels
+        query = linear(x, lin.weight[width : 2 * width], lin.bias[width : 2 * width])  # between keys and values
+        return query.view(x.size(0), self.heads, width // self.heads)
+
+    def _key_and_value(self, name: str, x: Tensor, relation: Tensor) -> Tensor:
+        """`[rows, 2, heads, dim]`, each head multiplied by its matrix in `relation` `[2, heads, dim, dim]`.
+
+        The two linear maps are joined first: they are small, and rows are many.
+        """
+        lin, dim = self.kqv_lin.lins[name], self.out_channels // self.heads
+        weight = relation.transpose(2, 3) @ lin.weight.view(3, self.heads, dim, -1)[::2]
+        bias = lin.bias.view(3, self.heads, 1, dim)[::2] @ relation
+        return linear(x, weight.flatten(0, 2), bias.flatten()).view(x.size(0), 2, self.heads, dim)
 
     def _gated(self, name: str, out: Tensor, x: Tensor) -> Tensor:
         """A learned mixture with the type's own features, where widths agree."""

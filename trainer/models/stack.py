@@ -1,7 +1,7 @@
 """What the three built-in models share: which relations each layer needs, and the walk through the layers."""
 
 import re
-from typing import Callable, Dict, List, NamedTuple, Sequence, Set, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from torch import Tensor, nn
 from torch_geometric.nn import Linear
@@ -9,6 +9,7 @@ from torch_geometric.nn import Linear
 from schemas.config import ModelConfig
 from schemas.errors import ModelError
 from schemas.graph import EdgeTypeTuple, GraphSchema
+from trainer.models.trimming import LayerTrimmer
 
 _ORDINARY = re.compile("[A-Za-z](_?[A-Za-z0-9])*(?<=[A-Za-z])")
 _RESERVED = (set(dir(nn.ModuleDict())) | set(dir(nn.ParameterDict()))) - {"to"}  # attributes of torch's containers
@@ -96,9 +97,14 @@ class HeteroStack(nn.Module):
     """Layers after one another, dropout after each, and a linear head on the seed type.
 
     Args:
-        make_layer: builds one layer; its `forward(x_dict, edge_index_dict)` takes `plan.inputs` and returns
-            `plan.outputs`, activated, `[rows, hidden_channels]`. Names are those of `with_safe_names`.
+        make_layer: builds one layer; its `forward(x_dict, own_dict, edge_index_dict)` takes the sources' features of
+            `plan.inputs`, the destinations' own features of `plan.outputs` (the first rows of the same), and edges
+            from the former into the latter. It returns `plan.outputs`, activated, `[rows of own, hidden_channels]`.
+            Names are those of `with_safe_names`.
         encode: bring every type to `hidden_channels` with a linear layer and a ReLU first.
+
+    Attributes:
+        trimmed_layers: layers, see `trainer.models`.
     """
 
     def __init__(
@@ -111,12 +117,10 @@ class HeteroStack(nn.Module):
         super().__init__()
         safe = with_safe_names(graph)
         plans = plan_layers(safe, config.num_layers)
-        self._nodes = [(old, new) for old, new in zip(graph.node_names, safe.node_names) if new in plans[0].inputs]
-        self._edges = [
-            (old.type, new.type)
-            for old, new in zip(graph.edge_types, safe.edge_types)
-            if new.type in plans[0].relations
-        ]
+        self.trimmed_layers = len(plans)
+        self._plans = plans
+        self._node_names = dict(zip(safe.node_names, graph.node_names))
+        self._edge_types = {new.type: old.type for old, new in zip(graph.edge_types, safe.edge_types)}
         self._seed_type = safe.seed_type
         width = config.hidden_channels
         self.encoder = nn.ModuleDict({name: Linear(-1, width) for name in plans[0].inputs} if encode else {})
@@ -124,12 +128,42 @@ class HeteroStack(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.head = Linear(width, graph.num_classes)
 
-    def forward(self, x_dict: Dict[str, Tensor], edge_index_dict: Dict[EdgeTypeTuple, Tensor]) -> Tensor:
-        """Logits `[rows of the seed type, num_classes]`."""
-        hidden = {new: x_dict[old] for old, new in self._nodes}
-        edges = {new: edge_index_dict[old] for old, new in self._edges}
+    def forward(
+        self,
+        x_dict: Dict[str, Tensor],
+        edge_index_dict: Dict[EdgeTypeTuple, Tensor],
+        trimmer: Optional[LayerTrimmer] = None,
+    ) -> Tensor:
+        """Logits `[rows, num_classes]`, of all rows of the seed type, or with a `trimmer` of those that it keeps."""
+        hidden = {name: x_dict[self._node_names[name]] for name in self._plans[0].inputs}
         for name, linear in self.encoder.items():
             hidden[name] = linear(hidden[name]).relu()
-        for layer in self.layers:
-            hidden = {name: self.dropout(x) for name, x in layer(hidden, edges).items()}
+        for i, (layer, plan) in enumerate(zip(self.layers, self._plans)):
+            hops = len(self._plans) - i
+            own = self._nodes(trimmer, hops - 1, plan.outputs, hidden)
+            hidden = self._nodes(trimmer, hops, plan.inputs, hidden)
+            edges = self._edges(trimmer, hops, plan.relations, edge_index_dict)
+            hidden = {name: self.dropout(x) for name, x in layer(hidden, own, edges).items()}
         return self.head(hidden[self._seed_type])
+
+    def _nodes(
+        self, trimmer: Optional[LayerTrimmer], hops: int, names: Sequence[str], hidden: Mapping[str, Tensor]
+    ) -> Dict[str, Tensor]:
+        if trimmer is None:
+            return {name: hidden[name] for name in names}
+        return {name: hidden[name][: trimmer.rows(self._node_names[name], hops)] for name in names}
+
+    def _edges(
+        self,
+        trimmer: Optional[LayerTrimmer],
+        hops: int,
+        relations: Sequence[EdgeTypeTuple],
+        edge_index_dict: Mapping[EdgeTypeTuple, Tensor],
+    ) -> Dict[EdgeTypeTuple, Tensor]:
+        """Edges from the rows for `hops` into the rows for `hops - 1`."""
+        edges = {}
+        for name in relations:
+            edge_type = self._edge_types[name]
+            index = edge_index_dict[edge_type]
+            edges[name] = index if trimmer is None else trimmer.ends(edge_type, index, hops, hops - 1)
+        return edges

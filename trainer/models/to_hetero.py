@@ -1,7 +1,7 @@
 """SAGEConv layers made heterogeneous by PyG's `to_hetero`: mean over a relation's neighbors, sum over relations."""
 
 import warnings
-from typing import Dict
+from typing import Any, Dict, List
 
 from torch import Tensor, nn
 from torch_geometric.nn import Linear, SAGEConv
@@ -9,6 +9,7 @@ from torch_geometric.nn import to_hetero as pyg_to_hetero
 
 from schemas.config import ModelConfig
 from schemas.graph import EdgeTypeTuple, GraphSchema
+from trainer.models.sage import Relation, sage
 from trainer.models.stack import HeteroStack, LayerPlan
 
 
@@ -27,21 +28,32 @@ class _Sage(nn.Module):
 
 
 class ToHeteroLayer(nn.Module):
-    """One SAGEConv per relation. `to_hetero` converts layer by layer, because it cannot feed a type that receives
-    no messages into a second layer; such a type goes through a linear layer instead."""
+    """One SAGEConv per relation, as `to_hetero` makes them; a type that receives no messages goes through a linear
+    layer instead. `to_hetero` converts layer by layer, because it cannot feed such a type into a second layer. Its
+    convolutions are then called here, because it hands each the same rows as sources and as destinations."""
 
     def __init__(self, plan: LayerPlan, config: ModelConfig) -> None:
         super().__init__()
-        self._outputs = plan.outputs
+        self._plan = plan
         width = config.hidden_channels
         carried = [name for name in plan.outputs if name not in plan.destinations]
         self.carry = nn.ModuleDict({name: Linear(-1, width) for name in carried})
         self.conv = _convert(_Sage(width), plan) if plan.relations else None
 
-    def forward(self, x_dict: Dict[str, Tensor], edge_index_dict: Dict[EdgeTypeTuple, Tensor]) -> Dict[str, Tensor]:
-        updated = self.conv(x_dict, edge_index_dict) if self.conv is not None else {}
-        carried = {name: linear(x_dict[name]) for name, linear in self.carry.items()}
-        return {name: (carried[name] if name in carried else updated[name]).relu() for name in self._outputs}
+    def forward(
+        self,
+        x_dict: Dict[str, Tensor],
+        own_dict: Dict[str, Tensor],
+        edge_index_dict: Dict[EdgeTypeTuple, Tensor],
+    ) -> Dict[str, Tensor]:
+        updated = {name: linear(own_dict[name]) for name, linear in self.carry.items()}
+        convs: Any = {} if self.conv is None else self.conv.conv
+        into: Dict[str, List[Relation]] = {}
+        for edge_type in self._plan.relations:
+            relation = (convs["__".join(edge_type)], x_dict[edge_type[0]], edge_index_dict[edge_type])
+            into.setdefault(edge_type[2], []).append(relation)
+        updated.update({name: sage(relations, own_dict[name]) for name, relations in into.items()})
+        return {name: updated[name].relu() for name in self._plan.outputs}
 
 
 def _convert(layer: nn.Module, plan: LayerPlan) -> nn.Module:

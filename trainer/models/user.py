@@ -41,7 +41,8 @@ def user_model(factory: Callable[..., Any], graph: GraphSchema, config: ModelCon
     """Call the factory and check what it returns.
 
     Raises:
-        ModelError: it takes other arguments, raises anything, returns no module, or asks for unknown `extra_inputs`.
+        ModelError: it takes other arguments, raises anything, returns no module, asks for unknown `extra_inputs`, or
+            has `trimmed_layers` that is no count.
     """
     try:
         model = factory(graph, config)
@@ -61,6 +62,10 @@ def user_model(factory: Callable[..., Any], graph: GraphSchema, config: ModelCon
         raise ModelError(
             "extra_inputs of the model are unknown", actual=extras, limit=f"any of {EXTRA_INPUTS}", where=config.name
         )
+    layers = getattr(model, "trimmed_layers", 0)
+    if not isinstance(layers, int) or isinstance(layers, bool) or layers < 0:
+        limit = "the number of message-passing layers"
+        raise ModelError("trimmed_layers of the model is no count", actual=repr(layers), limit=limit, where=config.name)
     return model
 
 

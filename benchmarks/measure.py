@@ -1,0 +1,48 @@
+"""What every benchmark shares: taking turns, naming the machine, writing results down."""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+
+
+def in_turns(runs: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Median seconds of each run. One round of all warms up, then they take turns, so that a slower minute of the
+    machine hits all of them alike."""
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(repeats + 1):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run()
+            if turn:
+                taken[name].append(time.perf_counter() - started)
+    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+
+
+def machine() -> str:
+    """Where and when the numbers were taken, in one line."""
+    import torch
+
+    return (
+        f"{date.today().isoformat()}, {platform.machine()}, {os.cpu_count()} cores (shared), "
+        f"Python {platform.python_version()}, torch {torch.__version__}"
+    )
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A markdown table."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])
+
+
+def show(title: str, command: str, body: str, write: bool) -> None:
+    """Print a section of results; with `write`, append it to RESULTS.md, too."""
+    section = f"\n## {title}\n\n{machine()}\n`{command}`\n\n{body}\n"
+    print(section)
+    if write:
+        with RESULTS.open("a", encoding="utf-8") as file:
+            file.write(section)

@@ -1,0 +1,251 @@
+"""A training epoch of the sharded trainer beside the same model in plain PyG, sampled as it trains.
+
+    python -m benchmarks.step configs/imdb.toml
+
+makes every labelled node of the config's graph a training seed, and times whole epochs: batches, forward and
+backward pass, optimizer. Ours reads a prepared store. Plain PyG is fed by NeighborLoader where pyg-lib or
+torch-sparse is installed, and else by our sampler, batch by batch and unpadded, which is faster than NeighborLoader.
+After a first epoch each, which compiles, the variants take turns, and medians over their epochs are shown.
+"""
+
+import platform
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from benchmarks.full_batch import Convolutions, Sage, Transformer
+from pipeline.datasets import load_dataset
+from pipeline.datasets.source import SourceGraph
+from pipeline.graph import build_graph
+from pipeline.grouping import make_plans
+from pipeline.options import resolve_sampling
+from pipeline.run import prepare_source
+from pipeline.sampler import NeighborSampler
+from pipeline.workers import Workers
+from schemas.config import JobConfig, load_config
+from trainer import open_store
+from trainer.job import Job, backend_of, open_job
+from trainer.order import shuffled_order
+
+warnings.filterwarnings("ignore", message="`torch.jit.script")
+from torch_geometric.loader import NeighborLoader  # noqa: E402
+from torch_geometric.nn import to_hetero  # noqa: E402
+from torch_geometric.typing import WITH_PYG_LIB, WITH_TORCH_SPARSE  # noqa: E402
+
+MODELS = ("to_hetero", "hetero_conv", "hgt")
+VARIANTS = {
+    "pyg-eager": "plain PyG, eager",
+    "pyg-compile": "plain PyG, torch.compile(dynamic=True)",
+    "eager": "heteroshards, eager",
+    "inductor": "heteroshards, inductor",
+}
+Edges = dict[tuple[str, str, str], Tensor]
+
+
+class Sample(NamedTuple):
+    """One unpadded batch, ready for a plain PyG model. `y` int64 [seeds]; seeds are the first rows of their type."""
+
+    x_dict: dict[str, Tensor]
+    n_id_dict: dict[str, Tensor]
+    edge_index_dict: Edges
+    y: Tensor
+
+
+class Epoch(NamedTuple):
+    seconds: float
+    data_s: float
+    loss: float
+
+
+class PlainModel(nn.Module):
+    """A plain PyG model with a learned vector per node, or a constant, for types without features."""
+
+    def __init__(self, name: str, job: JobConfig, source: SourceGraph) -> None:
+        super().__init__()
+        data = source.data
+        if name == "to_hetero":
+            self.model: nn.Module = to_hetero(Sage(job, source.num_classes), data.metadata(), aggr="sum")
+        else:
+            self.model = {"hetero_conv": Convolutions, "hgt": Transformer}[name](job, data, source.num_classes)
+        self.seed_type = source.seed_type
+        is_learned, width = job.model.featureless == "embedding", job.model.hidden_channels
+        bare = {name: data[name].num_nodes for name in data.node_types if "x" not in data[name]}
+        self.features = nn.ParameterDict(
+            {name: torch.randn(n, width) if is_learned else torch.ones(n, 1) for name, n in bare.items()}
+        ).requires_grad_(is_learned)
+
+    def forward(self, x_dict: dict[str, Tensor], n_id_dict: dict[str, Tensor], edge_index_dict: Edges) -> Tensor:
+        bare = {name: table[n_id_dict[name]] for name, table in self.features.items()}
+        return self.model({**x_dict, **bare}, edge_index_dict)[self.seed_type]
+
+
+class Loaded:
+    """Batches of NeighborLoader, an epoch at a time."""
+
+    def __init__(self, job: JobConfig, source: SourceGraph) -> None:
+        fanout = job.sampling.fanout
+        assert not isinstance(fanout, dict), "checked by main"
+        seeds = (source.seed_type, torch.from_numpy(source.seeds["train"]))
+        self.label = source.label
+        self.seed_type = source.seed_type
+        self.loader = NeighborLoader(source.data, fanout, seeds, batch_size=job.sampling.batch_size, shuffle=True)
+
+    def __iter__(self) -> Iterator[Sample]:
+        for batch in self.loader:
+            x_dict = {name: batch[name].x for name in batch.node_types if "x" in batch[name]}
+            store = batch[self.seed_type]
+            n_id_dict = {name: batch[name].n_id for name in batch.node_types}
+            y = store[self.label][: store.batch_size].long()
+            yield Sample(x_dict, n_id_dict, batch.edge_index_dict, y)
+
+
+class Sampled:
+    """The batches that the store holds, drawn anew and unpadded, an epoch at a time."""
+
+    def __init__(self, job: JobConfig, source: SourceGraph) -> None:
+        graph = build_graph(source)
+        spec = resolve_sampling(job.sampling, graph)
+        self.schema = graph.schema
+        self.sampler = NeighborSampler(graph.packed(), graph.schema, spec)
+        seeds = {"train": graph.seeds["train"].astype(np.int32)}
+        plan = make_plans(Workers(lambda: self.sampler, 1), seeds, spec, None)["train"]
+        self.block = plan.block(0, plan.num_batches)
+        self.features = {name: torch.from_numpy(x) for name, x in graph.features.items()}
+        self.labels = torch.from_numpy(graph.labels).long()
+
+    def __iter__(self) -> Iterator[Sample]:
+        for seeds, key in zip(self.block.seeds, self.block.keys, strict=True):
+            seeds = seeds[seeds >= 0]
+            batch = self.sampler.sample(seeds, key)
+            n_id = {name: torch.from_numpy(ids) for name, ids in batch.n_id.items()}
+            x_dict = {name: x[n_id[name]] for name, x in self.features.items()}
+            edges = {edge.type: torch.from_numpy(batch.edge_index[edge.key]) for edge in self.schema.edge_types}
+            yield Sample(x_dict, n_id, edges, self.labels[torch.from_numpy(seeds).long()])
+
+
+class Plain:
+    """Plain PyG, as its tutorials write it."""
+
+    def __init__(self, name: str, job: JobConfig, source: SourceGraph, num_batches: int, is_compiled: bool) -> None:
+        self.batches = (Loaded if WITH_PYG_LIB or WITH_TORCH_SPARSE else Sampled)(job, source)
+        self.num_batches = num_batches
+        torch.manual_seed(job.train.rng_seed)
+        model = PlainModel(name, job, source)
+        with torch.no_grad():
+            model(*next(iter(self.batches))[:3])  # materialises lazy layers
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[job.train.optimizer]
+        options = {"momentum": job.train.momentum} if job.train.optimizer == "sgd" else {}
+        self.optimizer = kind(model.parameters(), lr=job.train.lr, weight_decay=job.train.weight_decay, **options)
+        self.model = torch.compile(model, dynamic=True) if is_compiled else model
+        self.model.train()
+
+    def epoch(self, index: int) -> Epoch:
+        batches, data_s, losses = iter(self.batches), 0.0, []
+        started = time.perf_counter()
+        for _ in range(self.num_batches):
+            asked = time.perf_counter()
+            batch = next(batches)
+            data_s += time.perf_counter() - asked
+            self.optimizer.zero_grad(set_to_none=True)
+            out = self.model(*batch[:3])
+            loss = cross_entropy(out[: len(batch.y)], batch.y)
+            loss.backward()
+            self.optimizer.step()
+            losses.append(float(loss.detach()))
+        return Epoch(time.perf_counter() - started, data_s, statistics.mean(losses))
+
+
+class Ours:
+    """The trainer's own loop: a stream of batches, compiled steps."""
+
+    def __init__(self, job: Job, num_batches: int) -> None:
+        self.job, self.num_batches = job, num_batches
+
+    def epoch(self, index: int) -> Epoch:
+        store, losses = self.job.store, []
+        info, rng_seed = store.split("train"), self.job.config.train.rng_seed
+        order = shuffled_order(info, 0, store.manifest.chunk_batches, rng_seed, index)[: self.num_batches]
+        started = time.perf_counter()
+        with self.job.stream("train", order) as stream:
+            for _, tensors in stream:
+                losses.append(float(self.job.compiled.step(tensors)[1]))
+        return Epoch(time.perf_counter() - started, stream.waited_s, statistics.mean(losses))
+
+
+def measure(
+    model: str, config: JobConfig, source: SourceGraph, variants: tuple[str, ...], epochs: int, most_batches: int | None
+) -> Iterator[str]:
+    """The rows of one model."""
+    store = open_store(prepare_source(source, config).path)
+    num_batches = min(store.split("train").num_batches, most_batches or 2**31)
+    with ExitStack() as stack:
+        runs: dict[str, Plain | Ours] = {}
+        for variant in variants:
+            if variant.startswith("pyg"):
+                runs[variant] = Plain(model, config, source, num_batches, variant == "pyg-compile")
+            else:
+                values = {"model": {**config.model.model_dump(), "name": model}}
+                values["train"] = {**config.train.model_dump(), "backend": variant}
+                job = JobConfig.model_validate({**config.model_dump(exclude_unset=True), **values})
+                runs[variant] = Ours(stack.enter_context(open_job(job, store, backend_of(job))), num_batches)
+        taken = {variant: [run.epoch(0)] for variant, run in runs.items()}
+        for index in range(1, epochs + 1):  # in turns, so that a slower minute of the machine hits all
+            for variant, run in runs.items():
+                taken[variant].append(run.epoch(index))
+    medians = {variant: statistics.median(epoch.seconds for epoch in found[1:]) for variant, found in taken.items()}
+    for variant, found in taken.items():
+        data_s = statistics.median(epoch.data_s for epoch in found[1:])
+        ratios = [f"{medians[base] / medians[variant]:.1f}" if base in medians else "" for base in list(VARIANTS)[:2]]
+        cells = [f"{medians[variant]:.2f}", f"{1000 * medians[variant] / num_batches:.1f}", f"{data_s:.2f}"]
+        cells += [f"{found[0].seconds:.1f}", *ratios, f"{found[-1].loss:.3f}"]
+        yield f"| {model} | {VARIANTS[variant]} | {' | '.join(cells)} |"
+
+
+@click.command(help=__doc__)
+@click.argument("config", type=click.Path(path_type=Path, exists=True))
+@click.option("--model", "models", multiple=True, type=click.Choice(MODELS), help="Repeatable; all three by default.")
+@click.option("--variant", "variants", multiple=True, type=click.Choice(list(VARIANTS)), help="Repeatable; all four.")
+@click.option("--epochs", default=5, show_default=True, help="Timed epochs of each variant.")
+@click.option("--batches", type=int, help="At most so many batches an epoch.")
+@click.option("--threads", type=int, help="Threads of torch; its default by default.")
+def main(
+    config: Path, models: tuple[str, ...], variants: tuple[str, ...], epochs: int, batches: int | None, threads: int
+) -> None:
+    if threads:
+        torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        everything = {"train": 1.0, "val": 0.0, "test": 0.0}
+        overrides = {"dataset.random_split": everything, "dataset.masks": None, "sampling.rounds": 1}
+        job = load_config(config, {**overrides, "store.root": folder, "train.cache": f"{folder}/cache"})
+        if job.sampling.mode != "neighbor" or isinstance(job.sampling.fanout, dict):
+            raise click.ClickException("this compares neighbor sampling with one fanout for all edge types")
+        source = load_dataset(job.dataset)
+        feeder = "NeighborLoader" if WITH_PYG_LIB or WITH_TORCH_SPARSE else "our sampler, unpadded"
+        machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+        click.echo(
+            f"{date.today().isoformat()}, {machine}; {job.name}, {job.sampling.batch_size} seeds a batch, "
+            f"medians of {epochs} epochs; plain PyG is fed by {feeder}\n"
+        )
+        click.echo(
+            "| model | variant | s/epoch | ms/batch | waiting for data, s | first epoch, s | times as fast as "
+            "PyG eager | as PyG compiled | last loss |\n|---|---|---|---|---|---|---|---|---|"
+        )
+        for model in models or MODELS:
+            for row in measure(model, job, source, variants or tuple(VARIANTS), epochs, batches):
+                click.echo(row)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What there is to write of a store, as named, independent pieces, and writing all of it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.counting import Progress
+from pipeline.encode import Encoder, Sampler
+from pipeline.estimate import Fitted
+from pipeline.graph import HeteroGraph
+from pipeline.plan import Shard, SplitPlan, partitions_of, shards_of
+from pipeline.workers import Workers
+from pipeline.writer import Checksums, StoreWriter
+from schemas import layout
+from schemas.budget import Budget
+from schemas.manifest import Manifest
+
+SHARDS_PER_PARTITION = 16
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A store of which everything is decided and nothing written.
+
+    Attributes:
+        workers: samplers of the graph, with room for its largest batch.
+        manifest: the store's, unfinished. fitted: split -> what will be written of it, part by part.
+        most_edges: int64 [edge types], of the largest batch, untrimmed.
+    """
+
+    workers: Workers[Sampler]
+    graph: HeteroGraph
+    manifest: Manifest
+    fitted: dict[str, list[Fitted]]
+    most_edges: np.ndarray
+
+
+def write_store(planned: Planned, path: Path, progress: Progress) -> None:
+    """Write every partition that is not there yet, then let the store appear."""
+    writer = StoreWriter(path, planned.manifest)
+    writer.init()
+    partitions = partitions_of_store(planned, writer)
+    total = sum(split.num_batches for split in planned.manifest.splits)
+    done = 0
+
+    def write(sampler: Sampler, name: str) -> int:
+        job = partitions[name]
+        if not writer.is_finished(name):
+            writer.finish_partition(name, job.write(sampler))
+        return job.num_batches
+
+    for num_batches in planned.workers.map(write, partitions):
+        done += num_batches
+        progress("writing", done, total)
+    writer.finalise(list(partitions))
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A named, independent piece of a store. `write` returns the checksums of its chunks."""
+
+    write: Callable[[Sampler], Checksums]
+    num_batches: int = 0
+
+
+def partitions_of_store(planned: Planned, writer: StoreWriter) -> dict[str, Partition]:
+    """Everything there is to write, by name, in an order that never changes."""
+    return dict(_partitions(Encoder(planned.graph, writer), planned.fitted))
+
+
+def _partitions(encoder: Encoder, fitted: dict[str, list[Fitted]]) -> Iterator[tuple[str, Partition]]:
+    manifest = encoder.writer.manifest
+    for spec in manifest.tensors:
+        if spec.path.startswith("features/"):
+            name = spec.path.replace("/", "-")
+            yield name, Partition(lambda _, spec=spec: encoder.write_table(spec))  # type: ignore[misc]
+    for split, parts in fitted.items():
+        for fit in parts:
+            yield from _part_partitions(encoder, layout.part_path(split, fit.shape, manifest.num_shapes), fit)
+
+
+def _part_partitions(encoder: Encoder, part: str, fit: Fitted) -> Iterator[tuple[str, Partition]]:
+    manifest, name, num_batches = encoder.writer.manifest, part.replace("/", "-"), fit.plan.num_batches
+    yield f"stats-{name}", Partition(lambda _: encoder.write_stats(part, fit))
+    shards = list(shards_of(part, num_batches, min(manifest.chunk_batches, num_batches)))
+    for index, run in enumerate(partitions_of(shards, SHARDS_PER_PARTITION)):
+        yield f"{name}-{index:06d}", _shard_partition(encoder, fit.plan, manifest.budgets[fit.shape], run)
+
+
+def _shard_partition(encoder: Encoder, plan: SplitPlan, budget: Budget, shards: list[Shard]) -> Partition:
+    def write(sampler: Sampler) -> Checksums:
+        checksums: Checksums = {}
+        for shard in shards:
+            written = encoder.write_shard(sampler, shard, plan.block(shard.start, shard.stop), budget)
+            for path, chunks in written.items():
+                checksums.setdefault(path, {}).update(chunks)
+        return checksums
+
+    return Partition(write, sum(shard.stop - shard.start for shard in shards))

@@ -1,0 +1,53 @@
+"""Numbers and tables as text, for terminals of 120 columns."""
+
+from collections.abc import Sequence
+
+WIDTH = 120
+MIN_NAME = 16
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def table(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    """A named row per entry, numbers right-aligned. A name that is too long gets lines of its own above its numbers.
+
+    Never wider than WIDTH as long as the numbers leave MIN_NAME for names.
+    """
+    cells = [columns, *(row for _, row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    longest = max((len(name) for name, _ in rows), default=0) + 2
+    gap = 2 if longest + sum(widths) + 2 * len(widths) <= WIDTH else 1
+    widths = [width + gap for width in widths]
+    room = max(MIN_NAME, min(longest, WIDTH - sum(widths)))
+    lines = [" " * room + _aligned(columns, widths)]
+    for name, row in rows:
+        text = f"  {name}"
+        if len(text) > room:
+            lines += [text[:WIDTH], *(f"    {text[i : i + WIDTH - 4]}" for i in range(WIDTH, len(text), WIDTH - 4))]
+            text = ""
+        lines.append(f"{text:<{room}}{_aligned(row, widths)}")
+    return lines
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+
+
+def size(num_bytes: float) -> str:
+    """Bytes with three digits and a unit.
+
+    >>> size(0), size(1000), size(1536), size(5 * 2**30)
+    ('0 B', '1000 B', '1.50 KiB', '5.00 GiB')
+    """
+    unit = 0
+    while num_bytes >= 1023.5 and unit + 1 < len(UNITS):
+        num_bytes, unit = num_bytes / 1024, unit + 1
+    digits = 0 if unit == 0 or num_bytes >= 99.95 else 1 if num_bytes >= 9.995 else 2
+    return f"{num_bytes:.{digits}f} {UNITS[unit]}"
+
+
+def count(number: int, one: str, many: str) -> str:
+    """
+    >>> count(1, "batch", "batches"), count(1000, "batch", "batches")
+    ('1 batch', '1,000 batches')
+    """
+    return f"{number:,} {one if number == 1 else many}"
