@@ -29,7 +29,7 @@ from pipeline.workers import Workers
 from schemas.errors import BudgetError
 from schemas.sampling import SamplingSpec
 
-TRIES_PER_SEED = 2  # per phase; more lowers the budget by a percent or two and takes its time
+TRIES_PER_SEED = 3  # per phase; more lowers the budget by a percent or two and takes its time
 MAX_PHASES = 40
 PACK_TRIES_PER_SEED = 20
 BLOCK_SEEDS = 16384

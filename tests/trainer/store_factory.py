@@ -5,7 +5,7 @@ The class of a movie is where its first features are largest, so that any model 
 
 import json
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import google_crc32c
 import numpy as np
@@ -170,15 +170,12 @@ def write_store(
     for split, num_rounds in rounds.items():
         passes = [round_batches(np.array(SEEDS[split]), rng) for _ in range(num_rounds)]
         parts = []
-        for shape in range(shapes):
-            of_shape = [p[np.arange(len(p)) // 2 % shapes == shape] for p in passes]
-            starts = tuple(int(n) for n in np.cumsum([0] + [len(p) for p in of_shape]))
-            if starts[-1]:
-                parts.append(PartInfo(shape=shape, round_starts=starts))
-                part = layout.part_path(split, shape, shapes)
-                of_part = part_tensors(graph, budget(shape), NUM_HOPS, part, starts[-1], options)
-                arrays.update(part_arrays(of_part, part, budget(shape), np.concatenate(of_shape), src, rng))
-                specs += of_part
+        for shape, of_shape in by_shape(passes, shapes):
+            part = layout.part_path(split, shape, shapes)
+            parts.append(PartInfo(shape=shape, round_starts=np.cumsum([0] + [len(p) for p in of_shape]).tolist()))
+            of_part = part_tensors(graph, budget(shape), NUM_HOPS, part, parts[-1].num_batches, options)
+            arrays.update(part_arrays(of_part, part, budget(shape), np.concatenate(of_shape), src, rng))
+            specs += of_part
         splits.append(SplitInfo(name=split, num_seeds=len(SEEDS[split]), parts=tuple(parts)))
     digest = _write_arrays(path, specs, arrays, zarr_format)
     values: Dict[str, Any] = {
@@ -202,6 +199,14 @@ def write_store(
     manifest = Manifest(**values).model_dump(mode="json")
     set_manifest(path, {**manifest, **manifest_values})
     return path
+
+
+def by_shape(passes: List[np.ndarray], shapes: int) -> Iterator[Tuple[int, List[np.ndarray]]]:
+    """Each shape that has batches, and its batches of each pass."""
+    for shape in range(shapes):
+        of_shape = [p[np.arange(len(p)) // 2 % shapes == shape] for p in passes]
+        if sum(len(p) for p in of_shape):
+            yield shape, of_shape
 
 
 def _write_arrays(path: Path, specs: List[TensorSpec], arrays: Dict[str, Any], zarr_format: int) -> int:

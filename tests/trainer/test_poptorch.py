@@ -362,8 +362,8 @@ def test_running_statistics_are_refused_under_replication_and_run_alone(store_of
             super().__init__()
             self.inner, self.norm = inner, torch.nn.BatchNorm1d(3)
 
-        def forward(self, x_dict, edge_index_dict):
-            return self.norm(self.inner(x_dict, edge_index_dict))
+        def forward(self, x_dict, edge_index_dict, **trimmer):
+            return self.norm(self.inner(x_dict, edge_index_dict, **trimmer))
 
     store = store_of()
     for factor in (1, 2):
