@@ -47,10 +47,11 @@ class ToHeteroLayer(nn.Module):
         edge_index_dict: Dict[EdgeTypeTuple, Tensor],
     ) -> Dict[str, Tensor]:
         updated = {name: linear(own_dict[name]) for name, linear in self.carry.items()}
-        convs: Any = {} if self.conv is None else self.conv.conv
         into: Dict[str, List[Relation]] = {}
         for edge_type in self._plan.relations:
-            relation = (convs["__".join(edge_type)], x_dict[edge_type[0]], edge_index_dict[edge_type])
+            assert self.conv is not None
+            conv: Any = self.conv.get_submodule("conv." + "__".join(edge_type))  # a copied graph is no ModuleDict
+            relation = (conv, x_dict[edge_type[0]], edge_index_dict[edge_type])
             into.setdefault(edge_type[2], []).append(relation)
         updated.update({name: sage(relations, own_dict[name]) for name, relations in into.items()})
         return {name: updated[name].relu() for name in self._plan.outputs}
