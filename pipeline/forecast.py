@@ -97,7 +97,8 @@ class Forecast:
         chunk_batches: batches per chunk.
         waste_by_shapes: bytes of all padded node and edge rows that a model receives over those of the real ones,
             with at most 1, 2, ... shapes and nothing trimmed.
-        certificate: with budget mode `quantile`, how probable it is that a new batch does not fit.
+        certificate: with budget mode `quantile`, how probable it is that a random batch of the counted rounds and seeds
+            does not fit.
         disk: bytes of chunk files; None where `prepare` would refuse.
         inline_bytes, table_bytes: of features, copied into every batch and stored once; uncompressed.
         trial_coverage: split -> what alternatives were counted on (trims, too, where the budget is given).

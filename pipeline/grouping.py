@@ -256,10 +256,10 @@ def _halved_until_they_fit(
     for row, group in zip(seeds, groups, strict=True):
         row[: len(group)] = block.seeds[group]
     sizes = sampler.count(seeds, np.full(len(groups), block.key, np.uint64))
-    is_over = (np.concatenate([sizes.node_totals, sizes.edge_totals], axis=1) > limits.most).any(axis=1)
+    totals = np.concatenate([sizes.node_totals, sizes.edge_totals], axis=1)
     found: list[np.ndarray] = []
-    for group, is_too_large in zip(groups, is_over, strict=True):
-        if is_too_large and len(group) > 1:
+    for group, total in zip(groups, totals, strict=True):
+        if len(group) > 1 and (total > limits.most).any():
             halves = [group[: len(group) // 2], group[len(group) // 2 :]]
             found += _halved_until_they_fit(sampler, block, halves, limits)
         else:
