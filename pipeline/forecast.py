@@ -146,7 +146,8 @@ def forecast(
     spec = resolve_sampling(config.sampling, graph)
     part, part_spec, coverage = cover(graph, spec, max_batches)
     pool = Workers(sampler_factory(graph, spec, config.budget.oversize), workers)
-    counted = count_all(pool, part, part_spec, config.budget, progress)
+    lenient = config.budget.model_copy(update={"oversize": "skip"})  # a seed that does not fit is refused below
+    counted = count_all(pool, part, part_spec, lenient, progress)
     budgets, shape_of = resolve_budgets(config.budget, graph.schema, counted.sizes, counted.max_seeds, spec.rng_seed)
     refusal, fitted = _fit(counted, budgets, shape_of, config.budget, graph.schema)
     splits = tuple(_split(name, fits, budgets, coverage[name]) for name, fits in fitted.items())
