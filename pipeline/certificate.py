@@ -1,5 +1,10 @@
 """Budgets that hold a stated share of batches, with a guarantee that assumes nothing about how sizes are distributed.
 
+A *new* batch is one drawn as the counted ones were: at random from all batches of all splits of the job. It says more
+only where batches are independent. With grouping `random` they nearly are, so batches of further rounds, or of another
+rng_seed, are like those counted. With `balanced` and `packed`, batches of a round share their draws and are leveled
+together: a round of which nothing was counted may lie above all that were, and nothing is certain about it.
+
 Of n counted random batches one half, the *fitted* ones, says what sizes go together: a level t stands for the t-th
 smallest size of every type at once (and for more than the largest, past the last). The other half, the *tested* ones,
 decides how high the level must be. A tested batch has the level at which all of it just fits; the budget is the
@@ -37,7 +42,7 @@ def quantile_sizes(
     needed = least_tested(quantile, confidence)
     if len(tested) < needed or len(fitted) == 0:
         raise BudgetError(
-            f"too few batches to guarantee that {quantile:.6g} of new ones fit, at confidence {confidence:.6g}",
+            f"too few batches to guarantee that {quantile:.6g} of all fit, at confidence {confidence:.6g}",
             actual=f"{len(totals)} batches",
             limit=f"at least {2 * needed}",
             hint="Raise [budget] num_batches or [sampling] rounds, lower quantile or confidence, or use mode 'exact'.",
@@ -113,11 +118,11 @@ def _largest(fitted: np.ndarray, level: int) -> int:
 
 
 def certificate_line(certificate: Certificate) -> str:
-    """One line that says what is certain."""
+    """One line that says what is certain; each of its two bounds holds with that confidence for itself."""
     types = {**certificate.nodes, **certificate.edges}
     worst = max(types, key=lambda name: types[name].probability)
     return (
-        f"a new batch overflows the budget with probability at most {certificate.joint.probability:.3%} "
+        f"a random batch of the job overflows with probability at most {certificate.joint.probability:.3%} "
         f"(confidence {certificate.confidence:.6g}; {certificate.joint.num_over} of {certificate.num_tested} tested "
-        f"batches did); no type with more than {types[worst].probability:.3%} ('{worst}')"
+        f"batches did); of one type alone at most {types[worst].probability:.3%} ('{worst}')"
     )

@@ -150,12 +150,18 @@ def fit_all(
     def recount(plan: SplitPlan, positions: np.ndarray) -> Sizes:
         return count_trimmed(counted.workers, plan, positions, budgets[0])
 
+    is_trimming = config.oversize not in ("error", "skip")
+
     def count_alone(plan: SplitPlan, position: int) -> Sizes:
         block = plan.keep(np.array([position])).block(0, 1)
         seeds = block.seeds[block.seeds >= 0].reshape(-1, 1)
-        return next(
-            counted.workers.map(lambda sampler, keys: sampler.count(seeds, keys), [block.keys.repeat(len(seeds))])
-        )
+
+        def count(sampler: Sampler, keys: np.ndarray) -> Sizes:
+            if is_trimming and isinstance(sampler, NeighborSampler):
+                return sampler.count_trimmed(seeds, keys, budgets[0])
+            return sampler.count(seeds, keys)
+
+        return next(counted.workers.map(count, [block.keys.repeat(len(seeds))]))
 
     return {
         name: [fit_split(plan, counted.sizes[name], budgets[0], config, schema, recount, count_alone)]

@@ -77,7 +77,7 @@ def resolve_budget(
     """The budget of a config, given the counted (untrimmed) sizes of every batch of every split.
 
     `exact` is the most over all batches, `sampled` over `num_batches` random ones of the train split, `quantile` what
-    holds a share of new batches, as random ones of all splits prove; each plus the pad slot. `uniform` and `explicit`
+    holds a share of all batches, as random ones of them prove; each plus the pad slot. `uniform` and `explicit`
     are as given.
 
     Raises:
@@ -243,7 +243,7 @@ def fit_split(
     Args:
         sizes: untrimmed sizes of every planned batch.
         recount: counts the batches at some positions anew, trimmed to the budget.
-        count_alone: counts each seed of the batch at a position as if it were a batch, untrimmed.
+        count_alone: counts each seed of the batch at a position as if it were a batch, trimmed as is allowed.
 
     Raises:
         BudgetError: a batch does not fit and may not be trimmed, or still does not fit when trimmed as allowed,

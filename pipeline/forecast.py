@@ -97,7 +97,8 @@ class Forecast:
         chunk_batches: batches per chunk.
         waste_by_shapes: bytes of all padded node and edge rows that a model receives over those of the real ones,
             with at most 1, 2, ... shapes and nothing trimmed.
-        certificate: with budget mode `quantile`, how probable it is that a new batch does not fit.
+        certificate: with budget mode `quantile`, how probable it is that a random batch of the counted rounds and seeds
+            does not fit.
         disk: bytes of chunk files; None where `prepare` would refuse.
         inline_bytes, table_bytes: of features, copied into every batch and stored once; uncompressed.
         trial_coverage: split -> what alternatives were counted on (trims, too, where the budget is given).
@@ -145,7 +146,8 @@ def forecast(
     spec = resolve_sampling(config.sampling, graph)
     part, part_spec, coverage = cover(graph, spec, max_batches)
     pool = Workers(sampler_factory(graph, spec, config.budget.oversize), workers)
-    counted = count_all(pool, part, part_spec, config.budget, progress)
+    lenient = config.budget.model_copy(update={"oversize": "skip"})  # a seed that does not fit is refused below
+    counted = count_all(pool, part, part_spec, lenient, progress)
     budgets, shape_of = resolve_budgets(config.budget, graph.schema, counted.sizes, counted.max_seeds, spec.rng_seed)
     refusal, fitted = _fit(counted, budgets, shape_of, config.budget, graph.schema)
     splits = tuple(_split(name, fits, budgets, coverage[name]) for name, fits in fitted.items())

@@ -4,15 +4,17 @@ With `random`, a round permutes the seeds and cuts them into batches; each batch
 
 With `balanced` and `packed`, all batches of a round draw with one key. What is drawn for a node then depends on the
 round alone, so what a seed brings into a batch is known before it is put into one, and the size of a batch is the
-size of a union (an upper bound of it where the fanouts of an edge type differ from hop to hop: a node is then drawn
-for at its nearest hop only). A local search moves seeds until no batch needs much more of any type than another.
+size of a union. Where the fanouts of an edge type differ from hop to hop it is a little less, for a node is then drawn
+for at its nearest hop only; with more than three hops it can even be a little more, so there packed batches are counted
+before they are believed to fit. A local search moves seeds until no batch needs much more of any type than another.
 Grouping looks at sizes, never at labels or features, and a seed's own sample does not depend on its group.
 
     balanced    batches of equally many seeds (give or take one); seeds are swapped
     packed      with a budget that follows from the data: as many batches as `balanced`, but seeds also move, so that
                 a batch may hold up to `max_seeds` of them; with a given budget: as few batches as it allows
 
-Rounds are cut into blocks of random seeds that are searched one by one, so time and memory stay linear in the seeds.
+Rounds are cut into blocks of random seeds that are searched one by one, so time stays linear in the seeds, and memory
+is that of a block per worker, which has the fewer seeds the more each brings.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,6 +28,7 @@ from pipeline.plan import RoundPlan, SplitPlan
 from pipeline.rng import keyed, stream_root
 from pipeline.sampler import NeighborSampler
 from pipeline.workers import Workers
+from schemas.batch import ID_PAD
 from schemas.errors import BudgetError
 from schemas.sampling import SamplingSpec
 
@@ -33,6 +36,9 @@ TRIES_PER_SEED = 3  # per phase; more lowers the budget by a percent or two and 
 MAX_PHASES = 40
 PACK_TRIES_PER_SEED = 20
 BLOCK_SEEDS = 16384
+BLOCK_ELEMENTS = 2**23  # a worker takes some 50 to 100 bytes for each
+PROBED_SEEDS = 64
+SAFE_HOPS = 3  # up to as many, a union is never too small
 MIN_BLOCK_GROUPS = 8
 
 
@@ -105,13 +111,16 @@ def _shuffled(name: str, seeds: np.ndarray, round_index: int, rng_seed: int) -> 
 def _grouped_plans(
     workers: Workers[NeighborSampler], seeds: Mapping[str, np.ndarray], spec: SamplingSpec, limits: Limits | None
 ) -> dict[str, SplitPlan]:
-    blocks = [block for name in seeds for block in _blocks(name, seeds[name], spec)]
+    brought = _elements_per_seed(workers, seeds, spec)
+    blocks = [block for name in seeds for block in _blocks(name, seeds[name], spec, brought[name])]
     is_packed = spec.grouping == "packed"
 
     def group(sampler: NeighborSampler, block: Block) -> RoundPlan:
         traced = trace(sampler, block)
         if is_packed and limits is not None:
             groups = _pack(traced, block, spec.max_seeds, limits)
+            if spec.num_hops > SAFE_HOPS:
+                groups = _halved_until_they_fit(sampler, block, groups, limits)
         else:
             groups = _level(traced, block, spec.max_seeds if is_packed else 0)
         keys = np.full(len(groups), block.key, np.uint64)
@@ -123,16 +132,30 @@ def _grouped_plans(
     return {name: SplitPlan.of_rounds(name, [_joined(r) for r in rounds]) for name, rounds in parts.items()}
 
 
+def _elements_per_seed(
+    workers: Workers[NeighborSampler], seeds: Mapping[str, np.ndarray], spec: SamplingSpec
+) -> dict[str, int]:
+    """How many elements a seed of each split brings into a batch: the mean over some random ones, rounded up."""
+
+    def probe(sampler: NeighborSampler, name: str) -> int:
+        some = _shuffled(name, seeds[name], 0, spec.rng_seed)[:PROBED_SEEDS]
+        first = sampler.trace(some, stream_root(spec.rng_seed, "sample", name, 0))[0]
+        return -(-int(first[-1]) // len(some))
+
+    return dict(zip(seeds, workers.map(probe, seeds), strict=True))
+
+
 def _joined(parts: list[RoundPlan]) -> RoundPlan:
     return RoundPlan(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-def _blocks(name: str, seeds: np.ndarray, spec: SamplingSpec) -> Iterator[Block]:
+def _blocks(name: str, seeds: np.ndarray, spec: SamplingSpec, elements_per_seed: int) -> Iterator[Block]:
     """Cut every round into blocks of whole groups, whose sizes differ by one at most."""
+    block_seeds = max(1, min(BLOCK_SEEDS, BLOCK_ELEMENTS // elements_per_seed))
     num_groups = -(-len(seeds) // spec.batch_size)
     sizes = np.full(num_groups, len(seeds) // num_groups)
     sizes[: len(seeds) % num_groups] += 1
-    num_blocks = max(1, min(len(seeds) // BLOCK_SEEDS, num_groups // MIN_BLOCK_GROUPS))
+    num_blocks = max(1, min(len(seeds) // block_seeds, num_groups // MIN_BLOCK_GROUPS))
     cuts = np.arange(num_blocks + 1) * num_groups // num_blocks
     starts = np.concatenate([[0], np.cumsum(sizes)])
     for r in range(spec.rounds[name]):
@@ -164,9 +187,10 @@ def _power_of_two(least: int) -> int:
 
 
 def _start(traced: Contributions, sizes: np.ndarray, max_members: int) -> Groups:
-    """Groups of consecutive seeds, with room for `max_members` each."""
+    """Groups of consecutive seeds, with room for `max_members` each, or for all that the others can spare."""
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    members = np.full((len(sizes), max(max_members, int(sizes.max()))), EMPTY, np.int64)
+    room = min(max_members, int(starts[-1]) - len(sizes) + 1)
+    members = np.full((len(sizes), max(room, int(sizes.max()))), EMPTY, np.int64)
     for g, size in enumerate(sizes):
         members[g, :size] = np.arange(starts[g], starts[g + 1])
     held = np.diff(traced.first[starts])
@@ -222,6 +246,25 @@ def _pack(traced: Contributions, block: Block, max_seeds: int, limits: Limits) -
             if num_over == 0:
                 return [fitting[rows] for rows in _members(groups)] + alone
         num_groups = min(len(fitting), max(needed, num_groups + 1 + num_groups // 50))
+
+
+def _halved_until_they_fit(
+    sampler: NeighborSampler, block: Block, groups: list[np.ndarray], limits: Limits
+) -> list[np.ndarray]:
+    """Positions in the block's seeds, where every batch of more than one seed really is within the limits."""
+    seeds = np.full((len(groups), max(len(group) for group in groups)), ID_PAD, np.int32)
+    for row, group in zip(seeds, groups, strict=True):
+        row[: len(group)] = block.seeds[group]
+    sizes = sampler.count(seeds, np.full(len(groups), block.key, np.uint64))
+    totals = np.concatenate([sizes.node_totals, sizes.edge_totals], axis=1)
+    found: list[np.ndarray] = []
+    for group, total in zip(groups, totals, strict=True):
+        if len(group) > 1 and (total > limits.most).any():
+            halves = [group[: len(group) // 2], group[len(group) // 2 :]]
+            found += _halved_until_they_fit(sampler, block, halves, limits)
+        else:
+            found.append(group)
+    return found
 
 
 def _subset(traced: Contributions, rows: np.ndarray) -> Contributions:

@@ -21,7 +21,8 @@ class Overflow(Frozen):
 class Certificate(Frozen):
     """What is certain about new batches under a budget of mode `quantile` (see `pipeline.certificate`).
 
-    A new batch is one drawn like the counted ones: at random from the batches of all splits.
+    A new batch is one drawn like the counted ones: at random from the batches of all splits. It is no batch of another
+    `rng_seed`, unless grouping is `random`.
 
     Attributes:
         quantile: share of batches that was asked to fit.

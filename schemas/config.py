@@ -180,7 +180,7 @@ class BudgetConfig(Frozen):
 
     Attributes:
         mode: `exact` (count every batch first), `sampled` (the most over `num_batches` random batches, + 1),
-            `quantile` (so that a share of new batches fits, as `num_batches` random ones prove), `uniform` (one
+            `quantile` (so that a share of all batches fits, as `num_batches` random ones prove), `uniform` (one
             number for all node types, one for all edge types) or `explicit` (one per type).
         num_batches: with `sampled` and `quantile`.
         quantile: the share of batches that shall fit. confidence: the probability that it is so.

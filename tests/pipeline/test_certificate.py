@@ -8,13 +8,17 @@ from scipy import stats
 
 import pipeline
 from pipeline.certificate import _bound, _largest, _levels, _most_over, least_tested, quantile_sizes
+from pipeline.counting import count_all, sampler_factory
+from pipeline.estimate import exceeding, resolve_budget
 from pipeline.ledger import LedgerReader
+from pipeline.options import resolve_sampling
 from pipeline.report import store_report
 from pipeline.shapes import Sizes
 from pipeline.statistics import as_json, store_use
+from pipeline.workers import Workers
 from schemas.errors import BudgetError
 from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
-from tests.pipeline.build import job
+from tests.pipeline.build import hetero_graph, job
 from tests.strategies import random_graph
 
 SCHEMA = GraphSchema(
@@ -77,6 +81,27 @@ def test_the_guarantee_holds_as_often_as_it_says():
     assert broken[3] > 0.05 * trials, "the joint bound is not far too careful"
 
 
+@pytest.mark.parametrize("grouping", ["random", "balanced", "packed"])
+def test_the_guarantee_holds_for_the_batches_of_a_job(tmp_path, grouping):
+    """Whose batches are not independent: over many jobs, at confidence 0.8."""
+    data = random_graph(
+        np.random.default_rng(4), {"a": 60, "b": 30}, {("b", "to", "a"): 150, ("a", "to", "b"): 90}, "a"
+    )
+    graph, trials, confidence, broken = hetero_graph(data), 60, 0.8, 0
+    budget = {"mode": "quantile", "quantile": 0.9, "confidence": confidence, "num_batches": 80}
+    for rng_seed in range(trials):
+        sampling = {"batch_size": 3, "rounds": 20, "grouping": grouping, "rng_seed": rng_seed, "fanout": [2, 2]}
+        config = job(data, tmp_path, sampling=sampling, budget=budget)
+        spec = resolve_sampling(config.sampling, graph)
+        pool = Workers(sampler_factory(graph, spec, "error"), 1)
+        counted = count_all(pool, graph, spec, config.budget, lambda *_: None)
+        found = resolve_budget(config.budget, graph.schema, counted.sizes, counted.max_seeds, rng_seed)
+        over = exceeding(Sizes.concatenate(list(counted.sizes.values())), found, graph.schema)
+        assert found.certificate is not None and len(over) > 1.5 * found.certificate.num_tested
+        broken += over.mean() > found.certificate.joint.probability
+    assert broken <= stats.binom.isf(1e-4, trials, 1 - confidence)
+
+
 def test_the_counts_are_those_of_the_tested_half():
     totals = draw(np.random.default_rng(1), 1000)
     nodes, edges, certificate = quantile_sizes(sizes_of(totals), 0.9, 0.9, SCHEMA)
@@ -104,7 +129,7 @@ def test_prepare_writes_the_certificate_and_says_it(tmp_path, grouping):
     store = pipeline.prepare(data, config, report=said.append)
     certificate = LedgerReader(store).manifest.budgets[0].certificate
     assert certificate is not None and certificate.num_tested == 100
-    assert "certificate  a new batch overflows" in store_report(store_use(store))
+    assert "certificate  a random batch of the job overflows" in store_report(store_use(store))
     assert as_json(store_use(store))["certificate"]["joint"]["num_over"] == certificate.joint.num_over
     assert certificate.joint.probability <= 0.1
     assert any(line.startswith("budget") and "probability at most" in line for line in said)

@@ -290,6 +290,15 @@ def test_batches_over_the_budget_are_a_refusal_and_the_rest_is_still_said(movies
     assert "prepare would refuse" in forecast_report(found)
 
 
+@pytest.mark.parametrize("grouping", GROUPINGS)
+def test_a_seed_that_alone_does_not_fit_is_a_refusal_too(movies, tmp_path, grouping):
+    budget = {"mode": "uniform", "nodes": 60, "edges": 5}
+    config = job(movies, tmp_path, sampling={**SAMPLING, "grouping": grouping}, budget=budget)
+    found = plan(movies, config)
+    assert found.refusal is not None and "alone does not fit the budget" in found.refusal
+    assert found.alternatives and "prepare would refuse" in forecast_report(found)
+
+
 @pytest.mark.parametrize(
     ("sections", "error"),
     [

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from pipeline import grouping as grouping_module
 from pipeline.grouping import Limits, make_plans, random_plan, trace
 from pipeline.grouping import _blocks as blocks_of
 from pipeline.workers import Workers
@@ -93,7 +94,7 @@ def test_what_seeds_bring_is_never_too_little(data, fanouts, rng_seed):
 def assert_loads(data, fanouts, rng_seed, holds):
     spec = spec_of(data, "balanced", fanouts, batch_size=3, rounds=1, rng_seed=rng_seed)
     fresh = sampler(data, fanouts)
-    for block in blocks_of("train", hetero_graph(data).seeds["train"].astype(np.int32), spec):
+    for block in blocks_of("train", hetero_graph(data).seeds["train"].astype(np.int32), spec, 1):
         traced = trace(fresh, block)
         starts = np.concatenate([[0], np.cumsum(block.sizes)])
         for first, last in itertools.pairwise(starts):
@@ -113,7 +114,7 @@ def assert_loads(data, fanouts, rng_seed, holds):
 def test_no_type_needs_more_than_before_the_search(data, grouping, batch_size):
     spec = spec_of(data, grouping, [3, 3], batch_size, rounds=1)
     plan = plans_of(data, spec)["train"]
-    (block,) = blocks_of("train", hetero_graph(data).seeds["train"].astype(np.int32), spec)
+    (block,) = blocks_of("train", hetero_graph(data).seeds["train"].astype(np.int32), spec, 1)
     rows = np.full((len(block.sizes), block.sizes.max()), -1, np.int32)
     rows[np.arange(rows.shape[1]) < block.sizes[:, None]] = block.seeds
     before = sampler(data, [3, 3]).count(rows, np.full(len(rows), block.key))
@@ -187,7 +188,7 @@ def test_packing_fills_a_given_budget_and_never_overflows_it(data, max_seeds, ex
     fresh = sampler(data, fanout)
     most = np.full(alone.shape[1], 0)
     for name, ids in hetero_graph(data).seeds.items():
-        for block in blocks_of(name, ids.astype(np.int32), spec):
+        for block in blocks_of(name, ids.astype(np.int32), spec, 1):
             most = np.maximum(most, trace(fresh, block).own.max(axis=0))
     limits = Limits(most + extra, schema.node_names + schema.edge_keys, is_strict=True)
     for name, plan in plans_of(data, spec, limits).items():
@@ -203,6 +204,43 @@ def test_packing_takes_few_batches():
     plan = plans_of(data, spec_of(data, "packed", [5], 1, 1, max_seeds=100), limits)["train"]
     needed = totals(data, plan, [5]).sum(axis=0) / limits.most
     assert plan.num_batches <= np.ceil(1.06 * needed.max())
+
+
+def test_packing_never_overflows_where_what_seeds_bring_is_too_little(monkeypatch):
+    """Six hops with different fanouts: a node may lie nearer to a seed alone than to the same seed in its batch."""
+    fanout = [1, 3, 4, 1, 4, 3]
+    data = random_graph(np.random.default_rng(2489), {"a": 30}, {("a", "to", "a"): 100}, "a")
+    schema = hetero_graph(data).schema
+    limits = Limits(np.array([22, 42]), schema.node_names + schema.edge_keys, is_strict=True)
+    spec = spec_of(data, "packed", fanout, 1, 1, max_seeds=6)
+    plan = plans_of(data, spec, limits)["train"]
+    assert (totals(data, plan, fanout) <= limits.most).all()
+    assert np.array_equal(np.sort(plan.seeds), hetero_graph(data).seeds["train"])
+    monkeypatch.setattr(grouping_module, "SAFE_HOPS", len(fanout))
+    unchecked = plans_of(data, spec, limits)["train"]
+    assert (totals(data, unchecked, fanout) > limits.most).any() and unchecked.num_batches < plan.num_batches
+
+
+def test_room_for_more_seeds_than_there_are_costs_nothing():
+    data = random_graph(np.random.default_rng(8), COUNTS, MOVIES, "movie")
+    some, many = (plans_of(data, spec_of(data, "packed", [3, 3], 3, 1, max_seeds=m))["train"] for m in (60, 2**24 - 1))
+    assert np.array_equal(some.seeds, many.seeds) and np.array_equal(some.starts, many.starts)
+
+
+def test_blocks_have_fewer_seeds_the_more_each_brings(monkeypatch):
+    data = random_graph(np.random.default_rng(9), COUNTS, MOVIES, "movie")
+    spec, ids = spec_of(data, "balanced", [3, 3], 1, 1), np.arange(20 * grouping_module.BLOCK_SEEDS, dtype=np.int32)
+    for brought in (1, 600, 10**5):
+        blocks = list(blocks_of("train", ids, spec, brought))
+        assert np.array_equal(np.sort(np.concatenate([block.seeds for block in blocks])), ids)
+        most = min(grouping_module.BLOCK_SEEDS, grouping_module.BLOCK_ELEMENTS // brought)
+        assert most <= max(len(block.seeds) for block in blocks) < 2 * most + spec.batch_size
+    traced = []
+    monkeypatch.setattr(grouping_module, "trace", lambda s, block: traced.append(block) or trace(s, block))
+    monkeypatch.setattr(grouping_module, "BLOCK_ELEMENTS", 64)
+    plan = plans_of(data, spec)["train"]
+    assert sum(block.split == "train" for block in traced) == 20 // grouping_module.MIN_BLOCK_GROUPS
+    assert np.array_equal(np.sort(plan.seeds), hetero_graph(data).seeds["train"])
 
 
 def test_a_seed_that_does_not_fit_is_named():

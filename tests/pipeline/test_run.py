@@ -225,6 +225,16 @@ def test_a_seed_that_alone_is_too_much_is_named(movies, tmp_path, grouping):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_seed_is_blamed_that_would_fit_when_trimmed(tmp_path):
+    """Each seed's nodes are over the budget, too, but those may be trimmed; the edges of four seeds may not."""
+    edges = {("b", "to", "a"): 300, ("a", "to", "b"): 90}
+    data = random_graph(np.random.default_rng(0), {"a": 30, "b": 3}, edges, "a")
+    sampling = {"fanout": [5, 5], "batch_size": 4, "grouping": "random"}
+    budget = {"mode": "uniform", "nodes": 6, "edges": 20, "oversize": "trim_nodes"}
+    with pytest.raises(BudgetError, match=r"the batch does not fit the budget: 'b__to__a' has 20 edges"):
+        pipeline.prepare(data, job(data, tmp_path, sampling=sampling, budget=budget))
+
+
 def test_explicit_budgets_are_taken_as_given(movies, tmp_path):
     nodes = {"movie": 50, "director": 30, "actor": 40}
     edges = {edge_key(t): 60 + i for i, t in enumerate(movies.edge_types)}
