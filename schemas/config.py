@@ -195,7 +195,7 @@ class BudgetConfig(Frozen):
     mode: BudgetMode = "exact"
     num_batches: int = Field(default=1000, ge=1)
     quantile: float = Field(default=0.99, gt=0, lt=1)
-    confidence: float = Field(default=0.95, gt=0, lt=1)
+    confidence: float = Field(default=0.95, ge=0.5, lt=1)
     nodes: Optional[Sizes] = None
     edges: Optional[Sizes] = None
     shapes: int = Field(default=1, ge=1, le=16)
