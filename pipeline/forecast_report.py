@@ -111,8 +111,17 @@ def _alternative_lines(found: Forecast) -> list[str]:
             f"{other.edge_budget:>9}{other.node_fill:>7.1%}{other.edge_fill:>7.1%}{other.seed_fill:>11.1%}"
             f"{batch:>11.2f}{epoch:>11.1f}{other.share_over:>8.1%}{mark}"
         )
-    lines += ["* the config's", *(f"left out  {line}" for line in found.left_out)]
-    return lines
+    return [*lines, "* the config's", *_left_out_lines(found.left_out)]
+
+
+def _left_out_lines(left_out: Sequence[str]) -> Iterator[str]:
+    """Each reason once, with all that it concerns."""
+    concerned: dict[str, list[str]] = {}
+    for line in left_out:
+        which, _, reason = line.partition(": ")
+        concerned.setdefault(reason, []).append(which)
+    for reason, which in concerned.items():
+        yield f"left out  {'; '.join(which)}: {reason}"
 
 
 def _trim_lines(found: Forecast) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks import step
+from benchmarks import measure, sampling, step, streaming
 
 CONFIG = """
 name = "tiny"
@@ -42,3 +42,23 @@ def test_step(tmp_path: Path, model: str) -> None:
     rows = [line.split("|") for line in result.stdout.splitlines() if line.startswith(f"| {model}")]
     assert [row[2].strip() for row in rows] == ["plain PyG, eager", "heteroshards, eager"]
     assert all(0 < float(row[-2]) < 10 for row in rows)
+
+
+def test_sampling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "RESULTS", tmp_path / "RESULTS.md")
+    options = ["--scale", "0.02", "--batch-size", "5", "--seeds", "300", "--repeats", "1", "--write"]
+    result = CliRunner().invoke(sampling.main, options, catch_exceptions=False)
+    assert result.exit_code == 0
+    (row,) = [line.split("|") for line in result.stdout.splitlines() if line.startswith("| synthetic")]
+    assert row[2].strip() == "5" and all(float(cell) >= 0 for cell in row[3:5])
+    assert row[5].strip() == "not installed" or float(row[5]) > 0
+    assert "sample and pad" in (tmp_path / "RESULTS.md").read_text()
+
+
+def test_streaming(tmp_path: Path) -> None:
+    config = tmp_path / "tiny.toml"
+    config.write_text(CONFIG)
+    result = CliRunner().invoke(streaming.main, [str(config), "--backend", "eager", "--repeats", "1"])
+    assert result.exit_code == 0, result.output
+    first = [line.split("|")[1].strip() for line in result.stdout.splitlines() if line.startswith("| ")]
+    assert {"stream", "stream, ids only", "floor", "zarr", "gathering features", "to_hetero"} <= set(first)
