@@ -120,8 +120,8 @@ def _left_out_lines(left_out: Sequence[str]) -> Iterator[str]:
     for line in left_out:
         which, _, reason = line.partition(": ")
         concerned.setdefault(reason, []).append(which)
-    for reason, which in concerned.items():
-        yield f"left out  {'; '.join(which)}: {reason}"
+    for reason, which_ones in concerned.items():
+        yield f"left out  {'; '.join(which_ones)}: {reason}"
 
 
 def _trim_lines(found: Forecast) -> list[str]:
