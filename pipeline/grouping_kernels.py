@@ -16,7 +16,6 @@ from pipeline.draws import below, mix
 
 EMPTY = -1
 SCALE = 1024  # fixed point of overlap ratios
-LEAST_SHARE = 95  # percent
 
 
 class Contributions(NamedTuple):
@@ -289,8 +288,8 @@ def level(seeds, groups, state, tries_per_seed, max_phases, is_moving):
     Each phase asks every type to come some way from its largest load down to its mean. A type that fails is asked
     for half as much next time, and left alone after three failures; no load ever rises above the largest one so far.
 
-    Seeds that share neighbors make smaller groups, so means fall, too. They are followed down to LEAST_SHARE of what
-    they were at random and no further: groups shall not turn into clusters.
+    Seeds that share neighbors make smaller groups, so means fall, too. They are not followed: no type is asked for
+    less than its mean was at random, so that groups do not turn into clusters.
     """
     num_groups, num_types = groups.load.shape
     max_tries = tries_per_seed * (seeds.first.size - 1)
@@ -298,7 +297,7 @@ def level(seeds, groups, state, tries_per_seed, max_phases, is_moving):
     failures, halvings = np.zeros(num_types, np.int64), np.ones(num_types, np.int64)
     overlap, least = np.empty(num_types, np.int64), np.empty(num_types, np.int64)
     for d in range(num_types):
-        least[d] = LEAST_SHARE * groups.load[:, d].sum() // (100 * num_groups)
+        least[d] = -(-groups.load[:, d].sum() // num_groups)
     for _ in range(max_phases):
         is_asked = False
         for d in range(num_types):
