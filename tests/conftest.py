@@ -29,6 +29,17 @@ def real_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def one_thread() -> Any:
+    """torch on one thread: OpenMP threads that wait for a busy core spin, which makes steps 100 times slower."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def datasets_dir(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """DATASETS_DIR set to `real_data`, so that configs/imdb.toml and configs/dblp.toml load as they are."""
     monkeypatch.setenv("DATASETS_DIR", str(real_data))

@@ -1,10 +1,8 @@
 """The measurements run, on a graph of seconds; what they measure is not checked."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from click.testing import CliRunner
 
 from benchmarks import measure, sampling, step, streaming
@@ -24,12 +22,7 @@ heads = 2
 """
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # OpenMP threads that wait for a busy core spin, which makes steps 100 times slower
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("model", step.MODELS)

@@ -1,7 +1,6 @@
 """benchmarks/padding.py runs, tiny, and its numbers are those of the stores that it times."""
 
 import pytest
-import torch
 from click.testing import CliRunner
 
 from benchmarks import measure, padding
@@ -20,14 +19,6 @@ def config(tmp_path):
     path = tmp_path / "tiny.toml"
     path.write_text(JOB)
     return path
-
-
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def table_of(output):

@@ -24,12 +24,7 @@ HERE = "tests.contract.test_layer_trimming"
 NAMES = [*MODELS, f"{HERE}:Mine"]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # OpenMP threads that wait for a busy core spin, which makes steps 100 times slower
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def seed_model(store: Any, name: str, num_layers: int, is_trimmed: bool) -> SeedModel:

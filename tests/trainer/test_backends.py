@@ -23,12 +23,7 @@ CAN_COMPILE, REASON = inductor.InductorBackend(Path()).is_available()
 needs_compiler = pytest.mark.skipif(not CAN_COMPILE, reason=REASON)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # OpenMP threads that wait for a busy core spin, which makes steps 100 times slower
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
