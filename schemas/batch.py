@@ -5,6 +5,7 @@ Shapes and chunks are derived here from the graph schema and the budget, and sta
 
 import hashlib
 import json
+import math
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 from pydantic import Field, model_validator
@@ -12,7 +13,7 @@ from pydantic import Field, model_validator
 from schemas import layout
 from schemas.base import Frozen
 from schemas.budget import Budget
-from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
+from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema, is_safe_name
 
 ID_PAD = -1
 LABEL_PAD = -100
@@ -50,8 +51,8 @@ class TensorSpec(Frozen):
             raise ValueError(f"tensor {self.path!r} has codec {self.codec!r}; known are {CODECS}")
         if len(self.dims) != len(self.shape) or not self.shape or min(self.shape) < 0:
             raise ValueError(f"tensor {self.path!r} has dims {self.dims} but shape {self.shape}")
-        if self.path.startswith("/") or any(part in ("", ".", "..") for part in self.path.split("/")):
-            raise ValueError(f"tensor path {self.path!r} leaves the store")
+        if not all(is_safe_name(name) for name in self.path.split("/")):
+            raise ValueError(f"tensor path {self.path!r} cannot name a folder in a store")
         return self
 
     @property
@@ -65,10 +66,12 @@ class TensorSpec(Frozen):
     @property
     def num_bytes(self) -> int:
         """Bytes of the whole tensor, uncompressed."""
-        total = ITEM_BYTES[self.dtype]
-        for size in self.shape:
-            total *= size
-        return total
+        return ITEM_BYTES[self.dtype] * math.prod(self.shape)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of one chunk, uncompressed; on disk all chunks of a tensor are of one size."""
+        return ITEM_BYTES[self.dtype] * math.prod(self.chunks)
 
 
 class BatchOptions(NamedTuple):

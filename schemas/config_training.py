@@ -47,7 +47,8 @@ class TrainConfig(Frozen):
         eval_every: epochs between validations; the last epoch is validated only where this makes it due.
         backend: `auto`, `eager`, `inductor`, or `poptorch` on an IPU (see `[ipu]`).
         prefetch: shards read ahead in the background.
-        check_chunks: verify the checksum of every chunk that is read.
+        check_chunks: compare everything that is read, chunks, manifest and metadata, with its checksum.
+        on_corrupt: what a damaged shard does: `stop`, or `skip`: go on without its batches, and report them.
         rng_seed: of weights, dropout and the order of batches.
         root: folder of runs; each is `<root>/<name>-<model>-<backend>-s<rng_seed>` unless named.
         cache: folder of compiled code, kept between runs.
@@ -63,6 +64,7 @@ class TrainConfig(Frozen):
     backend: Literal["auto", "eager", "inductor", "poptorch"] = "auto"
     prefetch: int = Field(default=2, ge=1, le=64)
     check_chunks: bool = True
+    on_corrupt: Literal["stop", "skip"] = "stop"
     rng_seed: int = Field(default=0, ge=0, lt=2**63)
     root: str = "runs"
     cache: str = ".cache"

@@ -3,9 +3,9 @@
 import warnings
 import zipfile
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, Sequence
+from typing import Any, Dict, Iterator, List, Sequence
 
 import torch
 
@@ -33,6 +33,7 @@ class Progress:
         best_epoch: epoch of `best.pt`; -1 before there is one.
         best_score: validation accuracy there; -inf without a validation.
         last_eval_epoch: the latest epoch that was validated; -1 before there is one.
+        left_out: damaged batches that were left out so far, see `Quarantine.records`.
     """
 
     epoch: int = 0
@@ -42,13 +43,21 @@ class Progress:
     best_epoch: int = -1
     best_score: float = float("-inf")
     last_eval_epoch: int = -1
+    left_out: List[Dict[str, Any]] = field(default_factory=list)
 
     def next_epoch(self) -> None:
         self.epoch, self.position, self.loss_sum, self.num_seeds = self.epoch + 1, 0, 0.0, 0
 
 
 def save_checkpoint(path: Path, job: Job, progress: Progress) -> None:
-    """Everything that resuming or evaluating needs, loadable with `torch.load(path, weights_only=True)`."""
+    """Everything that resuming or evaluating needs, loadable with `torch.load(path, weights_only=True)`.
+
+    Raises:
+        StoreChangedError: the weights may come from a mixture of stores; nothing is written.
+        CheckpointError: it cannot be written.
+    """
+    job.store.require_unchanged()
+    progress.left_out = job.quarantine.records()
     contents = {
         "model": job.compiled.model_state(),
         "optimizer": job.compiled.optimizer_state(),
@@ -85,6 +94,7 @@ def resume(path: Path, job: Job) -> Progress:
         job.compiled.load_optimizer_state(contents["optimizer"])
         torch.set_rng_state(contents["torch_rng"])
         progress = Progress(**contents["progress"])
+        job.quarantine.remember(progress.left_out)
     best = path.with_name(BEST)
     if progress.best_epoch >= 0 and not best.exists():
         raise CheckpointError("the best weights of the run are lost", where=str(best), hint=FRESH)

@@ -47,7 +47,7 @@ class ShardReader:
     Args:
         part: where it lies in the store.
         pool: where buffers come from; None allocates afresh.
-        check_chunks: verify the checksum of every chunk.
+        check_chunks: verify the checksum of every chunk; None does as the store was opened.
 
     Raises:
         SignatureMismatchError: an input's shape or dtype is not the store's.
@@ -60,7 +60,7 @@ class ShardReader:
         part: str,
         inputs: Sequence[InputSpec],
         pool: Optional[BufferPool] = None,
-        check_chunks: bool = True,
+        check_chunks: Optional[bool] = None,
     ) -> None:
         self.part = part
         self.inputs = tuple(inputs)
@@ -99,8 +99,7 @@ class ShardReader:
         """The stored arrays of one shard by path, each [batches of the shard, ...]."""
         arrays = {}
         for path, reader in self._readers.items():
-            out = self._pool.take(reader.chunk_bytes) if self._pool else None
-            arrays[path] = reader.read(shard, out)
+            arrays[path] = reader.read(shard, self._pool.take if self._pool else aligned_empty)
         return arrays
 
     def batches(self, arrays: Dict[str, np.ndarray], rows: np.ndarray, group: int = 1) -> List[Sequence[Tensor]]:
@@ -174,7 +173,7 @@ class SplitReader:
         split: str,
         inputs: Sequence[Sequence[InputSpec]],
         pool: Optional[BufferPool] = None,
-        check_chunks: bool = True,
+        check_chunks: Optional[bool] = None,
     ) -> None:
         self._info = store.split(split)
         self._chunk_batches = store.manifest.chunk_batches

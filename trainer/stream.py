@@ -37,7 +37,7 @@ class BatchStream:
             together.
         start: position in `order` to begin at.
         prefetch: parts (shards, or 16 MiB of gathered features when a shard is larger) kept ready.
-        check_chunks: verify the checksum of every chunk.
+        check_chunks: verify the checksum of every chunk; None does as the store was opened.
         group: batches per call; more than one only where the split has one part, for a call has one shape.
 
     Attributes:
@@ -57,10 +57,10 @@ class BatchStream:
         *,
         start: int = 0,
         prefetch: int = 2,
-        check_chunks: bool = True,
+        check_chunks: Optional[bool] = None,
         group: int = 1,
     ) -> None:
-        assert (len(order) - start) % group == 0, "see `whole_calls`"
+        assert (len(order) - start) % group == 0, "see `rest_of`"
         reader = SplitReader(store, split, inputs, BufferPool(), check_chunks)
         assert group == 1 or reader.num_parts == 1, "a call is of one shape"
         part_calls = max(1, PART_BYTES // max(1, group * reader.gathered_bytes))
