@@ -103,6 +103,8 @@ def resume(path: Path, job: Job) -> Progress:
 
 def _read(path: Path) -> Dict[str, Any]:
     """A checkpoint's contents. torch itself does not look at the checksums in its files."""
+    if path.exists() and not path.is_file():  # reading from a pipe would wait
+        raise CheckpointError("the checkpoint cannot be read", actual="no file", where=str(path), hint=FRESH)
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()

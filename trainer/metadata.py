@@ -59,14 +59,14 @@ def read_root(files: Files, check: bool) -> Root:
         raise StoreError("this folder is no zarr store", where=files.where(""), hint=PREPARE)
     content, where = bytes(data), files.where(name)
     attributes = _attributes(content, zarr_format, where)
-    if layout.MANIFEST_ATTRIBUTE not in attributes and integrity.OWN_CRC not in content:
-        raise StoreError("this is no store of padded batches: its root has no manifest", where=where, hint=PREPARE)
-    if check and integrity.OWN_CRC in content and not integrity.is_root_intact(content):
-        raise CorruptMetadataError(
-            "the root attributes have changed since they were written", where=where, hint=REBUILD
-        )
-    manifest = _manifest(attributes, zarr_format, where)
     checksums = _checksums(attributes)
+    is_sealed = bool(checksums) or integrity.OWN_CRC in content
+    if layout.MANIFEST_ATTRIBUTE not in attributes and not is_sealed:
+        raise StoreError("this is no store of padded batches: its root has no manifest", where=where, hint=PREPARE)
+    if check and is_sealed and not integrity.is_root_intact(content):
+        what = "the root attributes have changed since they were written"
+        raise CorruptMetadataError(what, where=where, hint=REBUILD)
+    manifest = _manifest(attributes, zarr_format, where)
     if check and not checksums:
         raise CorruptMetadataError(
             "the store has no checksums of its metadata: they were removed, or an older version wrote it",
