@@ -369,7 +369,7 @@ def test_a_store_that_changes_while_it_is_read(
 
     with monkeypatch.context() as patch:
         patch.setattr(TorchModel, "step", step)
-        with pytest.raises(StoreChangedError, match="while it was read|no longer be read"):
+        with pytest.raises(StoreChangedError, match=r"while it was read|no longer be read"):
             fit(config, open_store(path), tmp_path / "run")
     assert (tmp_path / "run" / LAST).exists() == (tmp_path / "run" / BEST).exists() == (at > 8)
     assert len(read_metrics(tmp_path / "run")) == (at > 8)
