@@ -102,17 +102,22 @@ class Store:
         """
         with self._lock:
             if path not in self._tables:
-                reader = self.reader(path, check_chunks=check_chunks)
-                rows = reader.spec.shape[0]
-                table = np.empty((rows + 1, *reader.spec.shape[1:]), reader.dtype)
-                scratch = aligned_empty(reader.chunk_bytes)
-                for index in range(reader.spec.num_chunks):
-                    start = index * reader.spec.chunk_rows
-                    table[start : start + reader.num_rows(index)] = reader.read(index, scratch)
-                table[rows] = self.manifest.pad_value
+                table = self.read_table(path, check_chunks)
                 table.flags.writeable = False
                 self._tables[path] = table
             return self._tables[path]
+
+    def read_table(self, path: str, check_chunks: bool = True) -> np.ndarray:
+        """As `table`, read anew and not kept."""
+        reader = self.reader(path, check_chunks=check_chunks)
+        rows = reader.spec.shape[0]
+        table = np.empty((rows + 1, *reader.spec.shape[1:]), reader.dtype)
+        scratch = aligned_empty(reader.chunk_bytes)
+        for index in range(reader.spec.num_chunks):
+            start = index * reader.spec.chunk_rows
+            table[start : start + reader.num_rows(index)] = reader.read(index, scratch)
+        table[rows] = self.manifest.pad_value
+        return table
 
     def _open_group(self) -> Any:
         if self._group is None:

@@ -7,7 +7,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -119,16 +119,18 @@ def _train_epoch(job: Job, progress: Progress, stop: threading.Event, console: C
         torch.manual_seed(int(random_keys(1, train.rng_seed, 2, progress.epoch)[0] >> np.uint64(1)))
     started = time.perf_counter()
     label = f"epoch {progress.epoch + 1:>3}/{train.epochs}"
+    losses = _Losses(progress, num_seeds)
     with job.stream("train", order, first, group) as stream, console.bar(label, len(order) - first) as bar:
         for batches, tensors in stream:
             with naming(f"split train, epoch {progress.epoch}, batches {batches.tolist()}"):
                 _, loss = job.compiled.step(tensors)
-            progress.loss_sum += float((loss.double().reshape(-1).numpy() * num_seeds[batches]).sum())
-            progress.num_seeds += int(num_seeds[batches].sum())
+            losses.add(batches, loss)
             progress.position = stream.position
             bar.update(group)
             if stop.is_set() and progress.position < len(order):
+                losses.look()
                 return None
+    losses.look()
     seconds = time.perf_counter() - started
     loss_mean = progress.loss_sum / progress.num_seeds
     if not math.isfinite(loss_mean):
@@ -143,6 +145,32 @@ def _train_epoch(job: Job, progress: Progress, stop: threading.Event, console: C
         "waited_percent": 100 * stream.waited_s / seconds,
         "steps_per_s": (len(order) - first) / seconds,
     }
+
+
+class _Losses:
+    """Adds up losses, looking at them now and then only: each look waits until a GPU has done all its steps."""
+
+    MOST = 64
+
+    def __init__(self, progress: Progress, num_seeds: np.ndarray) -> None:
+        self._progress, self._num_seeds = progress, num_seeds
+        self._kept: List[Tuple[np.ndarray, torch.Tensor]] = []
+
+    def add(self, batches: np.ndarray, loss: torch.Tensor) -> None:
+        """The loss of each batch of one step."""
+        self._kept.append((batches, loss.reshape(-1)))
+        if len(self._kept) == self.MOST:
+            self.look()
+
+    def look(self) -> None:
+        """Add what was kept to the progress, weighted by seeds."""
+        if not self._kept:
+            return
+        values = torch.stack([loss for _, loss in self._kept]).double().cpu().numpy()
+        for (batches, _), loss in zip(self._kept, values):
+            self._progress.loss_sum += float((loss * self._num_seeds[batches]).sum())
+            self._progress.num_seeds += int(self._num_seeds[batches].sum())
+        self._kept.clear()
 
 
 def _validate(job: Job, progress: Progress, run_dir: Path, console: Console) -> Dict[str, float]:
