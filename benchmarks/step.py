@@ -5,7 +5,8 @@
 makes every labelled node of the config's graph a training seed, and times whole epochs: batches, forward and
 backward pass, optimizer. Ours reads a prepared store. Plain PyG is fed by NeighborLoader where pyg-lib or
 torch-sparse is installed, and else by our sampler, batch by batch and unpadded, which is faster than NeighborLoader.
-After a first epoch each, which compiles, the variants take turns, and medians over their epochs are shown. Where there
+After a first epoch each, which compiles, the variants take turns, and medians over their epochs are shown; and where
+the time of our eager step goes. Where there
 is a GPU, plain PyG runs on it, and backend cuda_graphs is among the variants.
 """
 
@@ -191,10 +192,25 @@ class Ours:
         return Epoch(time.perf_counter() - started, stream.waited_s, mean)
 
 
+def profile(job: Job, num_steps: int = 10, num_rows: int = 6) -> list[list[str]]:
+    """The operators that take most time of our eager step, by what they take, and their shares."""
+    order = np.arange(min(num_steps, job.store.split("train").num_batches))
+    with job.stream("train", order) as stream, torch.profiler.profile(record_shapes=True) as profiler:
+        for _, tensors in stream:
+            job.compiled.step(tensors)
+    found = sorted(profiler.key_averages(group_by_input_shape=True), key=lambda event: -event.self_cpu_time_total)
+    total = sum(event.self_cpu_time_total for event in found)
+    rows = []
+    for event in found[:num_rows]:
+        shapes = " x ".join(str(shape) for shape in event.input_shapes if len(shape) > 1)
+        rows.append([event.key, shapes, f"{event.self_cpu_time_total / total:.0%}"])
+    return rows
+
+
 def measure(
     model: str, config: JobConfig, source: SourceGraph, variants: tuple[str, ...], epochs: int, most_batches: int | None
-) -> Iterator[list[str]]:
-    """The rows of one model."""
+) -> tuple[list[list[str]], list[list[str]]]:
+    """The rows of one model, and of its profile where variant `eager` runs."""
     store = open_store(prepare_source(source, config).path)
     num_batches = min(store.split("train").num_batches, most_batches or 2**31)
     with ExitStack() as stack:
@@ -211,13 +227,17 @@ def measure(
         for index in range(1, epochs + 1):  # in turns, so that a slower minute of the machine hits all
             for variant, run in runs.items():
                 taken[variant].append(run.epoch(index))
+        eager = runs.get("eager")
+        profiled = [[model, *row] for row in profile(eager.job)] if isinstance(eager, Ours) else []
+    rows = []
     medians = {variant: statistics.median(epoch.seconds for epoch in found[1:]) for variant, found in taken.items()}
     for variant, found in taken.items():
         data_s = statistics.median(epoch.data_s for epoch in found[1:])
         ratios = [f"{medians[base] / medians[variant]:.1f}" if base in medians else "" for base in list(VARIANTS)[:2]]
         cells = [f"{medians[variant]:.2f}", f"{1000 * medians[variant] / num_batches:.1f}", f"{data_s:.2f}"]
         cells += [f"{found[0].seconds:.1f}", *ratios, f"{found[-1].loss:.3f}"]
-        yield [model, VARIANTS[variant], *cells]
+        rows.append([model, VARIANTS[variant], *cells])
+    return rows, profiled
 
 
 @click.command(help=__doc__)
@@ -246,11 +266,12 @@ def main(
         if job.sampling.mode != "neighbor" or isinstance(job.sampling.fanout, dict):
             raise click.ClickException("this compares neighbor sampling with one fanout for all edge types")
         source = load_dataset(job.dataset)
-        rows = []
+        rows, profiled = [], []
         usable = [name for name in VARIANTS if name != "cuda_graphs" or DEVICE.type == "cuda"]
         for model in models or MODELS:
-            for row in measure(model, job, source, variants or tuple(usable), epochs, batches):
-                rows.append(row)
+            of_model, of_operators = measure(model, job, source, variants or tuple(usable), epochs, batches)
+            rows, profiled = rows + of_model, profiled + of_operators
+            for row in of_model:
                 click.echo(" ".join(row), err=True)
     header = ["model", "variant", "s/epoch", "ms/batch", "waiting for data, s", "first epoch, s"]
     header += ["times as fast as PyG eager", "as PyG compiled", "last loss"]
@@ -258,7 +279,8 @@ def main(
     title = f"Epochs of {job.name}, {job.sampling.batch_size} seeds a batch, {torch.get_num_threads()} threads"
     note = f"Medians of {epochs} epochs in turns; plain PyG is fed by {feeder}.\n\n"
     command = f"python -m benchmarks.step {config} --epochs {epochs}" + (f" --threads {threads}" if threads else "")
-    show(title, command, note + table(header, rows), write)
+    operators = table(["model", "operator of the eager step", "matrices", "own time"], profiled)
+    show(title, command, f"{note}{table(header, rows)}\n\n{operators}", write)
 
 
 if __name__ == "__main__":

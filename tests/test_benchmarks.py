@@ -32,8 +32,10 @@ def test_step(tmp_path: Path, model: str) -> None:
     options = ["--model", model, "--variant", "pyg-eager", "--variant", "eager", "--epochs", "1", "--batches", "2"]
     result = CliRunner().invoke(step.main, [str(config), *options], catch_exceptions=False)
     assert result.exit_code == 0
-    rows = [line.split("|") for line in result.stdout.splitlines() if line.startswith(f"| {model}")]
+    found = [line.split("|") for line in result.stdout.splitlines() if line.startswith(f"| {model}")]
+    rows, operators = found[:2], found[2:]
     assert [row[2].strip() for row in rows] == ["plain PyG, eager", "heteroshards, eager"]
+    assert len(operators) == 6 and all("%" in row[-2] for row in operators)
     assert all(0 < float(row[-2]) < 10 for row in rows)
 
 
