@@ -16,7 +16,7 @@ from trainer.store import changed_keys
 from trainer.user_errors import one_line
 
 BEST, LAST = "best.pt", "last.pt"
-KEYS = {"model", "optimizer", "torch_rng", "progress", "job"}
+KEYS = {"model", "optimizer", "rng", "progress", "job"}
 FRESH = "Start anew with --fresh (the old run is kept), or name another folder with --run."
 SAME = "Use the model and the store that the run was trained with (--model, --store), or name another run with --run."
 
@@ -61,7 +61,7 @@ def save_checkpoint(path: Path, job: Job, progress: Progress) -> None:
     contents = {
         "model": job.compiled.model_state(),
         "optimizer": job.compiled.optimizer_state(),
-        "torch_rng": torch.get_rng_state(),
+        "rng": job.compiled.rng_state(),
         "progress": asdict(progress),
         "job": job.identity,
     }
@@ -92,7 +92,7 @@ def resume(path: Path, job: Job) -> Progress:
     with _restoring(path):
         job.compiled.load_model_state(contents["model"])
         job.compiled.load_optimizer_state(contents["optimizer"])
-        torch.set_rng_state(contents["torch_rng"])
+        job.compiled.load_rng_state(contents["rng"])
         progress = Progress(**contents["progress"])
         job.quarantine.remember(progress.left_out)
     best = path.with_name(BEST)

@@ -41,7 +41,7 @@ _SHARED = {
         "--model", metavar="NAME", help="Overrides [model] name: to_hetero, hetero_conv, hgt or pkg.mod:fn."
     ),
     "backend": click.option(
-        "--backend", metavar="NAME", help="Overrides [train] backend: auto, eager, inductor or poptorch."
+        "--backend", metavar="NAME", help="Overrides [train] backend: auto, eager, inductor, cuda_graphs or poptorch."
     ),
     "seed": click.option("--seed", type=int, metavar="N", help="Overrides [train] rng_seed."),
     "on_corrupt": click.option(

@@ -2,22 +2,22 @@
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import Any, Dict, Iterator, Sequence, Tuple
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from schemas.batch import InputSpec, shape_signature
+from schemas.batch import InputSpec, model_inputs, shape_signature, table_bytes
 from schemas.chunks import REBUILD
-from schemas.config import JobConfig
+from schemas.config import JobConfig, TrainConfig
 from schemas.errors import BackendError, ConfigError, CorruptChunkError, StoreError
 from trainer.backends import Backend, CompiledModel, resolve_backend
 from trainer.backends.poptorch import PopTorchBackend, PopTorchModel
 from trainer.backends.poptorch_options import cache_folder
 from trainer.models import build_model
+from trainer.models.resident import ResidentFeatures
 from trainer.quarantine import Quarantine
 from trainer.report import SILENT, Console
 from trainer.seed_model import SeedModel
@@ -25,7 +25,17 @@ from trainer.store import Store
 from trainer.stream import BatchStream
 
 # What may change when a run goes on: how long, how fast and past what damage, never what is computed.
-FREE_TRAIN_KEYS = {"epochs", "patience", "prefetch", "check_chunks", "root", "cache", "backend", "on_corrupt"}
+FREE_TRAIN_KEYS = {
+    "epochs",
+    "patience",
+    "prefetch",
+    "check_chunks",
+    "on_corrupt",
+    "root",
+    "cache",
+    "backend",
+    "device_features",
+}
 FREE_IPU_KEYS = {"ipu_model", "ipu_version", "executable_cache", "connection_type", "available_memory_proportion"}
 
 
@@ -58,6 +68,7 @@ class Job:
             prefetch=train.prefetch,
             check_chunks=train.check_chunks,
             group=group,
+            transfer=self.compiled.transfer,
         )
 
 
@@ -75,20 +86,45 @@ def open_job(config: JobConfig, store: Store, backend: Backend, console: Console
     Raises:
         ModelError, BackendError: the model cannot be built or compiled.
         StoreError: no batch can be read to build it with.
+        ConfigError: feature tables shall lie beside the model, and cannot.
     """
     torch.manual_seed(config.train.rng_seed)
     manifest = store.manifest
     first, *others = manifest.budgets
-    model = SeedModel(build_model(config.model, manifest.graph), manifest.graph, first, config.model)
+    inner = build_model(config.model, manifest.graph)
+    extras = tuple(getattr(inner, "extra_inputs", ()))
+    resident = _resident_features(store, config.train, backend, with_edges="edge_attr" in extras)
+    model = SeedModel(inner, manifest.graph, first, config.model, resident=resident)
     siblings = [model.for_budget(budget) for budget in others]
     inputs = tuple(tuple(shape.inputs) for shape in (model, *siblings))
     quarantine = Quarantine(store, config.train.on_corrupt == "skip", console)
     compiled = backend.compile(model, config.train, _example(store, inputs, quarantine), siblings)
     try:
-        identity = {**identity_of(config, store, backend.name), "shape_signature": shape_signature(chain(*inputs))}
+        shapes = [spec for budget in manifest.budgets for spec in model_inputs(manifest.graph, budget, extras)]
+        identity = {**identity_of(config, store, backend.name), "shape_signature": shape_signature(shapes)}
         yield Job(config, store, inputs, compiled, identity, quarantine)
     finally:
         compiled.close()
+
+
+def _resident_features(
+    store: Store, train: TrainConfig, backend: Backend, with_edges: bool
+) -> Optional[ResidentFeatures]:
+    """The store's feature tables as a part of the model, where `[train] device_features` and the backend want it."""
+    graph, choice = store.manifest.graph, train.device_features
+    where = "[train] device_features = 'always'"
+    if choice == "always" and backend.name == "poptorch":
+        hint = "Use 'auto': an IPU's own memory is small, and features are gathered on the host."
+        raise ConfigError("an IPU cannot hold feature tables", where=where, hint=hint)
+    if choice == "always" and store.manifest.features != "table":
+        hint = "Prepare it with [store] features = 'table', or use 'auto'."
+        raise ConfigError(f"{store.path} has its features inline", where=where, hint=hint)
+    is_small = store.manifest.features == "table" and table_bytes(graph) <= backend.room_for_features()
+    if choice == "never" or (choice == "auto" and not is_small):
+        return None
+    return ResidentFeatures(
+        graph, lambda path: torch.from_numpy(store.read_table(path, train.check_chunks)), with_edges
+    )
 
 
 def identity_of(config: JobConfig, store: Store, backend: str) -> Dict[str, Any]:

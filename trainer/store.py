@@ -159,11 +159,16 @@ class Store:
         """
         with self._lock:
             if path not in self._tables:
-                table = self.reader(path, check_chunks=check_chunks).read_all(more_rows=1)
-                table[-1] = self.manifest.pad_value
+                table = self.read_table(path, check_chunks)
                 table.flags.writeable = False
                 self._tables[path] = table
             return self._tables[path]
+
+    def read_table(self, path: str, check_chunks: Optional[bool] = None) -> np.ndarray:
+        """As `table`, read anew and not kept."""
+        table = self.reader(path, check_chunks=check_chunks).read_all(more_rows=1)
+        table[-1] = self.manifest.pad_value
+        return table
 
     def __getstate__(self) -> Dict[str, Any]:
         """Worker processes get the names, not the tables or handles."""

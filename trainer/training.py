@@ -4,7 +4,7 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -116,12 +116,15 @@ def _train_epoch(job: Job, progress: Progress, stop: Stop, console: Console) -> 
         torch.manual_seed(int(random_keys(1, train.rng_seed, 2, progress.epoch)[0] >> np.uint64(1)))
     started, waited_s, num_steps = time.perf_counter(), 0.0, 0
     label = f"epoch {progress.epoch + 1:>3}/{train.epochs}"
+    losses = _Losses(progress, _seed_counts(job))
     with console.bar(label, len(order) - progress.position) as bar:
         while progress.position < len(order):
-            segment = _train_intact(job, progress, order, stop, bar)
+            segment = _train_intact(job, progress, order, losses, stop, bar)
             waited_s, num_steps = waited_s + segment.waited_s, num_steps + segment.num_steps
             if stop.is_set() and progress.position < len(order):
+                losses.look()
                 return None
+    losses.look()
     seconds = time.perf_counter() - started
     loss_mean = progress.loss_sum / progress.num_seeds
     if not math.isfinite(loss_mean):
@@ -147,7 +150,7 @@ class _Segment(NamedTuple):
     waited_s: float
 
 
-def _train_intact(job: Job, progress: Progress, order: np.ndarray, stop: Stop, bar: Any) -> _Segment:
+def _train_intact(job: Job, progress: Progress, order: np.ndarray, losses: "_Losses", stop: Stop, bar: Any) -> _Segment:
     """Train on what is left of an order, until its end, a stop, or a shard that turns out to be damaged.
 
     Raises:
@@ -165,9 +168,7 @@ def _train_intact(job: Job, progress: Progress, order: np.ndarray, stop: Stop, b
             for end, (numbers, tensors) in zip(ends, stream):
                 with naming(f"split train, epoch {progress.epoch}, batches {numbers.tolist()}"):
                     _, loss = job.compiled.step(tensors)
-                num_seeds = tensors[-1].reshape(group, -1).sum(dim=1).numpy()  # the mask of seeds is the last input
-                progress.loss_sum += float((loss.double().reshape(-1).numpy() * num_seeds).sum())
-                progress.num_seeds += int(num_seeds.sum())
+                losses.add(numbers, loss)
                 num_steps, waited_s = num_steps + group, stream.waited_s
                 bar.update(int(end) - progress.position)
                 progress.position = int(end)
@@ -177,6 +178,44 @@ def _train_intact(job: Job, progress: Progress, order: np.ndarray, stop: Stop, b
     except StoreError as error:
         job.quarantine.add(error)
     return _Segment(num_steps, waited_s)
+
+
+def _seed_counts(job: Job) -> np.ndarray:
+    """Real seeds of every batch of split train, int [batches]: of the ledger, or of masks where that is damaged and
+    damage is skipped."""
+    try:
+        return job.store.read_stats("train", "num_seeds")
+    except StoreError as error:
+        job.store.require_unchanged()
+        if not isinstance(error, CorruptChunkError) or job.config.train.on_corrupt != "skip":
+            raise
+        return job.store.read_seeds("train", "mask", job.quarantine.add).sum(axis=1)
+
+
+class _Losses:
+    """Adds up losses, looking at them now and then only: each look waits until a GPU has done all its steps."""
+
+    MOST = 64
+
+    def __init__(self, progress: Progress, num_seeds: np.ndarray) -> None:
+        self._progress, self._num_seeds = progress, num_seeds
+        self._kept: List[Tuple[np.ndarray, torch.Tensor]] = []
+
+    def add(self, batches: np.ndarray, loss: torch.Tensor) -> None:
+        """The loss of each batch of one step."""
+        self._kept.append((batches, loss.reshape(-1)))
+        if len(self._kept) == self.MOST:
+            self.look()
+
+    def look(self) -> None:
+        """Add what was kept to the progress, weighted by seeds."""
+        if not self._kept:
+            return
+        values = torch.stack([loss for _, loss in self._kept]).double().cpu().numpy()
+        for (batches, _), loss in zip(self._kept, values):
+            self._progress.loss_sum += float((loss * self._num_seeds[batches]).sum())
+            self._progress.num_seeds += int(self._num_seeds[batches].sum())
+        self._kept.clear()
 
 
 def _validate(job: Job, progress: Progress, run_dir: Path, console: Console) -> Dict[str, float]:

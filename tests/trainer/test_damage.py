@@ -303,6 +303,18 @@ def test_a_split_without_an_intact_shard_is_an_error(tmp_path, split, text):
         fit(make_config(tmp_path, on_corrupt="skip"), open_store(path), tmp_path / "run")
 
 
+def test_a_damaged_ledger_costs_no_batch(tmp_path):
+    """How many seeds a batch has is also known from its mask."""
+    path = write_store(tmp_path / "store")
+    config = make_config(tmp_path, epochs=2, on_corrupt="skip")
+    fit(config, open_store(path), tmp_path / "whole")
+    flip(chunk(path, "train/stats/num_seeds", 0))
+    with pytest.raises(CorruptChunkError, match="stats/num_seeds"):
+        fit(make_config(tmp_path, epochs=2), open_store(path), tmp_path / "stopped")
+    assert fit(config, open_store(path), tmp_path / "run")["left_out"] == []
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+
+
 def test_an_unreadable_sector_is_damage(tmp_path, monkeypatch):
     path, original = write_store(tmp_path / "store"), os.readv
     bad = os.stat(chunk(path, "train/seeds/y", 1)).st_ino

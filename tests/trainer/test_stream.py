@@ -139,7 +139,7 @@ def test_reads_no_further_ahead_than_asked(table_store, monkeypatch):
 def test_memory_is_reused_when_batches_are_dropped(table_store, monkeypatch):
     pools = []
     original = stream_module.BufferPool
-    monkeypatch.setattr(stream_module, "BufferPool", lambda: pools.append(original()) or pools[-1])
+    monkeypatch.setattr(stream_module, "BufferPool", lambda *made: pools.append(original(*made)) or pools[-1])
     inputs = inputs_of(table_store)
     order = np.tile(sequential_order(table_store.split("train"), 0), 100)
     with BatchStream(table_store, "train", [inputs], order, prefetch=1) as stream:
