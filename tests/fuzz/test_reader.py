@@ -17,11 +17,11 @@ def test_random_damage_ends_in_typed_errors_or_in_the_tensors_that_were_written(
 
 
 def test_a_finding_is_reported_and_fails():
-    """With a reader that trusts chunks, wrong tensors come out, and the exit code is 1."""
+    """With a reader that tells of damage in an error of no type of ours, the exit code is 1."""
     code = (
-        "import sys, schemas.integrity as i, trainer.chunks as c; c.check_chunk = lambda *_: None; "
+        "import sys, trainer.chunks as c; c.TensorReader._named = lambda *_: KeyError('damage'); "
         "import tests.fuzz.reader as r; sys.argv = ['r', '--cases', '60', '--seed', '0']; sys.exit(r.main())"
     )
     shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert shown.returncode == 1, shown.stdout + shown.stderr
-    assert "wrong tensors" in shown.stderr
+    assert "untyped" in shown.stdout and "KeyError: 'damage'" in shown.stderr
