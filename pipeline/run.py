@@ -224,7 +224,8 @@ def require_place(path: Path) -> None:
         raise StoreError("the store's folder is below a file", where=str(folder), hint="Choose another [store] root.")
     if not os.access(folder, os.W_OK | os.X_OK):
         hint = "Mend its permissions, or choose another [store] root."
-        raise StoreError("the folder cannot be written", where=str(folder), hint=hint)
+        actual = "no permission, or a read-only file system"
+        raise StoreError("the folder cannot be written", actual=actual, where=str(folder), hint=hint)
 
 
 def _damaged(path: Path) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from tests.pipeline.bad_graphs import (
     with_adj_t,
     without_edges,
 )
+from tests.pipeline.build import as_toml
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:There exist type names"),  # PyG's, of names with "__"
@@ -300,18 +301,3 @@ def test_the_command_refuses_it_in_one_line(tmp_path: Path, name: str) -> None:
     if error is row.error:
         assert re.search(row.words, line), line
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def as_toml(value: Any) -> str:
-    """Plain values as TOML: a table per section, inline tables below."""
-
-    def inline(value: Any) -> str:
-        if isinstance(value, dict):
-            return "{" + ", ".join(f"{key!r} = {inline(entry)}" for key, entry in value.items()) + "}"
-        if isinstance(value, list):
-            return "[" + ", ".join(map(inline, value)) + "]"
-        return repr(value)
-
-    top = [f"{key} = {inline(entry)}" for key, entry in value.items() if not isinstance(entry, dict)]
-    tables = [f"{key} = {inline(entry)}" for key, entry in value.items() if isinstance(entry, dict)]
-    return "\n".join(top + tables)

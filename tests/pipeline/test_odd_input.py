@@ -12,8 +12,7 @@ import pipeline
 from pipeline.datasets import from_data
 from pipeline.verify import verify
 from schemas.config import JobConfig
-from schemas.errors import StoreError
-from tests.pipeline.bad_graphs import WRITES, both, cell, edges, nothing, put, small_graph
+from tests.pipeline.bad_graphs import WRITES, both, cell, edges, put, small_graph
 from tests.pipeline.promises import check_store
 from tests.pipeline.stores import files_of, manifest_of, read
 
@@ -158,37 +157,3 @@ def test_sparse_tensors_are_made_dense(tmp_path: Path, form: str) -> None:
     data["paper"].x = torch.eye(12).to_sparse() if form == "coo" else torch.eye(12).to_sparse_csr()
     store = prepared(data, job(tmp_path))
     assert np.array_equal(read(store, "features/paper/x"), np.eye(12, dtype=np.float32))
-
-
-def occupied(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("mine")
-
-
-PLACES = {
-    "root is a file": ("stores", "stores", occupied, "the store's folder is below a file"),
-    "root below a file": ("file/stores", "file", occupied, "the store's folder is below a file"),
-    "a folder of others": ("stores", "stores/mine/thesis", occupied, "taken by something that is no store"),
-    "a link to nowhere": ("stores", "stores/mine", lambda path: link(path), "a link that leads nowhere"),
-    "a name too long": ("x" * 300, "", None, "the path cannot be used.*too long"),
-    "no name at all": ("a\0b", "", None, "the path cannot be used"),
-    "where nobody can write": ("/proc/stores", "", None, "cannot be written"),
-}
-
-
-def link(path: Path) -> None:
-    path.parent.mkdir()
-    path.symlink_to(path.parent / "nowhere")
-
-
-@pytest.mark.parametrize("name", PLACES)
-def test_places_where_no_store_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    root, there, make, words = PLACES[name]
-    if make:
-        make(tmp_path / there)
-    before = sorted(tmp_path.rglob("*"))
-    if root != "/proc/stores":  # that one is only found out by trying
-        monkeypatch.setattr("pipeline.run.plan_store", lambda *_, **__: pytest.fail("refused before it is counted"))
-    with pytest.raises(StoreError, match=words):
-        pipeline.prepare(spoilt(nothing), job(tmp_path / root), store=tmp_path / root / "mine")
-    assert sorted(tmp_path.rglob("*")) == before
