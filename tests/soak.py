@@ -41,7 +41,7 @@ from trainer import fit, open_store
 from trainer.report import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
-FLAT_BYTES = 8 * 2**20
+FLAT_BYTES = 4 * 2**20
 NUM_JOBS = 4  # of a pass
 SECONDS = 300  # for one command
 Sections = dict[str, Any]

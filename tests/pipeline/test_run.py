@@ -143,6 +143,24 @@ def test_skipping_says_what_is_lost_and_keeps_the_rest(movies, tmp_path):
     assert any("are skipped" in line for line in said)
 
 
+def test_skipping_leaves_a_batch_of_every_round(tmp_path):
+    """Else an epoch would have nothing to read."""
+    data = random_graph(np.random.default_rng(0), {"a": 30, "b": 9}, {("b", "to", "a"): 60}, "a")
+    sampling = {"batch_size": 5, "rounds": 6, "fanout": [-1], "grouping": "random"}
+
+    def prepare(edges):
+        budget = {"mode": "uniform", "nodes": 30, "edges": edges, "oversize": "skip"}
+        return pipeline.prepare(data, job(data, tmp_path, sampling=sampling, budget=budget))
+
+    with pytest.raises(BudgetError, match=r"'train', round 5: no batch fits the budget in 1 of 6 rounds, so skipping"):
+        prepare(11)
+    with pytest.raises(BudgetError, match=r"split 'train': no batch fits the budget, so skipping leaves none"):
+        prepare(8)
+    assert list(tmp_path.iterdir()) == []
+    (train, *_) = manifest_of(prepare(14))["splits"]
+    assert train["num_batches_skipped"] > 0 and (np.diff(train["parts"][0]["round_starts"]) > 0).all()
+
+
 def test_over_budget_is_an_error_that_names_batch_and_types_and_leaves_nothing(movies, tmp_path):
     budget = {"mode": "uniform", "nodes": 12, "edges": 12}
     with pytest.raises(
