@@ -22,7 +22,15 @@ TRAIN_OPTIONS := --config '$(CONFIG)' $(STORE_OPTION) $(if $(MODEL),--model '$(M
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help plan prepare inspect verify train evaluate predict compile test test-jit-free test-ipu-host has-python38 fuzz soak lint clean
+# `make bench BENCHMARKS=scale` for one of them; WRITE=1 adds the tables to benchmarks/RESULTS.md.
+BENCHMARKS ?= sampling prepare streaming step startup padding scale
+BENCH_ARGS_prepare = $(CONFIG) --batch-size 5
+BENCH_ARGS_streaming = $(CONFIG)
+BENCH_ARGS_step = $(CONFIG) --threads 1
+BENCH_ARGS_startup = $(CONFIG)
+BENCH_ARGS_padding = $(CONFIG) --epochs 1
+
+.PHONY: help plan prepare inspect verify train evaluate predict compile bench test test-jit-free test-ipu-host has-python38 fuzz soak lint clean
 
 help:  ## list the targets
 	@echo 'make TARGET [CONFIG=configs/quickstart.toml] [STORE=...] [MODEL=...] [BACKEND=...] [RUN=...]'
@@ -51,6 +59,9 @@ predict: $(READY)  ## write the predictions of a run to Parquet
 
 compile: $(READY)  ## prepare IPU executables of MODEL without an IPU (needs the Poplar SDK)
 	@$(RUN_PYTHON) -m trainer compile --config '$(CONFIG)' $(STORE_OPTION) $(if $(MODEL),--model '$(MODEL)')
+
+bench: $(READY)  ## measure CONFIG side by side with PyG, zarr and plain files (an hour; see BENCHMARKS in the Makefile)
+	@set -e; $(foreach name,$(BENCHMARKS),$(RUN_PYTHON) -m benchmarks.$(name) $(BENCH_ARGS_$(name)) $(if $(WRITE),--write);)
 
 test: $(READY)  ## run all tests, then the kernels' tests again without the JIT
 	$(RUN_PYTHON) -m pytest -n 2 --dist loadfile

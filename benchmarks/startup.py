@@ -8,17 +8,15 @@ compiled code. Each makes one training step and one inference; the seconds of ea
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 
 import click
-import torch
 
+from benchmarks.measure import show, table
 from schemas.config import load_config
 
 MODELS = ("to_hetero", "hetero_conv", "hgt")
@@ -60,13 +58,10 @@ def start(config: Path, overrides: dict[str, str], environment: dict[str, str]) 
 @click.argument("config", type=click.Path(path_type=Path, exists=True))
 @click.option("--model", "models", multiple=True, type=click.Choice(MODELS), help="Repeatable; all three by default.")
 @click.option("--backend", default="inductor", show_default=True, help="The trainer's backend.")
-def main(config: Path, models: tuple[str, ...], backend: str) -> None:
+@click.option("--write", is_flag=True, help="Add the table to benchmarks/RESULTS.md.")
+def main(config: Path, models: tuple[str, ...], backend: str, write: bool) -> None:
     load_config(config)
-    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    click.echo(f"{date.today().isoformat()}, {machine}; {config}, {backend}; seconds\n")
-    click.echo(
-        f"| model | start | total | {' | '.join(PARTS)} | of the first |\n|---|---|---|{'---|' * len(PARTS)}---|"
-    )
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         prepare = [sys.executable, "-m", "pipeline", "prepare", "--config", str(config)]
         subprocess.run(prepare, check=True, stdout=subprocess.DEVNULL)
@@ -78,7 +73,11 @@ def main(config: Path, models: tuple[str, ...], backend: str) -> None:
                 total, parts = start(config, overrides, dict(os.environ))
                 first = first or total
                 cells = [f"{total:.1f}", *(f"{parts[name]:.1f}" for name in PARTS), f"{total / first:.2f}"]
-                click.echo(f"| {model} | {label} | {' | '.join(cells)} |")
+                rows.append([model, label, *cells])
+                click.echo(" ".join(rows[-1]), err=True)
+    header = ["model", "start", "total, s", *PARTS, "of the first"]
+    command = f"python -m benchmarks.startup {config} --backend {backend}"
+    show(f"Starting to train, {config.stem}, {backend}", command, table(header, rows), write)
 
 
 if __name__ == "__main__":

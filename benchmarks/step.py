@@ -5,17 +5,17 @@
 makes every labelled node of the config's graph a training seed, and times whole epochs: batches, forward and
 backward pass, optimizer. Ours reads a prepared store. Plain PyG is fed by NeighborLoader where pyg-lib or
 torch-sparse is installed, and else by our sampler, batch by batch and unpadded, which is faster than NeighborLoader.
-After a first epoch each, which compiles, the variants take turns, and medians over their epochs are shown.
+After a first epoch each, which compiles, the variants take turns, and medians over their epochs are shown; and where
+the time of our eager step goes. Where there
+is a GPU, plain PyG runs on it, and backend cuda_graphs is among the variants.
 """
 
-import platform
 import statistics
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.full_batch import Convolutions, Sage, Transformer
+from benchmarks.measure import show, table
+from benchmarks.streaming import everything_a_seed
 from pipeline.datasets import load_dataset
 from pipeline.datasets.source import SourceGraph
 from pipeline.graph import build_graph
@@ -34,7 +36,7 @@ from pipeline.options import resolve_sampling
 from pipeline.run import prepare_source
 from pipeline.sampler import NeighborSampler
 from pipeline.workers import Workers
-from schemas.config import JobConfig, load_config
+from schemas.config import JobConfig
 from trainer import open_store
 from trainer.job import Job, backend_of, open_job
 from trainer.order import shuffled_order
@@ -50,7 +52,9 @@ VARIANTS = {
     "pyg-compile": "plain PyG, torch.compile(dynamic=True)",
     "eager": "heteroshards, eager",
     "inductor": "heteroshards, inductor",
+    "cuda_graphs": "heteroshards, cuda_graphs",
 }
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # of plain PyG
 Edges = dict[tuple[str, str, str], Tensor]
 
 
@@ -147,6 +151,7 @@ class Plain:
             model(*next(iter(self.batches))[:3])  # materialises lazy layers
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[job.train.optimizer]
         options = {"momentum": job.train.momentum} if job.train.optimizer == "sgd" else {}
+        model.to(DEVICE)
         self.optimizer = kind(model.parameters(), lr=job.train.lr, weight_decay=job.train.weight_decay, **options)
         self.model = torch.compile(model, dynamic=True) if is_compiled else model
         self.model.train()
@@ -159,12 +164,14 @@ class Plain:
             batch = next(batches)
             data_s += time.perf_counter() - asked
             self.optimizer.zero_grad(set_to_none=True)
-            out = self.model(*batch[:3])
-            loss = cross_entropy(out[: len(batch.y)], batch.y)
+            x_dict, n_id_dict, edge_index_dict = ({k: v.to(DEVICE) for k, v in part.items()} for part in batch[:3])
+            out = self.model(x_dict, n_id_dict, edge_index_dict)
+            loss = cross_entropy(out[: len(batch.y)], batch.y.to(DEVICE))
             loss.backward()
             self.optimizer.step()
-            losses.append(float(loss.detach()))
-        return Epoch(time.perf_counter() - started, data_s, statistics.mean(losses))
+            losses.append(loss.detach())
+        mean = float(torch.stack(losses).mean())  # waits for a GPU
+        return Epoch(time.perf_counter() - started, data_s, mean)
 
 
 class Ours:
@@ -180,14 +187,30 @@ class Ours:
         started = time.perf_counter()
         with self.job.stream("train", order) as stream:
             for _, tensors in stream:
-                losses.append(float(self.job.compiled.step(tensors)[1]))
-        return Epoch(time.perf_counter() - started, stream.waited_s, statistics.mean(losses))
+                losses.append(self.job.compiled.step(tensors)[1])
+        mean = float(torch.stack(losses).mean())
+        return Epoch(time.perf_counter() - started, stream.waited_s, mean)
+
+
+def profile(job: Job, num_steps: int = 10, num_rows: int = 6) -> list[list[str]]:
+    """The operators that take most time of our eager step, by what they take, and their shares."""
+    order = np.arange(min(num_steps, job.store.split("train").num_batches))
+    with job.stream("train", order) as stream, torch.profiler.profile(record_shapes=True) as profiler:
+        for _, tensors in stream:
+            job.compiled.step(tensors)
+    found = sorted(profiler.key_averages(group_by_input_shape=True), key=lambda event: -event.self_cpu_time_total)
+    total = sum(event.self_cpu_time_total for event in found)
+    rows = []
+    for event in found[:num_rows]:
+        shapes = " x ".join(str(shape) for shape in event.input_shapes if len(shape) > 1)
+        rows.append([event.key, shapes, f"{event.self_cpu_time_total / total:.0%}"])
+    return rows
 
 
 def measure(
     model: str, config: JobConfig, source: SourceGraph, variants: tuple[str, ...], epochs: int, most_batches: int | None
-) -> Iterator[str]:
-    """The rows of one model."""
+) -> tuple[list[list[str]], list[list[str]]]:
+    """The rows of one model, and of its profile where variant `eager` runs."""
     store = open_store(prepare_source(source, config).path)
     num_batches = min(store.split("train").num_batches, most_batches or 2**31)
     with ExitStack() as stack:
@@ -204,47 +227,60 @@ def measure(
         for index in range(1, epochs + 1):  # in turns, so that a slower minute of the machine hits all
             for variant, run in runs.items():
                 taken[variant].append(run.epoch(index))
+        eager = runs.get("eager")
+        profiled = [[model, *row] for row in profile(eager.job)] if isinstance(eager, Ours) else []
+    rows = []
     medians = {variant: statistics.median(epoch.seconds for epoch in found[1:]) for variant, found in taken.items()}
     for variant, found in taken.items():
         data_s = statistics.median(epoch.data_s for epoch in found[1:])
         ratios = [f"{medians[base] / medians[variant]:.1f}" if base in medians else "" for base in list(VARIANTS)[:2]]
         cells = [f"{medians[variant]:.2f}", f"{1000 * medians[variant] / num_batches:.1f}", f"{data_s:.2f}"]
         cells += [f"{found[0].seconds:.1f}", *ratios, f"{found[-1].loss:.3f}"]
-        yield f"| {model} | {VARIANTS[variant]} | {' | '.join(cells)} |"
+        rows.append([model, VARIANTS[variant], *cells])
+    return rows, profiled
 
 
 @click.command(help=__doc__)
 @click.argument("config", type=click.Path(path_type=Path, exists=True))
 @click.option("--model", "models", multiple=True, type=click.Choice(MODELS), help="Repeatable; all three by default.")
-@click.option("--variant", "variants", multiple=True, type=click.Choice(list(VARIANTS)), help="Repeatable; all four.")
+@click.option(
+    "--variant", "variants", multiple=True, type=click.Choice(list(VARIANTS)), help="Repeatable; all that run here."
+)
 @click.option("--epochs", default=5, show_default=True, help="Timed epochs of each variant.")
 @click.option("--batches", type=int, help="At most so many batches an epoch.")
 @click.option("--threads", type=int, help="Threads of torch; its default by default.")
+@click.option("--write", is_flag=True, help="Add the table to benchmarks/RESULTS.md.")
 def main(
-    config: Path, models: tuple[str, ...], variants: tuple[str, ...], epochs: int, batches: int | None, threads: int
+    config: Path,
+    models: tuple[str, ...],
+    variants: tuple[str, ...],
+    epochs: int,
+    batches: int | None,
+    threads: int | None,
+    write: bool,
 ) -> None:
     if threads:
         torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
-        everything = {"train": 1.0, "val": 0.0, "test": 0.0}
-        overrides = {"dataset.random_split": everything, "dataset.masks": None, "sampling.rounds": 1}
-        job = load_config(config, {**overrides, "store.root": folder, "train.cache": f"{folder}/cache"})
+        job = everything_a_seed(config, None, folder)
         if job.sampling.mode != "neighbor" or isinstance(job.sampling.fanout, dict):
             raise click.ClickException("this compares neighbor sampling with one fanout for all edge types")
         source = load_dataset(job.dataset)
-        feeder = "NeighborLoader" if WITH_PYG_LIB or WITH_TORCH_SPARSE else "our sampler, unpadded"
-        machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-        click.echo(
-            f"{date.today().isoformat()}, {machine}; {job.name}, {job.sampling.batch_size} seeds a batch, "
-            f"medians of {epochs} epochs; plain PyG is fed by {feeder}\n"
-        )
-        click.echo(
-            "| model | variant | s/epoch | ms/batch | waiting for data, s | first epoch, s | times as fast as "
-            "PyG eager | as PyG compiled | last loss |\n|---|---|---|---|---|---|---|---|---|"
-        )
+        rows, profiled = [], []
+        usable = [name for name in VARIANTS if name != "cuda_graphs" or DEVICE.type == "cuda"]
         for model in models or MODELS:
-            for row in measure(model, job, source, variants or tuple(VARIANTS), epochs, batches):
-                click.echo(row)
+            of_model, of_operators = measure(model, job, source, variants or tuple(usable), epochs, batches)
+            rows, profiled = rows + of_model, profiled + of_operators
+            for row in of_model:
+                click.echo(" ".join(row), err=True)
+    header = ["model", "variant", "s/epoch", "ms/batch", "waiting for data, s", "first epoch, s"]
+    header += ["times as fast as PyG eager", "as PyG compiled", "last loss"]
+    feeder = "NeighborLoader" if WITH_PYG_LIB or WITH_TORCH_SPARSE else "our sampler, unpadded"
+    title = f"Epochs of {job.name}, {job.sampling.batch_size} seeds a batch, {torch.get_num_threads()} threads"
+    note = f"Medians of {epochs} epochs in turns; plain PyG is fed by {feeder}.\n\n"
+    command = f"python -m benchmarks.step {config} --epochs {epochs}" + (f" --threads {threads}" if threads else "")
+    operators = table(["model", "operator of the eager step", "matrices", "own time"], profiled)
+    show(title, command, f"{note}{table(header, rows)}\n\n{operators}", write)
 
 
 if __name__ == "__main__":

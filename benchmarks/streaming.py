@@ -7,13 +7,15 @@ Every labelled node is a training seed. Compared on one store, page cache warm:
 - the floor: reading the same chunk files and decoding them, one after another in a loop, nothing else;
 - `zarr.open(...)[path][k]` for every tensor of every batch;
 - bytes/s of gathering features, beside copying as many bytes;
-- the step of a model on one resident batch, beside the step fed by the stream.
+- the step of a model on one resident batch, beside the step fed by the stream; with `--device-features always`, too,
+  features are gathered by the step.
 """
 
 import tempfile
 import warnings
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import click
@@ -113,13 +115,13 @@ def rates(streams: Streams, repeats: int) -> list[list[str]]:
     return rows
 
 
-def steps(job: JobConfig, store: Store, model: str, backend: str, repeats: int) -> list[str]:
+def steps(job: JobConfig, store: Store, model: str, backend: str, features: str, repeats: int) -> list[str]:
     """Seconds per step on one resident batch and under the stream, and the share spent waiting."""
     from trainer.job import backend_of, open_job
 
     values = job.model_dump(exclude_unset=True)
     values["model"] = {**values.get("model", {}), "name": model}
-    values["train"] = {**values.get("train", {}), "backend": backend}
+    values["train"] = {**values.get("train", {}), "backend": backend, "device_features": features}
     job = JobConfig.model_validate(values)
     order = shuffled_order(store.split("train"), 0, store.manifest.chunk_batches, 0, 0)
     waited: list[float] = []
@@ -129,19 +131,29 @@ def steps(job: JobConfig, store: Store, model: str, backend: str, repeats: int) 
 
         def on_one() -> None:
             for _ in order:
-                opened.compiled.step(resident)
+                loss = opened.compiled.step(resident)[1]
+            float(loss)  # waits for a GPU
 
         def on_stream() -> None:
             with opened.stream("train", order) as stream:
                 for _, tensors in stream:
-                    opened.compiled.step(tensors)
+                    loss = opened.compiled.step(tensors)[1]
+                float(loss)
             waited.append(stream.waited_s)
 
         seconds = in_turns({"resident": on_one, "stream": on_stream}, repeats)
     per_step = {name: 1000 * taken / len(order) for name, taken in seconds.items()}
     slower = per_step["stream"] / per_step["resident"] - 1
     wait = float(np.median(waited[1:])) / seconds["stream"]
-    return [model, backend, f"{per_step['resident']:.2f}", f"{per_step['stream']:.2f}", f"{slower:+.1%}", f"{wait:.1%}"]
+    return [
+        model,
+        backend,
+        features,
+        f"{per_step['resident']:.2f}",
+        f"{per_step['stream']:.2f}",
+        f"{slower:+.1%}",
+        f"{wait:.1%}",
+    ]
 
 
 @click.command(help=__doc__)
@@ -149,10 +161,17 @@ def steps(job: JobConfig, store: Store, model: str, backend: str, repeats: int) 
 @click.option("--batch-size", type=int, help="Instead of the config's.")
 @click.option("--model", "models", multiple=True, default=("to_hetero",), show_default=True)
 @click.option("--backend", "backends", multiple=True, default=("eager", "inductor"), show_default=True)
+@click.option("--device-features", "features", multiple=True, default=("never",), show_default=True)
 @click.option("--repeats", default=5, show_default=True)
 @click.option("--write", is_flag=True, help="Add the tables to benchmarks/RESULTS.md.")
 def main(
-    config: Path, batch_size: int | None, models: tuple[str, ...], backends: tuple[str, ...], repeats: int, write: bool
+    config: Path,
+    batch_size: int | None,
+    models: tuple[str, ...],
+    backends: tuple[str, ...],
+    features: tuple[str, ...],
+    repeats: int,
+    write: bool,
 ) -> None:
     from pipeline.datasets import load_dataset
     from pipeline.run import prepare_source
@@ -162,8 +181,9 @@ def main(
         store = open_store(prepare_source(load_dataset(job.dataset), job).path)
         streams = Streams(store, list(model_inputs(store.manifest.graph, store.manifest.budgets[0])))
         first = table(["way", "batches/s", "of the floor", "times zarr"], rates(streams, repeats))
-        found = [steps(job, store, model, backend, repeats) for model in models for backend in backends]
-        header = ["model", "backend", "resident, ms/step", "stream, ms/step", "slower by", "waiting"]
+        cases = product(models, backends, features)
+        found = [steps(job, store, *case, repeats) for case in cases]
+        header = ["model", "backend", "device_features", "resident, ms/step", "stream, ms/step", "slower by", "waiting"]
         command = f"python -m benchmarks.streaming {config}" + (f" --batch-size {batch_size}" if batch_size else "")
         show(f"Streaming, {job.name}", command, f"{first}\n\n{table(header, found)}", write)
 

@@ -57,7 +57,10 @@ class Limits(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Seeds (int32 [N], in random order) of one round that are grouped together, and the groups' sizes."""
+    """Seeds (int32 [N], in random order) of one round that are grouped together, and the groups' sizes.
+
+    `num_elements` is about how many elements they bring.
+    """
 
     split: str
     round: int
@@ -65,6 +68,7 @@ class Block(NamedTuple):
     sizes: np.ndarray
     key: np.uint64
     state: np.uint64
+    num_elements: int
 
 
 def make_plans(
@@ -164,12 +168,13 @@ def _blocks(name: str, seeds: np.ndarray, spec: SamplingSpec, elements_per_seed:
         states = keyed(stream_root(spec.rng_seed, "search", name, r), np.arange(num_blocks))
         for i in range(num_blocks):
             first, last = cuts[i], cuts[i + 1]
-            yield Block(name, r, order[starts[first] : starts[last]], sizes[first:last], key, states[i])
+            part = order[starts[first] : starts[last]]
+            yield Block(name, r, part, sizes[first:last], key, states[i], len(part) * elements_per_seed)
 
 
 def trace(sampler: NeighborSampler, block: Block) -> Contributions:
     """What each seed of a block brings into a batch of its round."""
-    first, keys, key_kinds, key_weights = sampler.trace(block.seeds, block.key)
+    first, keys, key_kinds, key_weights = sampler.trace(block.seeds, block.key, block.num_elements * 6 // 5)
     slots = np.full(_power_of_two(2 * len(keys)), EMPTY, np.int64)
     element, kind, weight = (np.empty(len(keys), np.int32) for _ in range(3))
     with np.errstate(over="ignore"):
@@ -199,8 +204,7 @@ def _start(traced: Contributions, sizes: np.ndarray, max_members: int) -> Groups
         members,
         sizes.astype(np.int64),
         np.zeros((len(sizes), traced.own.shape[1]), np.int64),
-        np.full((len(sizes), capacity), EMPTY, np.int32),
-        np.zeros((len(sizes), capacity), np.int32),
+        np.full((len(sizes), capacity, 2), EMPTY, np.int32),
         np.zeros(len(sizes), np.int64),
     )
     with np.errstate(over="ignore"):

@@ -41,8 +41,8 @@ class Groups(NamedTuple):
     Attributes:
         members: int64 [G, M], seeds; size: int64 [G], how many of them.
         load: int64 [G, D].
-        slots: int32 [G, capacity], open-addressing tables of elements (EMPTY: free), capacity a power of two.
-        counts: int32 [G, capacity], members that have the element; 0 keeps its slot until the table is rebuilt.
+        slots: int32 [G, capacity, 2], open-addressing tables, capacity a power of two: an element (EMPTY: free), and
+            how many members have it; one that none has any more keeps its slot until the table is rebuilt.
         used: int64 [G], slots that are not free.
     """
 
@@ -50,7 +50,6 @@ class Groups(NamedTuple):
     size: np.ndarray
     load: np.ndarray
     slots: np.ndarray
-    counts: np.ndarray
     used: np.ndarray
 
 
@@ -84,7 +83,7 @@ def _find(slots, group, element):
     """The slot of an element in its group's table, or the free one where it belongs."""
     mask = np.uint64(slots.shape[1] - 1)
     slot = (np.uint64(element) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)) & mask
-    while slots[group, slot] != EMPTY and slots[group, slot] != element:
+    while slots[group, slot, 0] != EMPTY and slots[group, slot, 0] != element:
         slot = (slot + np.uint64(1)) & mask
     return slot
 
@@ -94,13 +93,13 @@ def _add(seeds, groups, group, seed):
     for i in range(seeds.first[seed], seeds.first[seed + 1]):
         element = seeds.element[i]
         slot = _find(groups.slots, group, element)
-        if groups.slots[group, slot] == EMPTY:
-            groups.slots[group, slot] = element
-            groups.counts[group, slot] = 0
+        if groups.slots[group, slot, 0] == EMPTY:
+            groups.slots[group, slot, 0] = element
+            groups.slots[group, slot, 1] = 0
             groups.used[group] += 1
-        if groups.counts[group, slot] == 0:
+        if groups.slots[group, slot, 1] == 0:
             groups.load[group, seeds.kind[element]] += seeds.weight[element]
-        groups.counts[group, slot] += 1
+        groups.slots[group, slot, 1] += 1
 
 
 @njit(cache=True, nogil=True)
@@ -108,15 +107,15 @@ def _remove(seeds, groups, group, seed):
     for i in range(seeds.first[seed], seeds.first[seed + 1]):
         element = seeds.element[i]
         slot = _find(groups.slots, group, element)
-        groups.counts[group, slot] -= 1
-        if groups.counts[group, slot] == 0:
+        groups.slots[group, slot, 1] -= 1
+        if groups.slots[group, slot, 1] == 0:
             groups.load[group, seeds.kind[element]] -= seeds.weight[element]
 
 
 @njit(cache=True, nogil=True)
 def _rebuild(seeds, groups, group):
     """Drop the slots of elements that are no longer there."""
-    groups.slots[group, :] = EMPTY
+    groups.slots[group, :, 0] = EMPTY
     groups.load[group, :] = 0
     groups.used[group] = 0
     for m in range(groups.size[group]):
@@ -171,15 +170,12 @@ def _promises(seeds, groups, from_group, to_group, mover, back, target, overlap,
 
 
 @njit(cache=True, nogil=True)
-def _exchange(seeds, groups, one, other, mover, back):
-    """Move seed `mover` from group `one` to `other`, and `back` (EMPTY: none) the other way; `members` stays."""
-    if mover != EMPTY:
-        _remove(seeds, groups, one, mover)
-    if back != EMPTY:
-        _remove(seeds, groups, other, back)
-        _add(seeds, groups, one, back)
-    if mover != EMPTY:
-        _add(seeds, groups, other, mover)
+def _replace(seeds, groups, group, old, new):
+    """Take seed `old` out of a group's table and load, and `new` in (EMPTY: none); `members` stays."""
+    if old != EMPTY:
+        _remove(seeds, groups, group, old)
+    if new != EMPTY:
+        _add(seeds, groups, group, new)
 
 
 @njit(cache=True, nogil=True)
@@ -195,11 +191,15 @@ def _improves(seeds, groups, one, other, mover, back, target, ceiling, before):
     """Exchange two seeds if that lowers the excess of both groups below `before`, else leave the groups alone."""
     if not _has_room(seeds, groups, other, mover) or (back != EMPTY and not _has_room(seeds, groups, one, back)):
         return False
-    _exchange(seeds, groups, one, other, mover, back)
-    after = _excess(groups.load[one], target) + _excess(groups.load[other], target)
-    if after < before and _is_within(groups.load[one], ceiling) and _is_within(groups.load[other], ceiling):
-        return True
-    _exchange(seeds, groups, one, other, back, mover)
+    _replace(seeds, groups, other, back, mover)
+    after = _excess(groups.load[other], target)
+    if after < before and _is_within(groups.load[other], ceiling):
+        _replace(seeds, groups, one, mover, back)
+        after += _excess(groups.load[one], target)
+        if after < before and _is_within(groups.load[one], ceiling):
+            return True
+        _replace(seeds, groups, one, back, mover)
+    _replace(seeds, groups, other, mover, back)
     return False
 
 

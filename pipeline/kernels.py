@@ -102,20 +102,18 @@ def trace_seeds(graph, seed_type, seeds, key, fanouts, replace, work, first, ele
     An element is a node (kind: its type, weight 1), or the expansion of a node along an edge type (kind: T + edge
     type, weight: edges drawn), told apart by hop where the fanouts of an edge type differ.
 
-    Writes first int64 [N + 1], where each seed's elements start, and, unless `elements` is empty, elements int64,
-    kinds and weights int32 [first[N]].
+    Writes first int64 [N + 1], where each seed's elements start, and, as far as there is room, elements int64, kinds
+    and weights int32 [first[N]].
     """
     num_node_types, num_pointers = graph.node_offset.size - 1, graph.indptr.size
-    is_listing = elements.size > 0
     n = 0
     for i in range(seeds.size):
         sample_batch(graph, seed_type, seeds[i : i + 1], key, fanouts, replace, work, False)
         for t in range(num_node_types):
-            offset = graph.node_offset[t]
-            if is_listing:
-                for j in range(work.node_end[t, -1]):
-                    elements[n + j], kinds[n + j], weights[n + j] = offset + work.nodes[offset + j], t, 1
-            n += work.node_end[t, -1]
+            offset, count = graph.node_offset[t], work.node_end[t, -1]
+            for j in range(min(count, elements.size - n)):
+                elements[n + j], kinds[n + j], weights[n + j] = offset + work.nodes[offset + j], t, 1
+            n += count
         for e in range(graph.src_type.size):
             dst_type = graph.dst_type[e]
             for h in range(fanouts.shape[0]):
@@ -125,7 +123,7 @@ def trace_seeds(graph, seed_type, seeds, key, fanouts, replace, work, first, ele
                     node = work.nodes[graph.node_offset[dst_type] + j]
                     count = _num_drawn(graph, e, node, fanouts[h, e], replace)
                     if count > 0:
-                        if is_listing:
+                        if n < elements.size:
                             elements[n], kinds[n], weights[n] = start + node, num_node_types + e, count
                         n += 1
         forget_batch(graph, work)

@@ -3,19 +3,16 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import google_crc32c
-import numcodecs
 import numpy as np
 
 from pipeline.files import read_attributes
 from schemas import layout
 from schemas.batch import TensorSpec
+from schemas.chunks import REBUILD, check_chunk, decode_chunk
 from schemas.errors import CorruptChunkError, StoreError, StoreIncompleteError
 from schemas.manifest import Manifest, Part, parse_manifest
-
-REBUILD = "Build the store again with `prepare --force`."
 
 
 @dataclass(frozen=True)
@@ -88,21 +85,14 @@ class LedgerReader:
 
     def _read_chunk(self, spec: TensorSpec, index: int) -> np.ndarray:
         file = self.path / spec.path / layout.chunk_name(self.manifest.zarr_format, index, len(spec.shape))
-        data, (crc, size) = _read_file(file), (int(value) for value in self._chunks(spec)[index])
-        if len(data) != size:
-            actual, limit = f"{len(data)} bytes", f"{size} bytes"
-            raise CorruptChunkError(
-                "a chunk has the wrong size", actual=actual, limit=limit, where=str(file), hint=REBUILD
-            )
-        if (found := google_crc32c.value(data)) != crc:
-            actual, limit = f"crc32c {found:08x}", f"{crc:08x}"
-            raise CorruptChunkError(
-                "a chunk fails its checksum", actual=actual, limit=limit, where=str(file), hint=REBUILD
-            )
+        crc, size = (int(value) for value in self._chunks(spec)[index])
+        data = _read_file(file)
         try:
-            return np.frombuffer(_decode(spec.codec, data), spec.dtype).reshape(spec.chunks)
-        except (ValueError, RuntimeError) as error:
-            raise CorruptChunkError("a chunk does not decode", actual=error, where=str(file), hint=REBUILD) from None
+            check_chunk(data, crc, size)
+            content = decode_chunk(spec, data, lambda num_bytes: np.empty(num_bytes, np.uint8))
+        except CorruptChunkError as error:
+            raise error.at(str(file)) from None
+        return content.view(spec.dtype).reshape(spec.chunks)
 
 
 def open_manifest(path: Path) -> Manifest:
@@ -128,10 +118,3 @@ def _read_file(path: Path) -> bytes:
         raise CorruptChunkError("a chunk is missing", where=str(path), hint=REBUILD) from None
     except OSError as error:
         raise StoreError("a chunk cannot be read", actual=error.strerror, where=str(path)) from None
-
-
-def _decode(codec: str, data: bytes) -> Any:
-    """The plain bytes of a chunk; frames of both codecs carry their own parameters."""
-    if codec == "none":
-        return data
-    return (numcodecs.Blosc() if codec == "blosc-lz4" else numcodecs.Zstd()).decode(data)

@@ -95,8 +95,13 @@ class NeighborSampler:
             kernels.count_batches(*self._batch_arguments(seeds, keys), sizes.num_nodes, sizes.num_edges)
         return sizes
 
-    def trace(self, seeds: np.ndarray, key: np.uint64) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def trace(
+        self, seeds: np.ndarray, key: np.uint64, expected: int = 0
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """What each seed (int32 [N]) alone brings into a batch whose draws have this key.
+
+        Args:
+            expected: elements that it will be at most; when it is more, seeds are sampled twice.
 
         Returns:
             first int64 [N + 1] and, seed after seed, elements int64, kinds and weights int32 [first[N]]; see
@@ -104,13 +109,14 @@ class NeighborSampler:
         """
         first = np.zeros(len(seeds) + 1, np.int64)
         arguments = (self.graph, self.seed_type, seeds, key, self.fanouts, self.replace, self._work, first)
-        num = 0
+        room, num = -1, expected
         with np.errstate(over="ignore"):
-            for _ in ("count", "list"):
-                elements, kinds, weights = (np.empty(num, dtype) for dtype in (np.int64, np.int32, np.int32))
+            while num > room:
+                room = num
+                elements, kinds, weights = (np.empty(room, dtype) for dtype in (np.int64, np.int32, np.int32))
                 kernels.trace_seeds(*arguments, elements, kinds, weights)
                 num = int(first[-1])
-        return first, elements, kinds, weights
+        return first, elements[:num], kinds[:num], weights[:num]
 
     def reserve_edges(self, max_edges: np.ndarray) -> None:
         """Make room for batches of up to `max_edges` (int64 [E]) edges per type, untrimmed."""

@@ -20,9 +20,9 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from pipeline import integrity, zarr_compat
+from pipeline import zarr_compat
 from pipeline.files import read_attributes, write_atomically
-from schemas import layout
+from schemas import integrity, layout
 from schemas.batch import TensorSpec, checksum_tensor
 from schemas.errors import StoreError
 from schemas.manifest import Manifest, parse_manifest

@@ -5,6 +5,7 @@ Shapes and chunks are derived here from the graph schema and the budget, and sta
 
 import hashlib
 import json
+import math
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 from pydantic import Field, model_validator
@@ -12,7 +13,7 @@ from pydantic import Field, model_validator
 from schemas import layout
 from schemas.base import Frozen
 from schemas.budget import Budget
-from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
+from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema, is_safe_name
 
 ID_PAD = -1
 LABEL_PAD = -100
@@ -50,8 +51,8 @@ class TensorSpec(Frozen):
             raise ValueError(f"tensor {self.path!r} has codec {self.codec!r}; known are {CODECS}")
         if len(self.dims) != len(self.shape) or not self.shape or min(self.shape) < 0:
             raise ValueError(f"tensor {self.path!r} has dims {self.dims} but shape {self.shape}")
-        if self.path.startswith("/") or any(part in ("", ".", "..") for part in self.path.split("/")):
-            raise ValueError(f"tensor path {self.path!r} leaves the store")
+        if not all(is_safe_name(name) for name in self.path.split("/")):
+            raise ValueError(f"tensor path {self.path!r} cannot name a folder in a store")
         return self
 
     @property
@@ -65,10 +66,12 @@ class TensorSpec(Frozen):
     @property
     def num_bytes(self) -> int:
         """Bytes of the whole tensor, uncompressed."""
-        total = ITEM_BYTES[self.dtype]
-        for size in self.shape:
-            total *= size
-        return total
+        return ITEM_BYTES[self.dtype] * math.prod(self.shape)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of one chunk, uncompressed; on disk all chunks of a tensor are of one size."""
+        return ITEM_BYTES[self.dtype] * math.prod(self.chunks)
 
 
 class BatchOptions(NamedTuple):
@@ -284,7 +287,7 @@ ITEM_BYTES = {"int32": 4, "uint32": 4, "uint8": 1, "bool": 1, "float16": 2, "flo
 class InputSpec(NamedTuple):
     """One tensor of the flat, ordered set that a compiled model receives for one batch.
 
-    `kind` is one of `x`, `n_id`, `edge_index`, `edge_attr`, `node_mask`, `edge_mask`, `y`, `seed_mask`;
+    `kind` is one of `x`, `n_id`, `edge_index`, `edge_attr`, `e_id`, `node_mask`, `edge_mask`, `y`, `seed_mask`;
     `key` is the node type or edge type key it belongs to (the seed type for `y` and `seed_mask`).
     """
 
@@ -297,11 +300,15 @@ class InputSpec(NamedTuple):
 EXTRA_INPUTS = ("n_id", "edge_attr", "node_mask", "edge_mask")
 
 
-def model_inputs(graph: GraphSchema, budget: Budget, extras: Iterable[str] = ()) -> List[InputSpec]:
+def model_inputs(
+    graph: GraphSchema, budget: Budget, extras: Iterable[str] = (), features_by_id: bool = False
+) -> List[InputSpec]:
     """The inputs of a model over these batches, in schema order (never in a dict's insertion order).
 
     Always: per node type `x` (or `n_id` when the type has no features), per edge type `edge_index`, then `y`
     and `seed_mask`. `extras` asks for more, for every type that has them: any of `EXTRA_INPUTS`.
+
+    With `features_by_id`, `n_id` stands for `x` and `e_id` for `edge_attr`: the model has the feature tables itself.
     """
     wanted = set(extras)
     unknown = wanted - set(EXTRA_INPUTS)
@@ -310,9 +317,9 @@ def model_inputs(graph: GraphSchema, budget: Budget, extras: Iterable[str] = ())
     inputs = []
     for node in graph.node_types:
         rows = budget.num_nodes[node.name]
-        if node.num_features and node.feature_dtype:
+        if node.num_features and node.feature_dtype and not features_by_id:
             inputs.append(InputSpec("x", node.name, (rows, node.num_features), node.feature_dtype))
-        if not node.num_features or "n_id" in wanted:
+        if not node.num_features or features_by_id or "n_id" in wanted:
             inputs.append(InputSpec("n_id", node.name, (rows,), "int32"))
         if "node_mask" in wanted:
             inputs.append(InputSpec("node_mask", node.name, (rows,), "bool"))
@@ -320,7 +327,8 @@ def model_inputs(graph: GraphSchema, budget: Budget, extras: Iterable[str] = ())
         columns = budget.num_edges[edge.key]
         inputs.append(InputSpec("edge_index", edge.key, (2, columns), "int32"))
         if "edge_attr" in wanted and edge.num_attributes and edge.attribute_dtype:
-            inputs.append(InputSpec("edge_attr", edge.key, (columns, edge.num_attributes), edge.attribute_dtype))
+            attributes = InputSpec("edge_attr", edge.key, (columns, edge.num_attributes), edge.attribute_dtype)
+            inputs.append(InputSpec("e_id", edge.key, (columns,), "int32") if features_by_id else attributes)
         if "edge_mask" in wanted:
             inputs.append(InputSpec("edge_mask", edge.key, (columns,), "bool"))
     inputs.append(InputSpec("y", graph.seed_type, (budget.max_seeds,), "int32"))

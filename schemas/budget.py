@@ -61,7 +61,7 @@ class Budget(Frozen):
     mode: BudgetMode
     num_nodes: Dict[str, int]
     num_edges: Dict[str, int]
-    max_seeds: int = Field(ge=1)
+    max_seeds: int = Field(ge=1, lt=2**31)
     hop_nodes: Dict[str, Tuple[int, ...]]
     hop_edges: Dict[str, Tuple[int, ...]]
     certificate: Optional[Certificate] = None
@@ -74,6 +74,12 @@ class Budget(Frozen):
                     raise ValueError(f"the budget of {kind} type {name!r} is {size}; it must be 1 to {2**31 - 1}")
         if set(self.hop_nodes) != set(self.num_nodes) or set(self.hop_edges) != set(self.num_edges):
             raise ValueError("hop capacities and budgets must name the same types")
+        for hops, sizes in ((self.hop_nodes, self.num_nodes), (self.hop_edges, self.num_edges)):
+            for name, most in hops.items():
+                if not most or most[0] < 1 or list(most) != sorted(most) or most[-1] > sizes[name]:
+                    raise ValueError(
+                        f"capacities of {name!r} up to each hop must ascend from 1 to {sizes[name]}: {most}"
+                    )
         return self
 
     def violations(self, num_nodes: Mapping[str, int], num_edges: Mapping[str, int]) -> List[str]:

@@ -45,9 +45,12 @@ class TrainConfig(Frozen):
         momentum: of `sgd`.
         patience: stop after this many epochs without a better validation accuracy; 0 never stops early.
         eval_every: epochs between validations; the last epoch is validated only where this makes it due.
-        backend: `auto`, `eager`, `inductor`, or `poptorch` on an IPU (see `[ipu]`).
+        backend: `auto`, `eager`, `inductor`, `cuda_graphs` on an NVIDIA GPU, or `poptorch` on an IPU (see `[ipu]`).
+        device_features: whether feature tables lie beside the model, so that batches bring ids only: `never`,
+            `always`, or with `auto` where a GPU has room for them. Needs a store with features = "table".
         prefetch: shards read ahead in the background.
-        check_chunks: verify the checksum of every chunk that is read.
+        check_chunks: compare everything that is read, chunks, manifest and metadata, with its checksum.
+        on_corrupt: what a damaged shard does: `stop`, or `skip`: go on without its batches, and report them.
         rng_seed: of weights, dropout and the order of batches.
         root: folder of runs; each is `<root>/<name>-<model>-<backend>-s<rng_seed>` unless named.
         cache: folder of compiled code, kept between runs.
@@ -60,9 +63,11 @@ class TrainConfig(Frozen):
     momentum: float = Field(default=0.0, ge=0, lt=1)
     patience: int = Field(default=0, ge=0)
     eval_every: int = Field(default=1, ge=1)
-    backend: Literal["auto", "eager", "inductor", "poptorch"] = "auto"
+    backend: Literal["auto", "eager", "inductor", "cuda_graphs", "poptorch"] = "auto"
+    device_features: Literal["auto", "always", "never"] = "auto"
     prefetch: int = Field(default=2, ge=1, le=64)
     check_chunks: bool = True
+    on_corrupt: Literal["stop", "skip"] = "stop"
     rng_seed: int = Field(default=0, ge=0, lt=2**63)
     root: str = "runs"
     cache: str = ".cache"

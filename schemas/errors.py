@@ -3,9 +3,10 @@
 `assert` is for invariants of this code; everything a user can cause is one of these.
 """
 
-from typing import Any, Optional, TypeVar
+from typing import Any, Optional, Tuple, TypeVar
 
 E = TypeVar("E", bound="HeteroShardsError")
+C = TypeVar("C", bound="CorruptChunkError")
 
 
 class HeteroShardsError(Exception):
@@ -94,8 +95,32 @@ class ManifestError(StoreError):
     """A store's manifest is malformed or contradicts itself."""
 
 
+class CorruptMetadataError(StoreError):
+    """A store's description of itself (root attributes, an array's metadata) is missing or fails its checksum."""
+
+
 class CorruptChunkError(StoreError):
-    """A chunk is missing, truncated or fails its checksum."""
+    """A chunk is missing, truncated or fails its checksum.
+
+    Attributes:
+        split: the split whose batches it holds; None where it holds none (features, checksums).
+        batches: the first and the last of them, as the split numbers its batches.
+        file: the chunk's file or address.
+    """
+
+    split: Optional[str] = None
+    batches: Optional[Tuple[int, int]] = None
+    file: Optional[str] = None
+
+    def of(self: C, file: str, place: str, split: Optional[str], batches: Optional[Tuple[int, int]]) -> C:
+        """The same error, with the chunk that it is about; `place` says it in words."""
+        error = self.at(f"{file} ({place})")
+        error.file, error.split, error.batches = file, split, batches
+        return error
+
+
+class StoreChangedError(StoreError):
+    """A store was replaced, rewritten or removed while it was read."""
 
 
 class SignatureMismatchError(StoreError):

@@ -10,6 +10,7 @@ from schemas.base import Frozen
 EdgeTypeTuple = Tuple[str, str, str]
 
 MAX_NAME_BYTES = 200
+FEATURE_DTYPES = ("float16", "float32", "float64")
 _FORBIDDEN = re.compile(r"[/\\\x00-\x1f]")
 
 
@@ -18,10 +19,15 @@ def edge_key(edge_type: EdgeTypeTuple) -> str:
     return "__".join(edge_type)
 
 
+def is_safe_name(name: str) -> bool:
+    """Whether it can be one component of a path in a store."""
+    is_reserved = name.startswith(".") or name == "zarr.json"
+    return bool(name) and not is_reserved and len(name.encode()) <= MAX_NAME_BYTES and not _FORBIDDEN.search(name)
+
+
 def check_name(name: str) -> str:
     """Type names become folder names in a store, so they must be safe as one path component."""
-    is_reserved = name.startswith(".") or name == "zarr.json"
-    if not name or is_reserved or len(name.encode()) > MAX_NAME_BYTES or _FORBIDDEN.search(name):
+    if not is_safe_name(name):
         raise ValueError(
             f"type name {name!r} cannot name a folder: it must be 1 to {MAX_NAME_BYTES} bytes, without slashes, "
             "backslashes or control characters, not start with a dot, and not be zarr.json"
@@ -29,15 +35,26 @@ def check_name(name: str) -> str:
     return name
 
 
+def _require_both(what: str, width: Optional[int], dtype: Optional[str]) -> None:
+    """Features have a width and a dtype, or there are none."""
+    if (width is None) != (dtype is None) or (dtype is not None and dtype not in FEATURE_DTYPES):
+        raise ValueError(f"{what} has {width} features of dtype {dtype!r}; known are {FEATURE_DTYPES}")
+
+
 class NodeTypeSchema(Frozen):
     """One node type. `num_features` is None when the type has no `x`."""
 
     name: str
     num_nodes: int = Field(ge=0, lt=2**31)
-    num_features: Optional[int] = Field(default=None, ge=1)
+    num_features: Optional[int] = Field(default=None, ge=1, lt=2**31)
     feature_dtype: Optional[str] = None
 
     _check_name = field_validator("name")(check_name)
+
+    @model_validator(mode="after")
+    def _check_features(self) -> Any:
+        _require_both(f"node type {self.name!r}", self.num_features, self.feature_dtype)
+        return self
 
 
 class EdgeTypeSchema(Frozen):
@@ -47,10 +64,15 @@ class EdgeTypeSchema(Frozen):
     relation: str
     dst: str
     num_edges: int = Field(ge=0, lt=2**31)
-    num_attributes: Optional[int] = Field(default=None, ge=1)
+    num_attributes: Optional[int] = Field(default=None, ge=1, lt=2**31)
     attribute_dtype: Optional[str] = None
 
     _check_names = field_validator("src", "relation", "dst")(check_name)
+
+    @model_validator(mode="after")
+    def _check_attributes(self) -> Any:
+        _require_both(f"edge type {self.key!r}", self.num_attributes, self.attribute_dtype)
+        return self
 
     @property
     def type(self) -> EdgeTypeTuple:
@@ -67,7 +89,7 @@ class GraphSchema(Frozen):
     node_types: Tuple[NodeTypeSchema, ...] = Field(min_length=1)
     edge_types: Tuple[EdgeTypeSchema, ...]
     seed_type: str
-    num_classes: int = Field(ge=1)
+    num_classes: int = Field(ge=1, lt=2**31)
 
     @model_validator(mode="after")
     def _check_types(self) -> Any:

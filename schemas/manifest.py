@@ -1,6 +1,6 @@
 """The manifest: what a store says of itself, kept as one attribute of its root group."""
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Literal, Mapping, NamedTuple, Optional, Tuple
 
 from pydantic import Field, model_validator
 
@@ -117,8 +117,8 @@ class Manifest(Frozen):
     sampling: SamplingSpec
     budgets: Tuple[Budget, ...] = Field(min_length=1)
     splits: Tuple[SplitInfo, ...] = Field(min_length=1)
-    features: str
-    pad_value: float
+    features: Literal["table", "inline"]
+    pad_value: float = Field(allow_inf_nan=False)
     chunk_batches: int = Field(ge=1)
     tensors: Tuple[TensorSpec, ...]
     checksums_crc32c: int = Field(ge=0, lt=2**32)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import measure, sampling, step, streaming
+from benchmarks import measure, prepare, sampling, scale, startup, step, streaming
 
 CONFIG = """
 name = "tiny"
@@ -32,8 +32,10 @@ def test_step(tmp_path: Path, model: str) -> None:
     options = ["--model", model, "--variant", "pyg-eager", "--variant", "eager", "--epochs", "1", "--batches", "2"]
     result = CliRunner().invoke(step.main, [str(config), *options], catch_exceptions=False)
     assert result.exit_code == 0
-    rows = [line.split("|") for line in result.stdout.splitlines() if line.startswith(f"| {model}")]
+    found = [line.split("|") for line in result.stdout.splitlines() if line.startswith(f"| {model}")]
+    rows, operators = found[:2], found[2:]
     assert [row[2].strip() for row in rows] == ["plain PyG, eager", "heteroshards, eager"]
+    assert len(operators) == 6 and all("%" in row[-2] for row in operators)
     assert all(0 < float(row[-2]) < 10 for row in rows)
 
 
@@ -55,3 +57,42 @@ def test_streaming(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     first = [line.split("|")[1].strip() for line in result.stdout.splitlines() if line.startswith("| ")]
     assert {"stream", "stream, ids only", "floor", "zarr", "gathering features", "to_hetero"} <= set(first)
+
+
+def test_prepare(tmp_path: Path) -> None:
+    config = tmp_path / "tiny.toml"
+    config.write_text(CONFIG)
+    result = CliRunner().invoke(prepare.main, [str(config), "--rounds", "1", "--repeats", "1"], catch_exceptions=False)
+    assert result.exit_code == 0
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in result.stdout.splitlines() if "|" in line]
+    assert [row[0] for row in rows if row[0].startswith("prepare, ")] == [
+        f"prepare, {grouping}, {threads}"
+        for grouping in ("random", "balanced")
+        for threads in ("1 thread", "2 threads")
+    ]
+    assert [row[0] for row in rows if len(row) == 3 and row[0].isdigit()] == ["8", "32", "128"]
+    assert [row[0] for row in rows if len(row) == 6][2:] == ["none", "auto"]
+
+
+def test_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale, "row_of", scale.measure_one)  # in this process
+    options = ["--largest", "20000", "--seeds", "400", "--workers", "1", "--grouping", "random"]
+    result = CliRunner().invoke(scale.main, options, catch_exceptions=False)
+    assert result.exit_code == 0
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in result.stdout.splitlines() if "0,000" in line]
+    assert ["20,000", "200,000", "400 x 1"] == rows[-1][:3] == rows[1][:3]
+    assert all(float(row[-1]) > 0 for row in rows)
+
+
+def test_startup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "tiny.toml"
+    config.write_text(CONFIG)
+    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+    monkeypatch.chdir(tmp_path)
+    options = [str(config), "--model", "to_hetero", "--backend", "eager"]
+    result = CliRunner().invoke(startup.main, options, catch_exceptions=False)
+    assert result.exit_code == 0
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in result.stdout.splitlines() if "to_hetero" in line
+    ]
+    assert [row[1] for row in rows] == ["first", "second"] and all(float(row[2]) > 0 for row in rows)

@@ -2,7 +2,7 @@
 
 import sys
 from collections import defaultdict
-from typing import DefaultDict, List
+from typing import Callable, DefaultDict, List
 
 import numpy as np
 
@@ -27,9 +27,13 @@ class BufferPool:
     reference count of the array that owns the memory: every view in numpy refers to the owner, and so does the
     storage of `torch.from_numpy(view)`, which all views of that tensor share. Keeping tensors costs memory, never
     correctness. One thread may call `take`; references may be dropped in any thread.
+
+    Args:
+        allocate: makes uninitialised uint8 [num_bytes].
     """
 
-    def __init__(self) -> None:
+    def __init__(self, allocate: Callable[[int], np.ndarray] = lambda size: np.empty(size, np.uint8)) -> None:
+        self._allocate = allocate
         self._owners: DefaultDict[int, List[np.ndarray]] = defaultdict(list)
 
     def take(self, num_bytes: int) -> np.ndarray:
@@ -38,7 +42,7 @@ class BufferPool:
         for i in range(len(owners)):
             if sys.getrefcount(owners[i]) <= 2:  # the list's reference and the call's own
                 return _aligned_view(owners[i], num_bytes)
-        owners.append(np.empty(num_bytes + PAGE_BYTES, np.uint8))
+        owners.append(self._allocate(num_bytes + PAGE_BYTES))
         return _aligned_view(owners[-1], num_bytes)
 
     @property

@@ -3,9 +3,9 @@
 import warnings
 import zipfile
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, Sequence
+from typing import Any, Dict, Iterator, List, Sequence
 
 import torch
 
@@ -16,7 +16,7 @@ from trainer.store import changed_keys
 from trainer.user_errors import one_line
 
 BEST, LAST = "best.pt", "last.pt"
-KEYS = {"model", "optimizer", "torch_rng", "progress", "job"}
+KEYS = {"model", "optimizer", "rng", "progress", "job"}
 FRESH = "Start anew with --fresh (the old run is kept), or name another folder with --run."
 SAME = "Use the model and the store that the run was trained with (--model, --store), or name another run with --run."
 
@@ -33,6 +33,7 @@ class Progress:
         best_epoch: epoch of `best.pt`; -1 before there is one.
         best_score: validation accuracy there; -inf without a validation.
         last_eval_epoch: the latest epoch that was validated; -1 before there is one.
+        left_out: damaged batches that were left out so far, see `Quarantine.records`.
     """
 
     epoch: int = 0
@@ -42,17 +43,25 @@ class Progress:
     best_epoch: int = -1
     best_score: float = float("-inf")
     last_eval_epoch: int = -1
+    left_out: List[Dict[str, Any]] = field(default_factory=list)
 
     def next_epoch(self) -> None:
         self.epoch, self.position, self.loss_sum, self.num_seeds = self.epoch + 1, 0, 0.0, 0
 
 
 def save_checkpoint(path: Path, job: Job, progress: Progress) -> None:
-    """Everything that resuming or evaluating needs, loadable with `torch.load(path, weights_only=True)`."""
+    """Everything that resuming or evaluating needs, loadable with `torch.load(path, weights_only=True)`.
+
+    Raises:
+        StoreChangedError: the weights may come from a mixture of stores; nothing is written.
+        CheckpointError: it cannot be written.
+    """
+    job.store.require_unchanged()
+    progress.left_out = job.quarantine.records()
     contents = {
         "model": job.compiled.model_state(),
         "optimizer": job.compiled.optimizer_state(),
-        "torch_rng": torch.get_rng_state(),
+        "rng": job.compiled.rng_state(),
         "progress": asdict(progress),
         "job": job.identity,
     }
@@ -83,8 +92,9 @@ def resume(path: Path, job: Job) -> Progress:
     with _restoring(path):
         job.compiled.load_model_state(contents["model"])
         job.compiled.load_optimizer_state(contents["optimizer"])
-        torch.set_rng_state(contents["torch_rng"])
+        job.compiled.load_rng_state(contents["rng"])
         progress = Progress(**contents["progress"])
+        job.quarantine.remember(progress.left_out)
     best = path.with_name(BEST)
     if progress.best_epoch >= 0 and not best.exists():
         raise CheckpointError("the best weights of the run are lost", where=str(best), hint=FRESH)
@@ -93,6 +103,8 @@ def resume(path: Path, job: Job) -> Progress:
 
 def _read(path: Path) -> Dict[str, Any]:
     """A checkpoint's contents. torch itself does not look at the checksums in its files."""
+    if path.exists() and not path.is_file():  # reading from a pipe would wait
+        raise CheckpointError("the checkpoint cannot be read", actual="no file", where=str(path), hint=FRESH)
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()

@@ -5,22 +5,25 @@ buffer and decoded with numcodecs, a few microseconds per array instead of hundr
 interpreter lock. Other stores hand over the same bytes through zarr's store interface. Checks and codecs are shared.
 """
 
+import errno
 import os
+import stat
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Tuple, Union
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, Union
 
-import google_crc32c
-import numcodecs
 import numpy as np
 
 from schemas import layout
 from schemas.batch import TensorSpec
-from schemas.errors import CorruptChunkError, ManifestError, StoreError
-from schemas.manifest import Manifest
+from schemas.chunks import MAX_RATIO, REBUILD, Bytes, check_chunk, decode_chunk, require_plausible
+from schemas.errors import CorruptChunkError, StoreError
+from schemas.layout import ZarrFormat
 from trainer.buffers import aligned_empty
 
-Bytes = Union[np.ndarray, bytes]
-REBUILD = "The store is damaged: build it again with `make prepare` (or `python -m pipeline prepare --force`)."
+Make = Callable[[int], np.ndarray]
+HARMLESS_BYTES = 2**26
+
+NOT_READ = "a file of the store cannot be read"
 
 
 class LocalFiles:
@@ -33,29 +36,39 @@ class LocalFiles:
     def where(self, key: str) -> str:
         return str(self.root / key)
 
-    def fetch(self, key: str, into: Optional[np.ndarray] = None) -> Optional[np.ndarray]:
-        """The file's bytes, uint8 [size], valid until the next call; None when there is no such file.
+    def fetch(self, key: str, num_bytes: Optional[int] = None, make: Optional[Make] = None) -> Optional[np.ndarray]:
+        """The file's bytes, uint8 [size]; None when there is no such file.
 
-        They are read into `into` (uint8) when it is given and large enough.
+        Args:
+            num_bytes: the size that it must have; a file of another size is not read.
+            make: gives the memory to read into, else they are valid until the next call.
 
         Raises:
+            CorruptChunkError: the file has another size, or the disk cannot read it.
             StoreError: the file cannot be read.
         """
         try:
-            return self._read(key, into)
-        except FileNotFoundError:
+            return self._read(key, num_bytes, make)
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise StoreError("a chunk cannot be read", actual=error.strerror, where=self.where(key)) from error
+            kind = CorruptChunkError if error.errno == errno.EIO else StoreError
+            raise kind(
+                NOT_READ, actual=error.strerror, where=None if error.errno == errno.EIO else self.where(key)
+            ) from error
 
-    def _read(self, key: str, into: Optional[np.ndarray]) -> np.ndarray:
-        file = os.open(self.root / key, os.O_RDONLY)
+    def _read(self, key: str, num_bytes: Optional[int], make: Optional[Make]) -> np.ndarray:
+        file = os.open(self.root / key, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not be waited for
         try:
-            size = os.fstat(file).st_size
-            if into is None or into.nbytes < size:
-                if size > self._buffer.nbytes:
-                    self._buffer = aligned_empty(2 * size)
-                into = self._buffer
+            status = os.fstat(file)
+            size = status.st_size
+            if not stat.S_ISREG(status.st_mode):
+                kind = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+                raise OSError(kind, os.strerror(kind))
+            _require_size(size, num_bytes)
+            if make is None and size > self._buffer.nbytes:
+                self._buffer = aligned_empty(2 * size)
+            into = self._buffer if make is None else make(size)
             filled = 0
             while filled < size:
                 count = os.readv(file, [into.data[filled:size]])
@@ -65,6 +78,14 @@ class LocalFiles:
             return into[:filled]
         finally:
             os.close(file)
+
+    def stamp(self, key: str) -> Optional[Tuple[int, ...]]:
+        """Changes when the file is replaced or written to; None when there is none."""
+        try:
+            status = os.stat(self.root / key)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     def copy(self) -> "LocalFiles":
         """The same files with a buffer of its own, for another thread or process."""
@@ -84,20 +105,24 @@ class ZarrFiles:
     def where(self, key: str) -> str:
         return f"{self.path}/{key}"
 
-    def fetch(self, key: str, into: Optional[np.ndarray] = None) -> Optional[Bytes]:
-        """The object's bytes, copied into `into` (uint8) when its size is the object's; None without an object.
-
-        Raises:
-            StoreError: the object cannot be read.
-        """
+    def fetch(self, key: str, num_bytes: Optional[int] = None, make: Optional[Make] = None) -> Optional[Bytes]:
+        """As `LocalFiles.fetch`; the object is read before its size is known."""
         try:
             data = self._get(key)
         except Exception as error:  # each kind of store has errors of its own
-            raise StoreError("a chunk cannot be read", actual=repr(error), where=self.where(key)) from error
-        if data is None or into is None or into.nbytes != len(data):
+            raise StoreError(NOT_READ, actual=repr(error), where=self.where(key)) from error
+        if data is None:
+            return None
+        _require_size(len(data), num_bytes)
+        if make is None:
             return data
+        into = make(len(data))
         into[:] = np.frombuffer(data, np.uint8)
         return into
+
+    def stamp(self, key: str) -> Optional[Tuple[int, ...]]:
+        """Unknown here."""
+        return None
 
     def _get(self, key: str) -> Optional[bytes]:
         if hasattr(self.group, "store_path"):  # zarr 3: stores are asynchronous
@@ -117,123 +142,136 @@ class ZarrFiles:
 Files = Union[LocalFiles, ZarrFiles]
 
 
+def _require_size(size: int, num_bytes: Optional[int]) -> None:
+    if num_bytes is not None and size != num_bytes:
+        what, actual, limit = "a chunk has the wrong size", f"{size} bytes", f"{num_bytes} bytes"
+        raise CorruptChunkError(what, actual=actual, limit=limit, hint=REBUILD)
+
+
+class Place(NamedTuple):
+    """The split that a tensor's rows are batches of, and the number of the first; no split for a table."""
+
+    split: Optional[str] = None
+    first_batch: int = 0
+
+
+NOWHERE = Place()
+
+
 class TensorReader:
     """Reads the chunks of one tensor.
 
     Args:
         files: where chunk bytes come from.
-        manifest: of the store.
+        zarr_format: of the store.
         spec: the tensor.
         checksums: its rows of `checksums`, uint32 [num_chunks, 2]: crc32c and bytes of each chunk.
         check_chunks: compare the crc32c of every chunk that is read. Existence and size are always checked.
+        place: where its rows lie in the numbering of a split.
+
+    Raises:
+        CorruptChunkError: the tensor is said to be larger than its files can hold.
     """
 
     def __init__(
-        self, files: Files, manifest: Manifest, spec: TensorSpec, checksums: np.ndarray, check_chunks: bool
+        self,
+        files: Files,
+        zarr_format: ZarrFormat,
+        spec: TensorSpec,
+        checksums: np.ndarray,
+        check_chunks: bool,
+        place: Place = NOWHERE,
     ) -> None:
         self.spec = spec
         self.files = files
         self._checksums = checksums
         self._check_chunks = check_chunks
-        self._zarr_format = manifest.zarr_format
-        self._decode = _decoder(spec.codec)
+        self._zarr_format: ZarrFormat = zarr_format
+        self._place = place
         self.dtype = np.dtype(spec.dtype)
-        self.chunk_bytes = int(np.prod(spec.chunks)) * self.dtype.itemsize
+        if spec.num_chunks:
+            smallest = int(checksums[:, 1].argmin())
+            try:
+                require_plausible(spec, int(checksums[smallest, 1]))
+            except CorruptChunkError as error:
+                raise self._named(error, smallest) from None
 
     def num_rows(self, index: int) -> int:
         """Rows of chunk `index` that belong to the tensor; the last chunk is padded to full size on disk."""
         return min(self.spec.chunk_rows, self.spec.shape[0] - index * self.spec.chunk_rows)
 
-    def read(self, index: int, out: Optional[np.ndarray] = None) -> np.ndarray:
-        """Chunk `index`, [num_rows(index), ...], decoded into `out` (uint8 [chunk_bytes]) or a fresh buffer.
+    def read(self, index: int, make: Make = aligned_empty) -> np.ndarray:
+        """Chunk `index`, [num_rows(index), ...], decoded into memory from `make(spec.chunk_bytes)`.
+
+        `make` is called when the chunk is known to be there and to hold so much.
 
         Raises:
             CorruptChunkError: the chunk is missing, truncated, altered or does not decode.
         """
-        key = f"{self.spec.path}/{layout.chunk_name(self._zarr_format, index, len(self.spec.shape))}"
-        out = aligned_empty(self.chunk_bytes) if out is None else out
-        if self._decode is None:
-            data = self._checked(self.files.fetch(key, out), index, key)
-            if len(data) != self.chunk_bytes:
-                raise self._corrupt(
-                    "a chunk has the wrong size", index, key, f"{len(data)} bytes", f"{self.chunk_bytes}"
-                )
-        else:
-            data = self._checked(self.files.fetch(key), index, key)
-            try:
-                self._decode(data, out=out)
-            except (ValueError, RuntimeError) as error:
-                raise self._corrupt(f"a chunk does not decode ({error})", index, key) from None
+        is_plain = self.spec.codec == "none"
+        crc, size = (int(value) for value in self._checksums[index])
+        try:
+            if is_plain:
+                _require_size(size, self.spec.chunk_bytes)
+            data = self.files.fetch(self._key(index), size, make if is_plain else None)
+            if data is None:
+                raise CorruptChunkError("a chunk is missing", hint=REBUILD)
+            check_chunk(data, crc, size, self._check_chunks)
+            out = data if is_plain else decode_chunk(self.spec, data, make)
+        except CorruptChunkError as error:
+            raise self._named(error, index) from error.__cause__
+        assert isinstance(out, np.ndarray)
         return out.view(self.dtype).reshape(self.spec.chunks)[: self.num_rows(index)]
 
-    def read_all(self) -> np.ndarray:
-        """The whole tensor, freshly allocated."""
-        values = np.empty(self.spec.shape, self.dtype)
-        scratch = aligned_empty(self.chunk_bytes)
+    def read_all(self, on_corrupt: Optional[Callable[[CorruptChunkError], None]] = None, more_rows: int = 0) -> Any:
+        """The whole tensor, freshly allocated, and `more_rows` rows after it.
+
+        Args:
+            on_corrupt: called with the error of a chunk that cannot be read; its rows become the pad value.
+
+        Raises:
+            CorruptChunkError: as `read`, without `on_corrupt`.
+            StoreError: it does not fit into memory.
+        """
+        self._require_files()
+        try:
+            values = np.empty((self.spec.shape[0] + more_rows, *self.spec.shape[1:]), self.dtype)
+        except MemoryError:
+            size = f"{self.spec.num_bytes} bytes"
+            where = self.files.where(self.spec.path)
+            raise StoreError("an array does not fit into memory", actual=size, where=where) from None
+        scratch: Dict[int, np.ndarray] = {}
         for index in range(self.spec.num_chunks):
             start = index * self.spec.chunk_rows
-            values[start : start + self.num_rows(index)] = self.read(index, scratch)
+            rows = values[start : start + self.num_rows(index)]
+            try:
+                rows[...] = self.read(index, lambda size: scratch.setdefault(size, aligned_empty(size)))
+            except CorruptChunkError as error:
+                if on_corrupt is None:
+                    raise
+                on_corrupt(error)
+                rows[...] = self.spec.pad_value or 0
         return values
 
-    def _checked(self, data: Optional[Bytes], index: int, key: str) -> Bytes:
-        if data is None:
-            raise self._corrupt("a chunk is missing", index, key)
-        crc, size = (int(value) for value in self._checksums[index])
-        if len(data) != size:
-            raise self._corrupt("a chunk has the wrong size", index, key, f"{len(data)} bytes", f"{size} bytes")
-        if self._check_chunks:
-            found = google_crc32c.value(data)
-            if found != crc:
-                raise self._corrupt("a chunk fails its checksum", index, key, f"crc32c {found:08x}", f"{crc:08x}")
-        return data
+    def _require_files(self) -> None:
+        """Found out before a local tensor's memory is asked for: all of it that is no harmless amount can be in its
+        files. Else the error is that of the first file that is missing or too small."""
+        if not isinstance(self.files, LocalFiles):
+            return
+        sizes = [(self.files.stamp(self._key(i)) or (0, 0, 0))[2] for i in range(self.spec.num_chunks)]
+        ratio = MAX_RATIO[self.spec.codec]
+        empty = [i for i, size in enumerate(sizes) if size * ratio < self.spec.chunk_bytes]
+        if len(empty) * self.spec.chunk_bytes > max(HARMLESS_BYTES, (len(sizes) - len(empty)) * self.spec.chunk_bytes):
+            self.read(empty[0])
 
-    def _corrupt(
-        self, what: str, index: int, key: str, actual: Optional[str] = None, limit: Optional[str] = None
-    ) -> CorruptChunkError:
-        start = index * self.spec.chunk_rows
-        kind, _, _ = self.spec.path.partition("/")
-        rows = f"{self.spec.dims[0]} {start} to {start + self.num_rows(index) - 1}"
-        place = f"{self.files.where(key)} ({'split ' if kind in layout.SPLITS else ''}{kind}, {rows})"
-        return CorruptChunkError(what, actual=actual, limit=limit, where=place, hint=REBUILD)
+    def _key(self, index: int) -> str:
+        return f"{self.spec.path}/{layout.chunk_name(self._zarr_format, index, len(self.spec.shape))}"
 
-
-def _decoder(codec: str) -> Optional[Callable[..., Any]]:
-    """`decode(data, out=)` of a codec; None where the bytes are stored as they are."""
-    codecs: Dict[str, Any] = {"blosc-lz4": numcodecs.Blosc, "zstd": numcodecs.Zstd}
-    return codecs[codec]().decode if codec in codecs else None  # frames of both carry their own parameters
-
-
-def load_checksums(group: Any, manifest: Manifest, where: str) -> Dict[str, np.ndarray]:
-    """Tensor path -> its checksums, uint32 [num_chunks, 2], verified against the manifest.
-
-    Raises:
-        CorruptChunkError: the array `checksums` is missing or differs from its digest in the manifest.
-    """
-    place = f"{where}/{layout.CHECKSUMS}"
-    try:
-        table = np.ascontiguousarray(group[layout.CHECKSUMS][:], dtype="<u4")
-    except KeyError:
-        raise CorruptChunkError("the checksums are missing", where=place, hint=REBUILD) from None
-    expected = (manifest.num_chunks, 2)
-    if table.shape != expected or google_crc32c.value(table.tobytes()) != manifest.checksums_crc32c:
-        raise CorruptChunkError("the checksums are damaged", where=place, hint=REBUILD)
-    first = manifest.first_chunks()
-    return {spec.path: table[first[spec.path] : first[spec.path] + spec.num_chunks] for spec in manifest.tensors}
-
-
-def check_array(group: Any, spec: TensorSpec, where: str) -> None:
-    """The manifest decides how chunks are read, so zarr's own description must say the same."""
-    try:
-        array = group[spec.path]
-    except KeyError:
-        raise CorruptChunkError("an array is missing", where=f"{where}/{spec.path}", hint=REBUILD) from None
-    found = (tuple(array.shape), tuple(array.chunks), np.dtype(array.dtype).name)
-    told = (spec.shape, spec.chunks, np.dtype(spec.dtype).name)
-    if found != told:
-        raise ManifestError(
-            "shape, chunks or dtype of an array differ from the manifest",
-            actual=found,
-            limit=told,
-            where=f"{where}/{spec.path}",
-            hint=REBUILD,
-        )
+    def _named(self, error: CorruptChunkError, index: int) -> CorruptChunkError:
+        """The error, saying which chunk it is about."""
+        split, first_batch = self._place
+        first = first_batch + index * self.spec.chunk_rows
+        last = first + self.num_rows(index) - 1
+        kind = self.spec.path.partition("/")[0]
+        place = f"{f'split {split}' if split else kind}, {self.spec.dims[0]} {first} to {last}"
+        return error.of(self.files.where(self._key(index)), place, split, (first, last) if split else None)

@@ -5,19 +5,20 @@ import sys
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import click
 
 from schemas.config import JobConfig, load_config
 from schemas.errors import HeteroShardsError
 from schemas.layout import SPLITS
+from trainer.signals import Terminated, sigterm_raises
 
 if TYPE_CHECKING:
     from trainer.backends import Backend
     from trainer.job import Job
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 
 _SHARED = {
     "config_path": click.option(
@@ -40,9 +41,14 @@ _SHARED = {
         "--model", metavar="NAME", help="Overrides [model] name: to_hetero, hetero_conv, hgt or pkg.mod:fn."
     ),
     "backend": click.option(
-        "--backend", metavar="NAME", help="Overrides [train] backend: auto, eager, inductor or poptorch."
+        "--backend", metavar="NAME", help="Overrides [train] backend: auto, eager, inductor, cuda_graphs or poptorch."
     ),
     "seed": click.option("--seed", type=int, metavar="N", help="Overrides [train] rng_seed."),
+    "on_corrupt": click.option(
+        "--on-corrupt",
+        type=click.Choice(["stop", "skip"]),
+        help="Overrides [train] on_corrupt: stop at a damaged shard, or go on without its batches and report them.",
+    ),
 }
 
 
@@ -65,16 +71,18 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with sigterm_raises():
+                return super().invoke(ctx)
         except HeteroShardsError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(error.exit_code)
-        except KeyboardInterrupt:
-            goes_on = ctx.invoked_subcommand == "train"
-            click.echo(
-                f"interrupted: the same command {'goes on where it stopped' if goes_on else 'begins anew'}.", err=True
+        except (KeyboardInterrupt, Terminated) as signaled:
+            verb, code = (
+                ("terminated", TERMINATED) if isinstance(signaled, Terminated) else ("interrupted", INTERRUPTED)
             )
-            sys.exit(INTERRUPTED)
+            goes_on = "goes on where it stopped" if ctx.invoked_subcommand == "train" else "begins anew"
+            click.echo(f"{verb}: the same command {goes_on}.", err=True)
+            sys.exit(code)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -85,7 +93,7 @@ def main() -> None:
 
     \b
     Exit codes: 0 done, 2 config or usage, 5 store, 6 model, 7 backend, 8 checkpoint or run folder,
-    130 interrupted.
+    130 interrupted, 143 terminated.
     """
 
 
@@ -104,6 +112,7 @@ def train(epochs: Optional[int], resume: bool, fresh: bool, **shared: Any) -> No
     """
     from trainer.job import identity_of
     from trainer.models import find_model
+    from trainer.quarantine import lines_of
     from trainer.report import result_line, terminal
     from trainer.runs import claim, locked, read_result
     from trainer.store import resolve_store
@@ -125,6 +134,9 @@ def train(epochs: Optional[int], resume: bool, fresh: bool, **shared: Any) -> No
             verb = "resuming" if state == "resume" else "training"
             console.line(f"{verb} {config.model.name} on {store.path} with backend {backend.name} in {run_dir}")
             result = fit(config, store, run_dir, state == "resume", backend=backend, console=console)
+    if state == "finished":
+        for line in lines_of(result.get("left_out", [])):
+            console.line(line)
     console.line(result_line(result))
     click.echo(json.dumps({key: value for key, value in result.items() if key not in ("job", "limits")}))
 
@@ -157,7 +169,8 @@ def evaluate(split: str, **shared: Any) -> None:
     from trainer.report import terminal
 
     with _trained(shared) as (job, _):
-        click.echo(json.dumps({"split": split, **score(job, split, terminal())}))
+        found = score(job, split, terminal())
+        click.echo(json.dumps({"split": split, **found, "left_out": _left_out(job)}))
 
 
 @main.command()
@@ -177,12 +190,24 @@ def predict(splits: Tuple[str, ...], output: Optional[str], **shared: Any) -> No
         path = Path(output) if output else run_dir / "predictions.parquet"
         names = splits or tuple(split.name for split in job.store.manifest.splits)
         num_rows = write(job, names, path, terminal())
-        click.echo(json.dumps({"output": str(path), "num_rows": num_rows}))
+        click.echo(json.dumps({"output": str(path), "num_rows": num_rows, "left_out": _left_out(job)}))
+
+
+def _left_out(job: "Job") -> List[Dict[str, Any]]:
+    """What is damaged and was left out, told in a line each and returned as plain values."""
+    for line in job.quarantine.lines():
+        click.echo(line, err=True)
+    return job.quarantine.records()
 
 
 def _job_config(shared: Any, more: Any) -> Tuple[JobConfig, Optional[str], Optional[str]]:
     """(config with overrides, --run, --store)."""
-    names = {"model.name": "model", "train.backend": "backend", "train.rng_seed": "seed"}
+    names = {
+        "model.name": "model",
+        "train.backend": "backend",
+        "train.rng_seed": "seed",
+        "train.on_corrupt": "on_corrupt",
+    }
     overrides = {key: shared.get(name) for key, name in names.items()}
     return load_config(shared["config_path"], {**overrides, **more}), shared.get("run"), shared["store"]
 
@@ -210,11 +235,12 @@ def _trained(shared: Any) -> Iterator[Tuple["Job", Path]]:
     """The job of a run with its best weights, and the run's folder."""
     from trainer.checkpoint import BEST, load_model
     from trainer.job import open_job
+    from trainer.report import terminal
     from trainer.store import resolve_store
 
     config, run, store_path = _job_config(shared, {})
     store, backend = resolve_store(config, store_path), _backend(config)
     run_dir = _run_dir(run, config, backend.name)
-    with open_job(config, store, backend) as job:
+    with open_job(config, store, backend, terminal()) as job:
         load_model(run_dir / BEST, job)
         yield job, run_dir

@@ -34,7 +34,7 @@ class ShardDataset(Dataset):
     Args:
         store: an open store, or where it lies.
         round: one resampling pass, or None for every batch of the split.
-        check_chunks: verify the checksum of every chunk that is read.
+        check_chunks: verify the checksum of everything that is read; None does as the store was opened.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class ShardDataset(Dataset):
         round: Optional[int] = None,
         *,
         as_hetero_data: bool = False,
-        check_chunks: bool = True,
+        check_chunks: Optional[bool] = None,
     ) -> None:
-        store = store if isinstance(store, Store) else open_store(store)
+        store = store if isinstance(store, Store) else open_store(store, check_chunks is not False)
         info = store.split(split)
         self.rounds = list(range(info.num_rounds)) if round is None else [round]
         if round is not None and not 0 <= round < info.num_rounds:

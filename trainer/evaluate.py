@@ -1,12 +1,14 @@
 """Scores of a model on a split, one answer per seed node."""
 
 from dataclasses import dataclass
-from typing import Dict
+from typing import Dict, NamedTuple
 
 import numpy as np
 import torch
 
 from schemas.batch import LABEL_PAD
+from schemas.chunks import REBUILD
+from schemas.errors import CorruptChunkError, StoreError
 from trainer.job import Job, naming
 from trainer.metrics import scores
 from trainer.report import SILENT, Console
@@ -21,12 +23,14 @@ class Answers:
         label: classes, int64 [seeds]; -100 where unknown.
         probability: mean over rounds of the softmax, float64 [seeds, classes].
         loss: cross entropy, the mean over all seeds of all rounds.
+        num_batches_left_out: damaged ones; their seeds are answered by other rounds, or not at all.
     """
 
     node_id: np.ndarray
     label: np.ndarray
     probability: np.ndarray
     loss: float
+    num_batches_left_out: int = 0
 
     @property
     def prediction(self) -> np.ndarray:
@@ -34,8 +38,9 @@ class Answers:
         return self.probability.argmax(axis=1)
 
     def scores(self) -> Dict[str, float]:
-        """`loss`, `accuracy` and `macro_f1`."""
-        return {"loss": self.loss, **scores(self.label, self.prediction)}
+        """`loss`, `accuracy` and `macro_f1`, and `batches_left_out` where there are any."""
+        found = {"loss": self.loss, **scores(self.label, self.prediction)}
+        return {**found, **({"batches_left_out": self.num_batches_left_out} if self.num_batches_left_out else {})}
 
 
 def answer(job: Job, split: str, console: Console = SILENT) -> Answers:
@@ -43,36 +48,78 @@ def answer(job: Job, split: str, console: Console = SILENT) -> Answers:
 
     A store with several rounds holds several samples of each seed's neighborhood; their probabilities are averaged.
 
+    Damaged shards are left out where [train] on_corrupt says so.
+
     Raises:
         ConfigError: the store has no such split.
+        CorruptChunkError: damage that cannot be skipped, or must not, or no batch is left.
+        StoreChangedError: the store is no longer the one that was opened.
     """
-    store, info = job.store, job.store.split(split)
-    ids, labels, masks = (store.read_seeds(split, name) for name in ("n_id", "y", "mask"))
-    node_id = np.unique(ids[masks]).astype(np.int64)
-    places = np.searchsorted(node_id, ids)
-    label = np.full(len(node_id), LABEL_PAD, dtype=np.int64)
-    label[places[masks]] = labels[masks]
-    total = np.zeros((len(node_id), store.manifest.graph.num_classes))
-    counts = np.zeros(len(node_id), dtype=np.int64)
+    job.store.split(split)
+    while True:
+        try:
+            found = _answer_intact(job, split, _Seeds.read(job, split), console)
+            job.store.require_unchanged()
+            return found
+        except StoreError as error:  # more is damaged than was known: begin anew without it
+            job.quarantine.add(error)
+
+
+class _Seeds(NamedTuple):
+    """Who stands in the intact batches of a split.
+
+    Attributes:
+        batches: their numbers, ascending.
+        node_id: global ids of all their seeds, ascending. label: of each.
+        masks: bool [all batches, max_seeds]; False throughout a batch that is left out.
+        places: where each seed of each batch stands in `node_id`, [all batches, max_seeds].
+    """
+
+    batches: np.ndarray
+    node_id: np.ndarray
+    label: np.ndarray
+    masks: np.ndarray
+    places: np.ndarray
+
+    @classmethod
+    def read(cls, job: Job, split: str) -> "_Seeds":
+        ids, labels, masks = (job.store.read_seeds(split, name, job.quarantine.add) for name in ("n_id", "y", "mask"))
+        is_out = job.quarantine.is_out(split, np.arange(len(masks)))
+        if is_out.all():
+            what, where = f"no batch of split {split} is left", job.store.path
+            raise CorruptChunkError(what, actual=f"{len(masks)} left out", where=where, hint=REBUILD)
+        masks[is_out] = False
+        node_id = np.unique(ids[masks]).astype(np.int64)
+        places = np.searchsorted(node_id, ids)
+        label = np.full(len(node_id), LABEL_PAD, dtype=np.int64)
+        label[places[masks]] = labels[masks]
+        return cls(np.flatnonzero(~is_out), node_id, label, masks, places)
+
+
+def _answer_intact(job: Job, split: str, seeds: _Seeds, console: Console) -> Answers:
+    total = np.zeros((len(seeds.node_id), job.store.manifest.graph.num_classes))
+    counts = np.zeros(len(seeds.node_id), dtype=np.int64)
     loss_sum = 0.0
-    group, num_batches = job.compiled.infer_batches, info.num_batches
-    order = np.minimum(np.arange(-(-num_batches // group) * group), num_batches - 1)  # filled up with the last batch
+    group, num_batches = job.compiled.infer_batches, len(seeds.batches)
+    filled = np.minimum(np.arange(-(-num_batches // group) * group), num_batches - 1)  # up with the last batch
+    order = seeds.batches[filled]
     with job.stream(split, order, group=group) as stream, console.bar(f"evaluate {split}", len(order)) as bar:
         for batches, tensors in stream:
             with naming(f"split {split}, batches {batches.tolist()}"):
                 out, losses = job.compiled.infer(tensors)
-            shares = torch.softmax(out.float(), dim=-1).cpu().numpy().reshape(group, masks.shape[1], -1)
+            shares = torch.softmax(out.float(), dim=-1).cpu().numpy().reshape(group, seeds.masks.shape[1], -1)
             num_real = group - max(0, stream.position - num_batches)
             for batch, share, loss in zip(batches[:num_real], shares, losses.reshape(-1).tolist()):
-                mask = masks[batch]
-                rows = places[batch][mask]  # no seed stands twice in a batch, so adding by index is safe
+                mask = seeds.masks[batch]
+                rows = seeds.places[batch][mask]  # no seed stands twice in a batch, so adding by index is safe
                 total[rows] += share[mask]
                 counts[rows] += 1
                 loss_sum += loss * len(rows)
             bar.update(group)
-    return Answers(node_id, label, total / counts[:, None], loss_sum / int(counts.sum()))
+    probability, loss = total / counts[:, None], loss_sum / int(counts.sum())
+    return Answers(seeds.node_id, seeds.label, probability, loss, len(seeds.masks) - num_batches)
 
 
 def evaluate(job: Job, split: str, console: Console = SILENT) -> Dict[str, float]:
-    """`loss`, `accuracy` and `macro_f1` of a split."""
+    """The scores of a split, see `Answers.scores`."""
     return answer(job, split, console).scores()

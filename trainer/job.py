@@ -2,27 +2,40 @@
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import Any, Dict, Iterator, Sequence, Tuple
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from schemas.batch import InputSpec, shape_signature
-from schemas.config import JobConfig
-from schemas.errors import BackendError, ConfigError
+from schemas.batch import InputSpec, model_inputs, shape_signature, table_bytes
+from schemas.chunks import REBUILD
+from schemas.config import JobConfig, TrainConfig
+from schemas.errors import BackendError, ConfigError, CorruptChunkError, StoreError
 from trainer.backends import Backend, CompiledModel, resolve_backend
 from trainer.backends.poptorch import PopTorchBackend, PopTorchModel
 from trainer.backends.poptorch_options import cache_folder
 from trainer.models import build_model
+from trainer.models.resident import ResidentFeatures
+from trainer.quarantine import Quarantine
+from trainer.report import SILENT, Console
 from trainer.seed_model import SeedModel
 from trainer.store import Store
 from trainer.stream import BatchStream
 
-# What may change when a run goes on: how long and how fast, never what is computed.
-FREE_TRAIN_KEYS = {"epochs", "patience", "prefetch", "check_chunks", "root", "cache", "backend"}
+# What may change when a run goes on: how long, how fast and past what damage, never what is computed.
+FREE_TRAIN_KEYS = {
+    "epochs",
+    "patience",
+    "prefetch",
+    "check_chunks",
+    "on_corrupt",
+    "root",
+    "cache",
+    "backend",
+    "device_features",
+}
 FREE_IPU_KEYS = {"ipu_model", "ipu_version", "executable_cache", "connection_type", "available_memory_proportion"}
 
 
@@ -33,6 +46,7 @@ class Job:
     Attributes:
         inputs: what the model takes, in order, for each shape of the store.
         identity: what a checkpoint must agree with, as plain values.
+        quarantine: the batches that are left out because they are damaged.
     """
 
     config: JobConfig
@@ -40,6 +54,7 @@ class Job:
     inputs: Tuple[Tuple[InputSpec, ...], ...]
     compiled: CompiledModel
     identity: Dict[str, Any]
+    quarantine: Quarantine
 
     def stream(self, split: str, order: np.ndarray, start: int = 0, group: int = 1) -> BatchStream:
         """Batches of a split as the model takes them, `group` a call."""
@@ -53,6 +68,7 @@ class Job:
             prefetch=train.prefetch,
             check_chunks=train.check_chunks,
             group=group,
+            transfer=self.compiled.transfer,
         )
 
 
@@ -62,26 +78,53 @@ def backend_of(config: JobConfig) -> Backend:
 
 
 @contextmanager
-def open_job(config: JobConfig, store: Store, backend: Backend) -> Iterator[Job]:
+def open_job(config: JobConfig, store: Store, backend: Backend, console: Console = SILENT) -> Iterator[Job]:
     """Build the model from the store's schema, compile it for each of its shapes, and free it at the end.
 
     Initial weights are a function of `config.train.rng_seed`.
 
     Raises:
         ModelError, BackendError: the model cannot be built or compiled.
+        StoreError: no batch can be read to build it with.
+        ConfigError: feature tables shall lie beside the model, and cannot.
     """
     torch.manual_seed(config.train.rng_seed)
     manifest = store.manifest
     first, *others = manifest.budgets
-    model = SeedModel(build_model(config.model, manifest.graph), manifest.graph, first, config.model)
+    inner = build_model(config.model, manifest.graph)
+    extras = tuple(getattr(inner, "extra_inputs", ()))
+    resident = _resident_features(store, config.train, backend, with_edges="edge_attr" in extras)
+    model = SeedModel(inner, manifest.graph, first, config.model, resident=resident)
     siblings = [model.for_budget(budget) for budget in others]
     inputs = tuple(tuple(shape.inputs) for shape in (model, *siblings))
-    compiled = backend.compile(model, config.train, _example(store, inputs), siblings)
+    quarantine = Quarantine(store, config.train.on_corrupt == "skip", console)
+    compiled = backend.compile(model, config.train, _example(store, inputs, quarantine), siblings)
     try:
-        identity = {**identity_of(config, store, backend.name), "shape_signature": shape_signature(chain(*inputs))}
-        yield Job(config, store, inputs, compiled, identity)
+        shapes = [spec for budget in manifest.budgets for spec in model_inputs(manifest.graph, budget, extras)]
+        identity = {**identity_of(config, store, backend.name), "shape_signature": shape_signature(shapes)}
+        yield Job(config, store, inputs, compiled, identity, quarantine)
     finally:
         compiled.close()
+
+
+def _resident_features(
+    store: Store, train: TrainConfig, backend: Backend, with_edges: bool
+) -> Optional[ResidentFeatures]:
+    """The store's feature tables as a part of the model, where `[train] device_features` and the backend want it."""
+    graph, choice = store.manifest.graph, train.device_features
+    where = "[train] device_features = 'always'"
+    if choice == "always" and backend.name == "poptorch":
+        hint = "Use 'auto': an IPU's own memory is small, and features are gathered on the host."
+        raise ConfigError("an IPU cannot hold feature tables", where=where, hint=hint)
+    if choice == "always" and store.manifest.features != "table":
+        hint = "Prepare it with [store] features = 'table', or use 'auto'."
+        raise ConfigError(f"{store.path} has its features inline", where=where, hint=hint)
+    is_small = store.manifest.features == "table" and table_bytes(graph) <= backend.room_for_features()
+    if choice == "never" or (choice == "auto" and not is_small):
+        return None
+    return ResidentFeatures(
+        graph, lambda path: torch.from_numpy(store.read_table(path, train.check_chunks)), with_edges
+    )
 
 
 def identity_of(config: JobConfig, store: Store, backend: str) -> Dict[str, Any]:
@@ -116,15 +159,22 @@ def compile_offline(config: JobConfig, store: Store) -> Path:
         raise BackendError("executables cannot be compiled here", actual=reason, hint="See README, On an IPU.")
     with open_job(config, store, backend) as job:
         assert isinstance(job.compiled, PopTorchModel)
-        job.compiled.compile_only(_example(store, job.inputs))
+        job.compiled.compile_only(_example(store, job.inputs, job.quarantine))
     return folder
 
 
-def _example(store: Store, inputs: Sequence[Sequence[InputSpec]]) -> Sequence[Tensor]:
-    """The first batch of the first shape. A shape's batches come first in a split that has it first."""
-    split = next(split.name for split in store.manifest.splits if split.parts[0].shape == 0)
-    with BatchStream(store, split, inputs, np.zeros(1, dtype=np.int64)) as stream:
-        return next(iter(stream))[1]
+def _example(store: Store, inputs: Sequence[Sequence[InputSpec]], quarantine: Quarantine) -> Sequence[Tensor]:
+    """The first intact batch of the first shape. A shape's batches come first in a split that has it first."""
+    for split in store.manifest.splits:
+        batches = np.arange(split.parts[0].num_batches if split.parts[0].shape == 0 else 0)
+        while not (is_out := quarantine.is_out(split.name, batches)).all():
+            first = batches[~is_out][:1]
+            try:
+                with BatchStream(store, split.name, inputs, first) as stream:
+                    return next(iter(stream))[1]
+            except StoreError as error:
+                quarantine.add(error)
+    raise CorruptChunkError("no batch of the first shape is left", where=store.path, hint=REBUILD)
 
 
 @contextmanager

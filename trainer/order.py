@@ -66,13 +66,29 @@ def shuffled_order(
     return batches[np.lexsort((place, group_keys, shards, shard_keys[shards]))]
 
 
-def whole_calls(order: np.ndarray, group: int) -> np.ndarray:
-    """An order whose length is a multiple of `group`: short by some batches, it begins again.
+def rest_of(order: np.ndarray, is_out: np.ndarray, position: int, group: int) -> Tuple[np.ndarray, np.ndarray]:
+    """What is left of an order that some batches are taken out of: whole calls, and where each of them leads.
 
-    >>> whole_calls(np.array([4, 0, 2]), 2).tolist()
-    [4, 0, 2, 4]
+    Calls are filled with the batches that follow those taken out, the last one with the order's first. The result
+    depends on when the reader learned what to leave out no more than on where it stopped before.
+
+    Args:
+        is_out: bool, for each batch of `order`.
+        position: in `order`, taken-out batches counted.
+
+    Returns:
+        Batches, a multiple of `group`, and the position in `order` after each call.
+
+    >>> rest_of(np.array([4, 0, 2, 3, 1]), np.array([False, False, True, False, False]), 1, 2)
+    (array([0, 3, 1, 4]), array([4, 5]))
     """
-    return np.resize(order, -(-len(order) // group) * group)
+    kept = np.flatnonzero(~is_out)
+    places = kept[kept >= position]
+    if len(places) == 0:
+        return places, places
+    filled = np.concatenate([places, np.resize(kept, -len(places) % group)])
+    ends = np.append(places[group::group], len(order))  # a call ends where the next one begins
+    return order[filled], ends
 
 
 def shard_runs(shards: np.ndarray) -> List[Tuple[int, int]]:

@@ -13,6 +13,7 @@ from schemas.config import ModelConfig
 from schemas.errors import HeteroShardsError, ModelError
 from schemas.graph import GraphSchema
 from trainer.models.featureless import Featureless
+from trainer.models.resident import ResidentFeatures
 from trainer.models.trimming import LayerTrimmer
 from trainer.user_errors import model_failed
 
@@ -22,6 +23,11 @@ class SeedModel(nn.Module):
 
     Every shape is a constant of the budget, and nothing depends on data: seeds are a static slice (they are the
     first rows of their type), and masked seeds get a label that the loss ignores.
+
+    Args:
+        model: see `trainer.models`.
+        featureless: what `for_budget` shares.
+        resident: feature tables, which make ids of the features among the inputs.
 
     Attributes:
         inputs: the tensors `forward` takes, in order: their kind, type, shape and dtype.
@@ -34,12 +40,14 @@ class SeedModel(nn.Module):
         budget: Budget,
         config: ModelConfig,
         featureless: Optional[Featureless] = None,
+        resident: Optional[ResidentFeatures] = None,
     ) -> None:
         super().__init__()
         self.model = model
+        self.resident = resident
         self.featureless = Featureless(graph, config) if featureless is None else featureless
         self.extra_inputs: Tuple[str, ...] = tuple(getattr(model, "extra_inputs", ()))
-        self.inputs: List[InputSpec] = model_inputs(graph, budget, self.extra_inputs)
+        self.inputs: List[InputSpec] = model_inputs(graph, budget, self.extra_inputs, resident is not None)
         self._node_names = graph.node_names
         self._edge_types = {edge.key: edge.type for edge in graph.edge_types}
         self._seed_type = graph.seed_type
@@ -52,7 +60,7 @@ class SeedModel(nn.Module):
 
     def for_budget(self, budget: Budget) -> "SeedModel":
         """The same model for batches of another shape: all modules, parameters and buffers are shared."""
-        return SeedModel(self.model, self._graph, budget, self._config, self.featureless)
+        return SeedModel(self.model, self._graph, budget, self._config, self.featureless, self.resident)
 
     def forward(self, *tensors: Tensor) -> Tuple[Tensor, Tensor]:
         """The tensors of `inputs`, in that order.
@@ -117,6 +125,9 @@ class SeedModel(nn.Module):
         if self._trimmed_layers:
             batch = self._trimmed(batch)
             trimming["trimmer"] = self._trimmer
+        if self.resident is not None:
+            batch["x"] = self.resident("x", batch["n_id"])
+            batch["edge_attr"] = self.resident("edge_attr", batch.get("e_id", {}))
         x_dict = {name: x.to(dtype) for name, x in batch.get("x", {}).items()}
         x_dict.update(self.featureless(batch.get("n_id", {}), dtype))
         x_dict = {name: x_dict[name] for name in self._node_names}
@@ -130,7 +141,7 @@ class SeedModel(nn.Module):
         for kind, tensors in batch.items():
             if kind in ("y", "seed_mask"):
                 kept[kind] = tensors
-            elif not kind.startswith("edge"):
+            elif kind in ("x", "n_id", "node_mask"):
                 kept[kind] = trimmer.nodes(hops, tensors)
             else:
                 by_type = {self._edge_types[key]: tensor for key, tensor in tensors.items()}

@@ -1,6 +1,6 @@
 """From an `InputSpec` to its tensors: which arrays of a store it needs, and how a shard's batches are made of them."""
 
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from schemas.errors import CorruptChunkError, SignatureMismatchError
 from trainer.buffers import BufferPool, aligned_empty
 from trainer.order import shard_numbers
 from trainer.store import Store
+from trainer.transfer import Transfer
 
 _STORED = {"node_mask": "mask", "edge_mask": "mask", "seed_mask": "mask", "seed_n_id": "n_id"}
 
@@ -41,13 +42,26 @@ def input_source(store: Store, part: str, spec: InputSpec) -> InputSource:
     return InputSource(path(part, spec.key, tensor))
 
 
+class ShardArrays(NamedTuple):
+    """What was read of one shard, by path, each [batches of the shard, ...].
+
+    Attributes:
+        host: as read.
+        placed: what inputs take as it is, where the model runs.
+    """
+
+    host: Dict[str, np.ndarray]
+    placed: Dict[str, Tensor]
+
+
 class ShardReader:
     """Reads shards of one part and makes model inputs of them. For one thread at a time.
 
     Args:
         part: where it lies in the store.
         pool: where buffers come from; None allocates afresh.
-        check_chunks: verify the checksum of every chunk.
+        check_chunks: verify the checksum of every chunk; None does as the store was opened.
+        transfer: brings batches to where the model runs.
 
     Raises:
         SignatureMismatchError: an input's shape or dtype is not the store's.
@@ -60,12 +74,15 @@ class ShardReader:
         part: str,
         inputs: Sequence[InputSpec],
         pool: Optional[BufferPool] = None,
-        check_chunks: bool = True,
+        check_chunks: Optional[bool] = None,
+        transfer: Optional[Transfer] = None,
     ) -> None:
         self.part = part
         self.inputs = tuple(inputs)
         self._sources = [input_source(store, part, spec) for spec in inputs]
         self._pool = pool
+        self._transfer = transfer or Transfer()
+        self._direct = list(dict.fromkeys(source.path for source in self._sources if not source.table))
         files = store.new_files()
         paths = dict.fromkeys(source.path for source in self._sources)
         self._readers = {path: store.reader(path, files, check_chunks) for path in paths}
@@ -95,64 +112,71 @@ class ShardReader:
         pairs = zip(self.inputs, self._sources)
         return sum(int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize for spec, source in pairs if source.table)
 
-    def read(self, shard: int) -> Dict[str, np.ndarray]:
-        """The stored arrays of one shard by path, each [batches of the shard, ...]."""
+    def read(self, shard: int) -> ShardArrays:
+        """The stored arrays of one shard."""
         arrays = {}
         for path, reader in self._readers.items():
-            out = self._pool.take(reader.chunk_bytes) if self._pool else None
-            arrays[path] = reader.read(shard, out)
-        return arrays
+            arrays[path] = reader.read(shard, self._pool.take if self._pool else aligned_empty)
+        placed = self._transfer([torch.from_numpy(arrays[path]) for path in self._direct])
+        return ShardArrays(arrays, dict(zip(self._direct, placed)))
 
-    def batches(self, arrays: Dict[str, np.ndarray], rows: np.ndarray, group: int = 1) -> List[Sequence[Tensor]]:
+    def batches(self, arrays: ShardArrays, rows: np.ndarray, group: int = 1) -> List[Sequence[Tensor]]:
         """Rows of a shard as tensors, `group` batches a time joined on dim 0, in the order of `inputs`.
 
         Input i of each result has shape `InputSpec.shape` with dim 0 times `group`: [2, E] becomes [group * 2, E].
         Stored tensors are views of the shard where the rows of a group follow one another (else copies); gathered
         ones fill one buffer per input for all rows. `rows` are a multiple of `group`.
         """
+        gathered = self._gather_all(arrays.host, rows, group)
         columns: List[Sequence[Tensor]] = []
         for spec, source in zip(self.inputs, self._sources):
             if source.table:
-                columns.append(self._gather(spec, source, arrays[source.path], rows, group))
+                columns.append(gathered[spec].unbind(0))
             elif group == 1:
-                views = torch.from_numpy(arrays[source.path]).unbind(0)
+                views = arrays.placed[source.path].unbind(0)
                 columns.append([views[row] for row in rows])
             else:
-                columns.append([_join(arrays[source.path], call) for call in rows.reshape(-1, group)])
+                columns.append([_join(arrays.placed[source.path], call) for call in rows.reshape(-1, group)])
         return list(zip(*columns))
 
-    def _gather(
-        self, spec: InputSpec, source: InputSource, ids: np.ndarray, rows: np.ndarray, group: int
-    ) -> List[Tensor]:
+    def _gather_all(self, arrays: Dict[str, np.ndarray], rows: np.ndarray, group: int) -> Dict[InputSpec, Tensor]:
+        """Every gathered input, [calls, ...]."""
+        pairs = [(spec, source) for spec, source in zip(self.inputs, self._sources) if source.table]
+        gathered = [self._gather(spec, source, arrays[source.path][rows], group) for spec, source in pairs]
+        buffers = self._transfer([torch.from_numpy(buffer) for buffer, _ in gathered])
+        found = {}
+        for (spec, _), (_, num_bytes), buffer in zip(pairs, gathered, buffers):
+            shape = (len(buffer), group * spec.shape[0], *spec.shape[1:])
+            found[spec] = buffer[:, :num_bytes].view(getattr(torch, spec.dtype)).view(shape)
+        return found
+
+    def _gather(self, spec: InputSpec, source: InputSource, ids: np.ndarray, group: int) -> Tuple[np.ndarray, int]:
+        """Bytes of the features of ids [batches, ...]: uint8 [calls, slot], and how many of a slot are used."""
         table = self._tables[str(source.table)]
-        wanted = ids[rows]
-        if wanted.min() < -1 or wanted.max() >= len(table) - 1:
+        if ids.min() < -1 or ids.max() >= len(table) - 1:
             raise CorruptChunkError(
                 "ids point outside their feature table",
-                actual=f"{wanted.min()} to {wanted.max()}",
+                actual=f"{ids.min()} to {ids.max()}",
                 limit=f"-1 (pad) to {len(table) - 2}",
                 where=source.path,
             )
-        shape = (group * spec.shape[0], *spec.shape[1:])
-        calls = wanted.reshape(len(rows) // group, -1)
-        num_bytes = int(np.prod(shape)) * table.itemsize
+        calls = ids.reshape(len(ids) // group, -1)
+        num_bytes = calls.shape[1] * int(np.prod(spec.shape[1:])) * table.itemsize
         slot_bytes = -(-num_bytes // SLOT_BYTES) * SLOT_BYTES
         total = len(calls) * slot_bytes
-        buffer = self._pool.take(total) if self._pool else aligned_empty(total)
-        tensors = []
-        for slot, batch in zip(buffer.reshape(len(calls), slot_bytes), calls):
-            out = slot[:num_bytes].view(table.dtype).reshape(shape)
+        buffer = (self._pool.take(total) if self._pool else aligned_empty(total)).reshape(len(calls), slot_bytes)
+        for slot, batch in zip(buffer, calls):
+            out = slot[:num_bytes].view(table.dtype).reshape(-1, *table.shape[1:])
             # "wrap" sends the pad id -1 to the last row, the pad row, and is the mode that writes straight into `out`
             np.take(table, batch, axis=0, out=out, mode="wrap")
-            tensors.append(torch.from_numpy(out))
-        return tensors
+        return buffer, num_bytes
 
 
 class Shard(NamedTuple):
     """A shard in memory; its batches are asked for by their numbers in the split."""
 
     reader: ShardReader
-    arrays: Dict[str, np.ndarray]
+    arrays: ShardArrays
     first_batch: int
 
     def batches(self, numbers: np.ndarray, group: int = 1) -> List[Sequence[Tensor]]:
@@ -165,7 +189,7 @@ class SplitReader:
 
     Args:
         inputs: of each shape of the store.
-        pool, check_chunks: as for `ShardReader`, and so are the errors.
+        pool, check_chunks, transfer: as for `ShardReader`, and so are the errors.
     """
 
     def __init__(
@@ -174,12 +198,13 @@ class SplitReader:
         split: str,
         inputs: Sequence[Sequence[InputSpec]],
         pool: Optional[BufferPool] = None,
-        check_chunks: bool = True,
+        check_chunks: Optional[bool] = None,
+        transfer: Optional[Transfer] = None,
     ) -> None:
         self._info = store.split(split)
         self._chunk_batches = store.manifest.chunk_batches
         self._parts = store.manifest.parts(self._info)
-        self._readers = [ShardReader(store, p.path, inputs[p.shape], pool, check_chunks) for p in self._parts]
+        self._readers = [ShardReader(store, p.path, inputs[p.shape], pool, check_chunks, transfer) for p in self._parts]
 
     @property
     def num_parts(self) -> int:
@@ -202,12 +227,12 @@ class SplitReader:
         return Shard(reader, reader.read(chunk), part.first_batch + chunk * self._chunk_batches)
 
 
-def _join(array: np.ndarray, rows: np.ndarray) -> Tensor:
+def _join(array: Tensor, rows: np.ndarray) -> Tensor:
     """Rows of `array` [batches, n, ...] as one tensor [len(rows) * n, ...]; a view where they are consecutive."""
     first = int(rows[0])
     is_run = bool((rows == np.arange(first, first + len(rows))).all())
-    joined = array[first : first + len(rows)] if is_run else array[rows]
-    return torch.from_numpy(joined.reshape(-1, *array.shape[2:]))
+    joined = array[first : first + len(rows)] if is_run else array[torch.from_numpy(rows)]
+    return joined.flatten(0, 1)
 
 
 def join_batches(batches: Sequence[Sequence[Tensor]]) -> Sequence[Tensor]:

@@ -6,17 +6,16 @@ import threading
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Union
 
+import google_crc32c
 import numpy as np
 
-from schemas import layout
-from schemas.batch import TensorSpec
+from schemas import integrity, layout
+from schemas.batch import TensorSpec, checksum_tensor
 from schemas.config import JobConfig
-from schemas.errors import ConfigError, FormatVersionError, StoreError, StoreIncompleteError
-from schemas.manifest import Manifest, SplitInfo, parse_manifest
-from trainer.buffers import aligned_empty
-from trainer.chunks import Files, LocalFiles, TensorReader, ZarrFiles, check_array, load_checksums
-
-PREPARE = "Run `make prepare` (or `python -m pipeline prepare --config <config>`)."
+from schemas.errors import ConfigError, CorruptChunkError, StoreChangedError, StoreError
+from schemas.manifest import SplitInfo
+from trainer.chunks import NOWHERE, Files, LocalFiles, Place, TensorReader, ZarrFiles
+from trainer.metadata import PREPARE, Root, check_array, read_root
 
 
 class Store:
@@ -25,17 +24,24 @@ class Store:
     Attributes:
         path: the folder or URL it was opened from.
         manifest: what it says of itself.
+        check_chunks: whether what is read is compared with its checksums, unless a reader is asked for otherwise.
     """
 
-    def __init__(self, path: str, manifest: Manifest, files: Files) -> None:
+    def __init__(self, path: str, root: Root, files: Files, check_chunks: bool = True) -> None:
         self.path = path
-        self.manifest = manifest
+        self.manifest = root.manifest
+        self.check_chunks = check_chunks
+        self._root, self._stamp = root, root.stamp
         self._files = files
-        self._group: Any = getattr(files, "group", None)
         self._tables: Dict[str, np.ndarray] = {}
         self._checksums: Dict[str, np.ndarray] = {}
         self._checked: Set[str] = set()
-        self._specs = {tensor.path: tensor for tensor in manifest.tensors}
+        self._specs = {tensor.path: tensor for tensor in root.manifest.tensors}
+        self._places = {
+            part.path: Place(split.name, part.first_batch)
+            for split in root.manifest.splits
+            for part in root.manifest.parts(split)
+        }
         self._lock = threading.RLock()
 
     @property
@@ -65,73 +71,124 @@ class Store:
             raise StoreError(f"the store has no tensor '{path}'", where=self.path, hint=hint)
         return self._specs[path]
 
-    def reader(self, path: str, files: Optional[Files] = None, check_chunks: bool = True) -> TensorReader:
-        """A reader of one tensor. `files` (from `new_files`) is shared by the readers of one thread."""
+    def reader(self, path: str, files: Optional[Files] = None, check_chunks: Optional[bool] = None) -> TensorReader:
+        """A reader of one tensor. `files` (from `new_files`) is shared by the readers of one thread.
+
+        Raises:
+            CorruptMetadataError, ManifestError: what the store says of the tensor is damaged or contradicts itself.
+            CorruptChunkError: the checksums are damaged.
+        """
         spec = self.spec(path)
         with self._lock:
             if not self._checksums:
-                self._checksums = load_checksums(self._open_group(), self.manifest, self.path)
+                self._checksums = self._read_checksums()
             if path not in self._checked:
-                check_array(self._open_group(), spec, self.path)
+                check_array(self._files, self._root, spec)
                 self._checked.add(path)
-        return TensorReader(files or self.new_files(), self.manifest, spec, self._checksums[path], check_chunks)
+        check_chunks = self.check_chunks if check_chunks is None else check_chunks
+        place = next((self._places[part] for part in _parents(path) if part in self._places), NOWHERE)
+        files = files or self.new_files()
+        return TensorReader(files, self.manifest.zarr_format, spec, self._checksums[path], check_chunks, place)
+
+    def _read_checksums(self) -> Dict[str, np.ndarray]:
+        """Tensor path -> its checksums, uint32 [num_chunks, 2], verified against the manifest."""
+        manifest = self.manifest
+        spec = checksum_tensor(manifest.num_chunks)
+        check_array(self._files, self._root, spec)
+        own = np.array([[manifest.checksums_crc32c, spec.chunk_bytes]], np.int64)
+        table = TensorReader(self._files, manifest.zarr_format, spec, own, self.check_chunks).read_all()
+        first = manifest.first_chunks()
+        return {spec.path: table[first[spec.path] : first[spec.path] + spec.num_chunks] for spec in manifest.tensors}
+
+    def require_unchanged(self) -> None:
+        """Cheap: looks at one file, and reads it only where it is another than before.
+
+        Raises:
+            StoreChangedError: the store that was opened is no longer there, or says something else of itself.
+        """
+        hint = "Nothing of it was kept. Bring the store back, and the same command goes on."
+        stamp = self._files.stamp(self._root.file)
+        if stamp is not None and stamp == self._stamp:
+            return
+        where = self._files.where(self._root.file)
+        try:
+            data = self._files.copy().fetch(self._root.file)
+        except StoreError as error:
+            raise StoreChangedError(
+                "the store can no longer be read", actual=error, where=self.path, hint=hint
+            ) from None
+        if data is None:
+            raise StoreChangedError("the store has vanished while it was read", where=where, hint=hint)
+        found = google_crc32c.value(data)
+        if found != self._root.crc32c:
+            what, crc = "the store was replaced or rewritten while it was read", integrity.CRC
+            actual, limit = crc.format(found), crc.format(self._root.crc32c)
+            raise StoreChangedError(what, actual=actual, limit=limit, where=where, hint=hint)
+        self._stamp = stamp
 
     def new_files(self) -> Files:
         """Access to chunk bytes with a read buffer of its own: one per thread."""
         return self._files.copy()
 
-    def read(self, path: str, check_chunks: bool = True) -> np.ndarray:
-        """One whole tensor, [rows, ...]."""
-        return self.reader(path, check_chunks=check_chunks).read_all()
+    def read(
+        self,
+        path: str,
+        check_chunks: Optional[bool] = None,
+        on_corrupt: Optional[Callable[[CorruptChunkError], None]] = None,
+    ) -> np.ndarray:
+        """One whole tensor, [rows, ...]; `on_corrupt` as for `TensorReader.read_all`."""
+        return self.reader(path, check_chunks=check_chunks).read_all(on_corrupt)
 
-    def read_seeds(self, split: str, tensor: str) -> np.ndarray:
+    def read_seeds(
+        self, split: str, tensor: str, on_corrupt: Optional[Callable[[CorruptChunkError], None]] = None
+    ) -> np.ndarray:
         """`n_id`, `y` or `mask` of the seeds of every batch of a split, [batches, max_seeds]."""
-        return self._read_parts(split, lambda part: layout.seed_path(part, tensor))
+        parts = self.manifest.parts(self.split(split))
+        paths = [layout.seed_path(part.path, tensor) for part in parts]
+        return np.concatenate([self.read(path, on_corrupt=on_corrupt) for path in paths])
 
     def read_stats(self, split: str, tensor: str) -> np.ndarray:
         """A statistic of every batch of a split, [batches, ...]."""
-        return self._read_parts(split, lambda part: layout.stats_path(part, tensor))
+        parts = self.manifest.parts(self.split(split))
+        return np.concatenate([self.read(layout.stats_path(part.path, tensor)) for part in parts])
 
-    def _read_parts(self, split: str, path_of: Callable[[str], str]) -> np.ndarray:
-        return np.concatenate([self.read(path_of(part.path)) for part in self.manifest.parts(self.split(split))])
-
-    def table(self, path: str, check_chunks: bool = True) -> np.ndarray:
+    def table(self, path: str, check_chunks: Optional[bool] = None) -> np.ndarray:
         """A feature table with one more row that holds the pad value, so that id -1 reads it: [rows + 1, F].
 
         Read once, kept with the store, never written to.
         """
         with self._lock:
             if path not in self._tables:
-                reader = self.reader(path, check_chunks=check_chunks)
-                rows = reader.spec.shape[0]
-                table = np.empty((rows + 1, *reader.spec.shape[1:]), reader.dtype)
-                scratch = aligned_empty(reader.chunk_bytes)
-                for index in range(reader.spec.num_chunks):
-                    start = index * reader.spec.chunk_rows
-                    table[start : start + reader.num_rows(index)] = reader.read(index, scratch)
-                table[rows] = self.manifest.pad_value
+                table = self.read_table(path, check_chunks)
                 table.flags.writeable = False
                 self._tables[path] = table
             return self._tables[path]
 
-    def _open_group(self) -> Any:
-        if self._group is None:
-            self._group = _open_group(self.path)
-        return self._group
+    def read_table(self, path: str, check_chunks: Optional[bool] = None) -> np.ndarray:
+        """As `table`, read anew and not kept."""
+        table = self.reader(path, check_chunks=check_chunks).read_all(more_rows=1)
+        table[-1] = self.manifest.pad_value
+        return table
 
     def __getstate__(self) -> Dict[str, Any]:
         """Worker processes get the names, not the tables or handles."""
-        return {"path": self.path}
+        return {"path": self.path, "check_chunks": self.check_chunks}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self.__dict__.update(open_store(state["path"]).__dict__)
+        self.__dict__.update(open_store(state["path"], state["check_chunks"]).__dict__)
 
 
-def open_store(path: Union[str, Path]) -> Store:
+def open_store(path: Union[str, Path], check_chunks: bool = True) -> Store:
     """Open a local folder, or anything else that zarr opens (`s3://...`, `https://...`, a zip file).
+
+    Args:
+        check_chunks: compare what is read with the checksums that the store holds: the manifest now, the metadata of
+            an array and its chunks when they are read. Without, only what a store says of itself is not believed
+            where it contradicts itself.
 
     Raises:
         StoreError: there is nothing there, or it is no store.
+        CorruptMetadataError: the root attributes are not those that were written.
         StoreIncompleteError: it was never finished.
         FormatVersionError: another program version wrote it, or zarr here is too old for it.
         ManifestError: its manifest is malformed.
@@ -139,37 +196,18 @@ def open_store(path: Union[str, Path]) -> Store:
     text = str(path)
     files: Files
     if "://" not in text and Path(text).is_dir():
-        attributes, files = _local_attributes(Path(text)), LocalFiles(Path(text))
+        files = LocalFiles(Path(text))
     elif "://" not in text and not Path(text).exists():
         raise StoreError("there is no store", where=text, hint=PREPARE)
     else:
-        group = _open_group(text)
-        attributes, files = dict(group.attrs), ZarrFiles(group, text)
-    if layout.MANIFEST_ATTRIBUTE not in attributes:
-        raise StoreError("this is no store of padded batches: its root has no manifest", where=text, hint=_hint(text))
-    manifest = parse_manifest(attributes[layout.MANIFEST_ATTRIBUTE], text)
-    if not manifest.complete:
-        raise StoreIncompleteError("the store was not finished", where=text, hint=PREPARE)
-    if manifest.zarr_format == 3 and _zarr_major() < 3:
-        raise FormatVersionError(
-            "the store has zarr format 3, which this zarr cannot read",
-            limit="zarr >= 3 (Python >= 3.11)",
-            where=text,
-            hint="Prepare it with [store] zarr_format = 2.",
-        )
-    return Store(text, manifest, files)
+        files = ZarrFiles(_open_group(text), text)
+    return Store(text, read_root(files, check_chunks), files, check_chunks)
 
 
-def _local_attributes(path: Path) -> Dict[str, Any]:
-    """Attributes of the root group, read without zarr."""
-    try:
-        if (path / "zarr.json").is_file():
-            return json.loads((path / "zarr.json").read_text(encoding="utf-8")).get("attributes", {})
-        return json.loads((path / ".zattrs").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StoreError("this folder is no zarr store", where=str(path), hint=PREPARE) from None
-    except (OSError, ValueError) as error:
-        raise StoreError("the store's attributes cannot be read", actual=error, where=str(path), hint=PREPARE) from None
+def _parents(path: str) -> List[str]:
+    """`a`, `a/b`, ... of `a/b/c`."""
+    names = path.split("/")
+    return ["/".join(names[:end]) for end in range(1, len(names))]
 
 
 def _open_group(path: str) -> Any:
@@ -190,20 +228,15 @@ def _hint(path: str) -> str:
     return "Look whether the address is right and its server answers." if "://" in path else PREPARE
 
 
-def _zarr_major() -> int:
-    import zarr
-
-    return int(zarr.__version__.split(".")[0])
-
-
 def resolve_store(config: JobConfig, explicit: Optional[str] = None) -> Store:
     """The store to train on: `explicit`, or the one that `prepare` last made for this config.
 
     Raises:
         StoreError: nothing was prepared, or the config has changed since.
     """
+    check_chunks = config.train.check_chunks
     if explicit is not None:
-        return open_store(explicit)
+        return open_store(explicit, check_chunks)
     pointer = Path(config.store.root) / f"{config.name}.latest"
     try:
         latest = json.loads(pointer.read_text(encoding="utf-8"))
@@ -214,7 +247,7 @@ def resolve_store(config: JobConfig, explicit: Optional[str] = None) -> Store:
         raise StoreError(
             "the pointer to the latest store cannot be read", actual=repr(error), where=str(pointer), hint=PREPARE
         ) from None
-    store = open_store(pointer.parent / name)
+    store = open_store(pointer.parent / name, check_chunks)
     if digest != config.content_digest():
         changed = changed_keys(store.manifest.config, config.content())
         raise StoreError(

@@ -15,6 +15,7 @@ from trainer.buffers import BufferPool
 from trainer.order import shard_runs
 from trainer.shards import Shard, SplitReader, join_batches
 from trainer.store import Store
+from trainer.transfer import Transfer
 
 Batch = Tuple[np.ndarray, Sequence[Tensor]]
 _Queue = queue.Queue  # of parts (List[Batch]); an exception or None ends it
@@ -37,8 +38,9 @@ class BatchStream:
             together.
         start: position in `order` to begin at.
         prefetch: parts (shards, or 16 MiB of gathered features when a shard is larger) kept ready.
-        check_chunks: verify the checksum of every chunk.
+        check_chunks: verify the checksum of every chunk; None does as the store was opened.
         group: batches per call; more than one only where the split has one part, for a call has one shape.
+        transfer: brings batches to where the model runs; by default they stay in the host's memory.
 
     Attributes:
         position: position in `order` of the next batch.
@@ -57,11 +59,13 @@ class BatchStream:
         *,
         start: int = 0,
         prefetch: int = 2,
-        check_chunks: bool = True,
+        check_chunks: Optional[bool] = None,
         group: int = 1,
+        transfer: Optional[Transfer] = None,
     ) -> None:
-        assert (len(order) - start) % group == 0, "see `whole_calls`"
-        reader = SplitReader(store, split, inputs, BufferPool(), check_chunks)
+        assert (len(order) - start) % group == 0, "see `rest_of`"
+        transfer = transfer or Transfer()
+        reader = SplitReader(store, split, inputs, BufferPool(transfer.allocate), check_chunks, transfer)
         assert group == 1 or reader.num_parts == 1, "a call is of one shape"
         part_calls = max(1, PART_BYTES // max(1, group * reader.gathered_bytes))
         self.position = start

@@ -2,25 +2,24 @@
 
 import json
 import math
-import signal
-import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
 
+from schemas.chunks import REBUILD
 from schemas.config import JobConfig, TrainConfig
-from schemas.errors import CheckpointError, ConfigError, ModelError, StoreError
+from schemas.errors import CheckpointError, ConfigError, CorruptChunkError, ModelError, StoreError
 from trainer.backends import Backend
 from trainer.checkpoint import BEST, FRESH, LAST, Progress, load_model, resume, save_checkpoint
 from trainer.evaluate import evaluate
 from trainer.files import make_folder, write_text
 from trainer.job import Job, backend_of, naming, open_job
-from trainer.order import random_keys, shuffled_order, whole_calls
+from trainer.order import random_keys, rest_of, shuffled_order
 from trainer.report import SILENT, Console, RunLog, epoch_line
+from trainer.signals import Stop, stop_on_signals
 from trainer.store import Store
 
 RESULT = "result.json"
@@ -52,12 +51,14 @@ def fit(
         ConfigError: the store lacks a split that the config needs. StoreError: a round of it has no batches.
         CheckpointError: resuming another store's, shape's, model's or training's checkpoint, or a run that has
             begun more epochs than the config asks for; nothing in `run_dir` has changed then.
-        KeyboardInterrupt: after Ctrl-C, when the present step is done and `last.pt` is written.
+        CorruptChunkError: damage that cannot be skipped, or must not ([train] on_corrupt), or no batch is left.
+        StoreChangedError: the store is no longer the one that was opened; nothing computed since was kept.
+        KeyboardInterrupt, Terminated: after Ctrl-C or SIGTERM, when the present step is done and `last.pt` is written.
     """
     _require_splits(config.train, store)
     run_dir = Path(run_dir)
     make_folder(run_dir)
-    with open_job(config, store, backend or backend_of(config)) as job, stop_on_interrupt() as stop:
+    with open_job(config, store, backend or backend_of(config), console) as job, stop_on_signals() as stop:
         _tell_repeats(job, console)
         progress = resume(run_dir / LAST, job) if resume_run else Progress()
         _require_enough_epochs(progress, config.train, run_dir)
@@ -66,14 +67,14 @@ def fit(
                 record = _train_epoch(job, progress, stop, console)
                 if record is None:
                     save_checkpoint(run_dir / LAST, job, progress)
-                    raise KeyboardInterrupt
+                    raise stop.error()
                 record.update(_validate(job, progress, run_dir, console))
                 log.write(record)
                 progress.next_epoch()
                 save_checkpoint(run_dir / LAST, job, progress)
                 console.line(epoch_line(record, config.train.epochs))
                 if stop.is_set() and not _is_done(progress, config.train):
-                    raise KeyboardInterrupt
+                    raise stop.error()
         return _finish(job, progress, run_dir, console)
 
 
@@ -107,44 +108,116 @@ def _is_done(progress: Progress, train: TrainConfig) -> bool:
     return progress.epoch >= train.epochs or is_stale
 
 
-def _train_epoch(job: Job, progress: Progress, stop: threading.Event, console: Console) -> Optional[Dict[str, Any]]:
+def _train_epoch(job: Job, progress: Progress, stop: Stop, console: Console) -> Optional[Dict[str, Any]]:
     """The rest of one epoch; its metrics, or None when a stop was asked for before its end."""
-    train, store = job.config.train, job.store
-    info = store.split("train")
+    train, info = job.config.train, job.store.split("train")
     round = progress.epoch % info.num_rounds
-    group = job.compiled.step_batches
-    order = shuffled_order(info, round, store.manifest.chunk_batches, train.rng_seed, progress.epoch, group)
-    order = whole_calls(order, group)
-    num_seeds = store.read_stats("train", "num_seeds")
-    first = progress.position
-    if first == 0:  # dropout, too, is a function of (rng_seed, epoch)
+    group, chunk_batches = job.compiled.step_batches, job.store.manifest.chunk_batches
+    order = shuffled_order(info, round, chunk_batches, train.rng_seed, progress.epoch, group)
+    if progress.position == 0:  # dropout, too, is a function of (rng_seed, epoch)
         torch.manual_seed(int(random_keys(1, train.rng_seed, 2, progress.epoch)[0] >> np.uint64(1)))
-    started = time.perf_counter()
+    started, waited_s, num_steps = time.perf_counter(), 0.0, 0
     label = f"epoch {progress.epoch + 1:>3}/{train.epochs}"
-    with job.stream("train", order, first, group) as stream, console.bar(label, len(order) - first) as bar:
-        for batches, tensors in stream:
-            with naming(f"split train, epoch {progress.epoch}, batches {batches.tolist()}"):
-                _, loss = job.compiled.step(tensors)
-            progress.loss_sum += float((loss.double().reshape(-1).numpy() * num_seeds[batches]).sum())
-            progress.num_seeds += int(num_seeds[batches].sum())
-            progress.position = stream.position
-            bar.update(group)
+    losses = _Losses(progress, _seed_counts(job))
+    with console.bar(label, len(order) - progress.position) as bar:
+        while progress.position < len(order):
+            segment = _train_intact(job, progress, order, losses, stop, bar)
+            waited_s, num_steps = waited_s + segment.waited_s, num_steps + segment.num_steps
             if stop.is_set() and progress.position < len(order):
+                losses.look()
                 return None
+    losses.look()
     seconds = time.perf_counter() - started
     loss_mean = progress.loss_sum / progress.num_seeds
     if not math.isfinite(loss_mean):
         hint = "Lower [train] lr and start anew with --fresh, or look for NaN in the features."
         raise ModelError("the training loss is not finite", actual=loss_mean, where=label, hint=hint)
-    return {
+    record = {
         "epoch": progress.epoch,
         "round": round,
         "loss": loss_mean,
         "seconds": seconds,
-        "waited_s": stream.waited_s,
-        "waited_percent": 100 * stream.waited_s / seconds,
-        "steps_per_s": (len(order) - first) / seconds,
+        "waited_s": waited_s,
+        "waited_percent": 100 * waited_s / seconds,
+        "steps_per_s": num_steps / seconds,
     }
+    num_out = int(job.quarantine.is_out("train", order).sum())
+    return {**record, **({"batches_left_out": num_out} if num_out else {})}
+
+
+class _Segment(NamedTuple):
+    """Batches trained in one go, and seconds waited for them."""
+
+    num_steps: int
+    waited_s: float
+
+
+def _train_intact(job: Job, progress: Progress, order: np.ndarray, losses: "_Losses", stop: Stop, bar: Any) -> _Segment:
+    """Train on what is left of an order, until its end, a stop, or a shard that turns out to be damaged.
+
+    Raises:
+        CorruptChunkError: nothing of the order is intact.
+    """
+    group = job.compiled.step_batches
+    is_out = job.quarantine.is_out("train", order)
+    if is_out.all():
+        what, where = "no batch of an epoch is left to train on", f"{job.store.path} (split train)"
+        raise CorruptChunkError(what, actual=f"{len(order)} left out", where=where, hint=REBUILD)
+    batches, ends = rest_of(order, is_out, progress.position, group)
+    num_steps, waited_s = 0, 0.0
+    try:
+        with job.stream("train", batches, group=group) as stream:
+            for end, (numbers, tensors) in zip(ends, stream):
+                with naming(f"split train, epoch {progress.epoch}, batches {numbers.tolist()}"):
+                    _, loss = job.compiled.step(tensors)
+                losses.add(numbers, loss)
+                num_steps, waited_s = num_steps + group, stream.waited_s
+                bar.update(int(end) - progress.position)
+                progress.position = int(end)
+                if stop.is_set():
+                    return _Segment(num_steps, waited_s)
+        progress.position = len(order)
+    except StoreError as error:
+        job.quarantine.add(error)
+    return _Segment(num_steps, waited_s)
+
+
+def _seed_counts(job: Job) -> np.ndarray:
+    """Real seeds of every batch of split train, int [batches]: of the ledger, or of masks where that is damaged and
+    damage is skipped."""
+    try:
+        return job.store.read_stats("train", "num_seeds")
+    except StoreError as error:
+        job.store.require_unchanged()
+        if not isinstance(error, CorruptChunkError) or job.config.train.on_corrupt != "skip":
+            raise
+        return job.store.read_seeds("train", "mask", job.quarantine.add).sum(axis=1)
+
+
+class _Losses:
+    """Adds up losses, looking at them now and then only: each look waits until a GPU has done all its steps."""
+
+    MOST = 64
+
+    def __init__(self, progress: Progress, num_seeds: np.ndarray) -> None:
+        self._progress, self._num_seeds = progress, num_seeds
+        self._kept: List[Tuple[np.ndarray, torch.Tensor]] = []
+
+    def add(self, batches: np.ndarray, loss: torch.Tensor) -> None:
+        """The loss of each batch of one step."""
+        self._kept.append((batches, loss.reshape(-1)))
+        if len(self._kept) == self.MOST:
+            self.look()
+
+    def look(self) -> None:
+        """Add what was kept to the progress, weighted by seeds."""
+        if not self._kept:
+            return
+        values = torch.stack([loss for _, loss in self._kept]).double().cpu().numpy()
+        for (batches, _), loss in zip(self._kept, values):
+            self._progress.loss_sum += float((loss * self._num_seeds[batches]).sum())
+            self._progress.num_seeds += int(self._num_seeds[batches].sum())
+        self._kept.clear()
 
 
 def _validate(job: Job, progress: Progress, run_dir: Path, console: Console) -> Dict[str, float]:
@@ -190,6 +263,9 @@ def _finish(job: Job, progress: Progress, run_dir: Path, console: Console) -> Di
     for split in ("val", "test"):
         if job.store.has_split(split):
             result[split] = evaluate(job, split, console)
+    result["left_out"] = job.quarantine.records()
+    for line in job.quarantine.lines():
+        console.line(line)
     write_text(run_dir / RESULT, json.dumps(result, indent=2) + "\n")
     return result
 
@@ -197,23 +273,3 @@ def _finish(job: Job, progress: Progress, run_dir: Path, console: Console) -> Di
 def run_limits(train: TrainConfig) -> Dict[str, int]:
     """When a run ends: the part of its config that may be raised to go on with it."""
     return {"epochs": train.epochs, "patience": train.patience}
-
-
-@contextmanager
-def stop_on_interrupt() -> Iterator[threading.Event]:
-    """The first Ctrl-C sets the event, so that training stops between two steps; the second one stops at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def handle(number: int, frame: Any) -> None:
-        signal.signal(signal.SIGINT, before)
-        stop.set()
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -6,18 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
 
-from pipeline import integrity
 from pipeline.verify.findings import Findings
-from schemas import layout
+from schemas import integrity, layout
 from schemas.batch import TensorSpec
 from schemas.errors import StoreError
 from schemas.layout import ZarrFormat
 from schemas.manifest import Manifest, parse_manifest
-
-CRC = "crc32c {:08x}"
 
 
 @dataclass
@@ -132,23 +128,16 @@ def _check_consolidated(store: Path, metadata: list[str], findings: Findings) ->
         findings.add(name, "it differs from the metadata that it repeats")
 
 
-def difference(data: bytes, crc: int, num_bytes: int | None) -> tuple[str, str, str] | None:
-    """How a file's bytes differ from those that were written: (what, actual, expected). None when they do not."""
-    if num_bytes is not None and len(data) != num_bytes:
-        return "the file has another size", f"{len(data)} bytes", f"{num_bytes} bytes"
-    found = google_crc32c.value(data)
-    return None if found == crc else ("the bytes have changed", CRC.format(found), CRC.format(crc))
-
-
 def _check_file(
     store: Path, name: str, crc: int, num_bytes: int | None, findings: Findings, checked: CheckedFiles, **place: Any
 ) -> bytes | None:
     """One file's bytes, None (and a finding) when they are not the ones that were written."""
     before = findings.count
     data = _read(store, name, findings, **place)
-    wrong = None if data is None else difference(data, crc, num_bytes)
+    wrong = None if data is None else integrity.difference(data, crc, num_bytes)
     if wrong:
-        findings.add(name, *wrong, **place)
+        what, actual, limit = wrong
+        findings.add(name, f"the file {what}", actual, limit, **place)
     if findings.count == before:
         return data
     checked.damaged.add(name)

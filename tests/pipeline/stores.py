@@ -9,8 +9,8 @@ import google_crc32c
 import numpy as np
 import zarr
 
-from pipeline import integrity, zarr_compat
-from schemas import layout
+from pipeline import zarr_compat
+from schemas import integrity, layout
 from schemas.manifest import parse_manifest
 
 

@@ -249,7 +249,7 @@ def test_a_smaller_budget_still_holds_seeds_and_pads():
         num_edges={"e": 1},
         max_seeds=5,
         hop_nodes={"a": (6,), "b": (1,)},
-        hop_edges={"e": ()},
+        hop_edges={"e": (1,)},
     )
     smaller = smaller_budget(exact, 0.5, "a")
     assert (smaller.nodes, smaller.edges) == ({"a": 6, "b": 1}, {"e": 1})

@@ -218,7 +218,7 @@ def test_metadata_that_zarr_reads_otherwise_than_the_manifest(store):
 
 def test_a_damaged_chunk_is_not_judged_by_its_content(store):
     chunk_path(store, "train/seeds/y").write_bytes(b"rubbish")
-    assert whats(verify(store)) == ["the file has another size"]
+    assert whats(verify(store)) == ["the file has the wrong size"]
 
 
 @pytest.mark.parametrize("codec", ["zstd", "none"])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import pipeline
-from pipeline import integrity
 from pipeline.verify import files as verify_files
 from pipeline.verify import verify
 from pipeline.verify.findings import Findings
+from schemas import integrity
 from schemas.errors import StoreError
 from tests.pipeline.build import job
 from tests.pipeline.stores import chunk_path, files_of, read
@@ -79,9 +79,9 @@ def test_every_flipped_byte_of_every_chunk_and_metadata_file(store):
     num_flipped = 0
     for name, crc in recorded.items():
         data = (store / name).read_bytes()
-        assert verify_files.difference(data, crc, len(data)) is None
+        assert integrity.difference(data, crc, len(data)) is None
         for flipped in flips(data):
-            assert verify_files.difference(flipped, crc, len(data)) is not None, name
+            assert integrity.difference(flipped, crc, len(data)) is not None, name
             num_flipped += 1
     assert num_flipped > 5000
 

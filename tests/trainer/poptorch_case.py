@@ -7,7 +7,7 @@ from schemas.config import IpuConfig, ModelConfig, TrainConfig
 from tests.trainer.conftest import make_config
 from trainer.backends.poptorch import PopTorchBackend
 from trainer.models import build_model
-from trainer.order import sequential_order, whole_calls
+from trainer.order import sequential_order
 from trainer.seed_model import SeedModel
 from trainer.stream import BatchStream
 
@@ -45,7 +45,7 @@ def on_double(store, tmp_path, name="to_hetero", train=None, **ipu):
 def calls_of(store, model, group, num_calls, split="train"):
     """Whole calls over the first round, again and again."""
     order = np.resize(sequential_order(store.split(split), 0), num_calls * group)
-    with BatchStream(store, split, [model.inputs], whole_calls(order, group), group=group) as stream:
+    with BatchStream(store, split, [model.inputs], order, group=group) as stream:
         return [tensors for _, tensors in stream]
 
 

@@ -11,7 +11,7 @@ import google_crc32c
 import numpy as np
 import zarr
 
-from schemas import FORMAT_VERSION, layout
+from schemas import FORMAT_VERSION, integrity, layout
 from schemas.batch import BatchOptions, TensorSpec, feature_tensors, part_tensors
 from schemas.budget import Budget
 from schemas.config import JobConfig
@@ -49,7 +49,7 @@ def graph_schema() -> GraphSchema:
 def sampling(rounds: Dict[str, int], rng_seed: int) -> SamplingSpec:
     return SamplingSpec(
         mode="neighbor",
-        fanouts={},
+        fanouts=dict.fromkeys(graph_schema().edge_keys, (5,) * NUM_HOPS),
         replace=False,
         batch_size=MAX_SEEDS,
         grouping="random",
@@ -173,7 +173,8 @@ def write_store(
         for shape, of_shape in by_shape(passes, shapes):
             part = layout.part_path(split, shape, shapes)
             parts.append(PartInfo(shape=shape, round_starts=np.cumsum([0] + [len(p) for p in of_shape]).tolist()))
-            of_part = part_tensors(graph, budget(shape), NUM_HOPS, part, parts[-1].num_batches, options)
+            chunk = options._replace(chunk_batches=min(chunk_batches, parts[-1].num_batches))
+            of_part = part_tensors(graph, budget(shape), NUM_HOPS, part, parts[-1].num_batches, chunk)
             arrays.update(part_arrays(of_part, part, budget(shape), np.concatenate(of_shape), src, rng))
             specs += of_part
         splits.append(SplitInfo(name=split, num_seeds=len(SEEDS[split]), parts=tuple(parts)))
@@ -263,9 +264,17 @@ def chunk_file(path: Path, spec: TensorSpec, zarr_format: Any, index: int) -> Pa
     return Path(path) / spec.path / layout.chunk_name(zarr_format, index, len(spec.shape))
 
 
+def manifest_of(path: Path) -> Dict[str, Any]:
+    """As plain values, to change and to hand to `set_manifest`."""
+    return json.loads(json.dumps(zarr.open_group(str(path), mode="r").attrs[layout.MANIFEST_ATTRIBUTE]))
+
+
 def set_manifest(path: Path, manifest: Dict[str, Any]) -> None:
-    group = zarr.open_group(str(path), mode="r+")
-    group.attrs[layout.MANIFEST_ATTRIBUTE] = manifest
+    """Write the root attributes, with checksums that fit all metadata as it is."""
+    zarr_format = 3 if (Path(path) / "zarr.json").exists() else 2
+    checksums = integrity.checksums_of(path, integrity.metadata_files(path, zarr_format))
+    root = integrity.render_root(zarr_format, manifest, checksums)
+    (Path(path) / integrity.root_file(zarr_format)).write_bytes(root)
 
 
 def publish(root: Path, config: JobConfig, **options: Any) -> Path:

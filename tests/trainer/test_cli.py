@@ -68,9 +68,9 @@ def test_train_evaluate_predict_and_train_again(job, tmp_path):
     run = job.parent / "runs" / "tiny-to_hetero-eager-s5"
     assert (run / "best.pt").exists()
     evaluated = call("evaluate", "--seed", "5", job=job)
-    assert last_json(evaluated) == {"split": "test", **result["test"]}
+    assert last_json(evaluated) == {"split": "test", **result["test"], "left_out": []}
     predicted = call("predict", "--seed", "5", "--split", "val", job=job)
-    assert last_json(predicted) == {"output": str(run / "predictions.parquet"), "num_rows": 11}
+    assert last_json(predicted) == {"output": str(run / "predictions.parquet"), "num_rows": 11, "left_out": []}
     before = (run / "last.pt").stat().st_mtime_ns
     again = call("train", "--seed", "5", job=job)
     assert again.exit_code == 0

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.manifest import PartInfo, SplitInfo
-from trainer.order import random_keys, sequential_order, shard_numbers, shard_runs, shuffled_order, whole_calls
+from trainer.order import random_keys, rest_of, sequential_order, shard_numbers, shard_runs, shuffled_order
 
 
 def split_of(*round_starts, name="train"):
@@ -82,9 +82,32 @@ def test_groups_of_consecutive_batches_stay_together(case, rng_seed, group):
 @given(st.integers(1, 40), st.integers(1, 9))
 def test_whole_calls_repeat_the_beginning(count, group):
     order = np.random.default_rng(count).permutation(count)
-    whole = whole_calls(order, group)
+    whole, ends = rest_of(order, np.zeros(count, bool), 0, group)
     assert len(whole) % group == 0 and 0 <= len(whole) - count < group
     assert whole.tolist() == (order.tolist() * group)[: len(whole)]
+    assert ends.tolist() == [min(end, count) for end in range(group, len(whole) + 1, group)]
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(1, 5), st.data())
+def test_what_is_trained_does_not_depend_on_when_damage_is_found(damage, group, data):
+    """Found when it is first read, or known from the start; read in one go, or in several."""
+    damaged = np.array(damage)
+    order = np.random.default_rng(len(damage)).permutation(len(damage))
+    expected, _ = rest_of(order, damaged[order], 0, group)
+    known, position, trained, restarts = np.zeros(len(order), bool), 0, [], 3
+    while position < len(order) and not known.all():
+        if restarts and data.draw(st.booleans()):  # what was found is forgotten
+            known[:], restarts = False, restarts - 1
+        batches, ends = rest_of(order, known[order], position, group)
+        position = position if len(batches) else len(order)
+        for call, end in zip(batches.reshape(-1, group), ends):
+            met = [batch for batch in call if damaged[batch]]
+            if met:
+                known[met[0]] = True
+                break
+            trained += call.tolist()
+            position = int(end)
+    assert trained == expected.tolist()
 
 
 def test_every_coordinate_matters():

@@ -12,7 +12,7 @@ from schemas.batch import EXTRA_INPUTS, InputSpec, model_inputs
 from schemas.errors import CorruptChunkError, SignatureMismatchError, StoreError
 from tests.trainer.store_factory import PAD_VALUE, chunk_file, source, write_store
 from trainer import stream as stream_module
-from trainer.order import sequential_order, shuffled_order, whole_calls
+from trainer.order import rest_of, sequential_order, shuffled_order
 from trainer.store import open_store
 from trainer.stream import BatchStream
 
@@ -88,7 +88,7 @@ def test_a_call_is_its_batches_joined_on_dim_0(store_of, features, group):
         shuffled_order(store.split("train"), 0, store.manifest.chunk_batches, 0, 5, group),
         np.array([5, 0, 3, 1, 1, 2, 4]),
     ):
-        order = whole_calls(order, group)
+        order = rest_of(order, np.zeros(len(order), bool), 0, group)[0]
         with BatchStream(store, "train", [inputs], order, group=group) as stream:
             found = list(stream)
         assert np.concatenate([batches for batches, _ in found]).tolist() == order.tolist()
@@ -139,7 +139,7 @@ def test_reads_no_further_ahead_than_asked(table_store, monkeypatch):
 def test_memory_is_reused_when_batches_are_dropped(table_store, monkeypatch):
     pools = []
     original = stream_module.BufferPool
-    monkeypatch.setattr(stream_module, "BufferPool", lambda: pools.append(original()) or pools[-1])
+    monkeypatch.setattr(stream_module, "BufferPool", lambda *made: pools.append(original(*made)) or pools[-1])
     inputs = inputs_of(table_store)
     order = np.tile(sequential_order(table_store.split("train"), 0), 100)
     with BatchStream(table_store, "train", [inputs], order, prefetch=1) as stream:

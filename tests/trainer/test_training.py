@@ -290,7 +290,7 @@ def test_predictions_name_the_source_graphs_ids(store_of, tmp_path, monkeypatch)
     has_tensor, read = store.has_tensor, store.read
     path = "features/movie/original_id"
     monkeypatch.setattr(store, "has_tensor", lambda asked: asked == path or has_tensor(asked))
-    monkeypatch.setattr(store, "read", lambda asked: np.arange(60) + 1000 if asked == path else read(asked))
+    monkeypatch.setattr(store, "read", lambda asked, **o: np.arange(60) + 1000 if asked == path else read(asked, **o))
     with open_job(config, store, backend_of(config)) as job:
         predict(job, ["val"], tmp_path / "p.parquet")
     assert pq.read_table(str(tmp_path / "p.parquet"))["original_id"].to_pylist() == list(range(1030, 1041))

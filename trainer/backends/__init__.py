@@ -1,4 +1,5 @@
-"""Ways to run a model: `eager`, `inductor` (torch.compile), `poptorch` (an IPU), or `auto`, the best one here."""
+"""Ways to run a model: `eager`, `inductor` (torch.compile), `cuda_graphs` (an NVIDIA GPU), `poptorch` (an IPU), or
+`auto`, the best one here."""
 
 import warnings
 from pathlib import Path
@@ -6,13 +7,14 @@ from pathlib import Path
 from schemas.config import IpuConfig
 from schemas.errors import BackendError
 from trainer.backends.base import Backend, CompiledModel
+from trainer.backends.cuda_graphs import CudaGraphsBackend
 from trainer.backends.eager import EagerBackend
 from trainer.backends.inductor import InductorBackend
 from trainer.backends.poptorch import PopTorchBackend
 
 __all__ = ["Backend", "BackendFallbackWarning", "CompiledModel", "resolve_backend"]
 
-NAMES = ("auto", "eager", "inductor", "poptorch")
+NAMES = ("auto", "eager", "inductor", "cuda_graphs", "poptorch")
 
 
 class BackendFallbackWarning(UserWarning):
@@ -20,16 +22,18 @@ class BackendFallbackWarning(UserWarning):
 
 
 def resolve_backend(name: str, cache: Path, ipu: IpuConfig = IpuConfig()) -> Backend:  # noqa: B008, it is frozen
-    """The backend of that name; `auto` is `poptorch` where it is installed, else `inductor`.
+    """The backend of that name; `auto` is `poptorch` where it is installed, `cuda_graphs` where there is a GPU, else
+    `inductor`.
 
-    Where torch.compile does not work, `auto` and `inductor` are `eager`, with a warning. Nothing stands in for an IPU.
+    Where torch.compile does not work, `auto` and `inductor` are `eager`, with a warning. Nothing stands in for an IPU
+    or a GPU.
 
     Args:
         cache: folder of compiled code, kept between runs.
         ipu: how `poptorch` uses the device.
 
     Raises:
-        BackendError: there is no backend of that name, or PopTorch is not installed.
+        BackendError: there is no backend of that name, PopTorch is not installed, or there is no GPU.
     """
     if name not in NAMES:
         raise BackendError("there is no such backend", actual=repr(name), limit=f"one of {', '.join(NAMES)}")
@@ -42,6 +46,14 @@ def resolve_backend(name: str, cache: Path, ipu: IpuConfig = IpuConfig()) -> Bac
             return poptorch
         if name == "poptorch":
             raise BackendError("backend 'poptorch' does not work here", actual=reason, hint="See README, On an IPU.")
+    if name in ("auto", "cuda_graphs"):
+        graphs = CudaGraphsBackend()
+        is_available, reason = graphs.is_available()
+        if is_available:
+            return graphs
+        if name == "cuda_graphs":
+            hint = "Use [train] backend = 'auto', which takes what there is."
+            raise BackendError("backend 'cuda_graphs' does not work here", actual=reason, hint=hint)
     inductor = InductorBackend(cache)
     is_available, reason = inductor.is_available()
     if is_available:

@@ -4,10 +4,12 @@ from abc import ABC, abstractmethod
 from types import MappingProxyType
 from typing import Any, Dict, Mapping, Sequence, Tuple
 
+import torch
 from torch import Tensor
 
 from schemas.config import TrainConfig
 from trainer.seed_model import SeedModel
+from trainer.transfer import Transfer
 
 
 class CompiledModel(ABC):
@@ -22,12 +24,14 @@ class CompiledModel(ABC):
             error, so a store of K shapes makes exactly one per shape that was met, at most K of a kind.
         step_batches, infer_batches: batches per call.
         environment: variables that changed what the backend did; they belong to a run's record.
+        transfer: brings batches to where the model runs.
     """
 
     num_compilations: Dict[str, int]
     step_batches: int = 1
     infer_batches: int = 1
     environment: Mapping[str, str] = MappingProxyType({})
+    transfer: Transfer = Transfer()
 
     @abstractmethod
     def step(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
@@ -60,6 +64,14 @@ class CompiledModel(ABC):
     def load_optimizer_state(self, state: Dict[str, Any]) -> None:
         """Take over an optimizer's state."""
 
+    def rng_state(self) -> Dict[str, Tensor]:
+        """The state of every random generator that a step draws from, by name, on the CPU."""
+        return {"cpu": torch.get_rng_state()}
+
+    def load_rng_state(self, state: Dict[str, Tensor]) -> None:
+        """Take over random states."""
+        torch.set_rng_state(state["cpu"])
+
     @abstractmethod
     def close(self) -> None:
         """Free what compilation holds. Belongs into a `finally`."""
@@ -73,6 +85,10 @@ class Backend(ABC):
     @abstractmethod
     def is_available(self) -> Tuple[bool, str]:
         """Whether it runs on this machine, and the reason when it does not."""
+
+    def room_for_features(self) -> int:
+        """Bytes of feature tables that may lie beside the model, instead of features in every batch."""
+        return 0
 
     @abstractmethod
     def compile(

@@ -13,6 +13,7 @@ from trainer.backends.signature import check_signature, find_shape
 from trainer.seed_model import SeedModel
 
 Call = Callable[..., Tuple[Tensor, Tensor]]
+CPU = torch.device("cpu")
 
 
 class EagerBackend(Backend):
@@ -30,10 +31,18 @@ class EagerBackend(Backend):
 
 
 class TorchModel(CompiledModel):
-    """Steps and inference in this process. A subclass replaces `forward` by compiled code, per kind and shape."""
+    """Steps and inference in this process. A subclass replaces `forward` by compiled code, per kind and shape.
+
+    Weights are initialised on the CPU, so that they are the same on every `device`.
+    """
 
     def __init__(
-        self, model: SeedModel, train: TrainConfig, example: Sequence[Tensor], siblings: Sequence[SeedModel] = ()
+        self,
+        model: SeedModel,
+        train: TrainConfig,
+        example: Sequence[Tensor],
+        siblings: Sequence[SeedModel] = (),
+        device: torch.device = CPU,
     ) -> None:
         self._model = model
         self._models = (model, *siblings)
@@ -41,6 +50,7 @@ class TorchModel(CompiledModel):
         self.num_compilations = {"train": 0, "infer": 0}
         check_signature(model.inputs, example)
         model.initialise(example)
+        model.to(device)
         self._optimizer = make_optimizer(model.parameters(), train)
 
     def forward(self, kind: str, shape: int, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:

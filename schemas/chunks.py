@@ -1,0 +1,87 @@
+"""One chunk of one array: whether its file's bytes are those that were written, and what they hold.
+
+Both sides read chunks. What a store says of itself decides how much memory that takes, and a store may be damaged or
+made by somebody else: so nothing is believed that the bytes at hand could not hold.
+"""
+
+from typing import Any, Callable, Dict, Union
+
+import numcodecs
+import numpy as np
+
+from schemas.batch import TensorSpec
+from schemas.errors import CorruptChunkError
+from schemas.integrity import difference
+
+Bytes = Union[np.ndarray, bytes]
+REBUILD = "The store is damaged: build it again with `make prepare` (or `python -m pipeline prepare --force`)."
+
+# Content per byte of file, at most: an LZ4 run adds 255 bytes per byte, a Zstandard block has 4 bytes for 128 KiB.
+MAX_RATIO = {"none": 1, "blosc-lz4": 255, "zstd": 2**15}
+BLOSC_HEADER_BYTES = 16
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+
+def require_plausible(spec: TensorSpec, num_bytes: int) -> None:
+    """Raises CorruptChunkError when no file of so many bytes holds a chunk of this array."""
+    if spec.chunk_bytes > num_bytes * MAX_RATIO[spec.codec]:
+        raise CorruptChunkError(
+            "a chunk is said to hold more than its file can",
+            actual=f"{spec.chunk_bytes} bytes in a file of {num_bytes}, codec {spec.codec}",
+            limit=f"at most {num_bytes * MAX_RATIO[spec.codec]} bytes",
+            hint=REBUILD,
+        )
+
+
+def check_chunk(data: Bytes, crc: int, num_bytes: int, check_crc: bool = True) -> None:
+    """Raises CorruptChunkError when a chunk file's bytes are not of this size and crc32c."""
+    wrong = difference(data, crc if check_crc else None, num_bytes)
+    if wrong:
+        what, actual, limit = wrong
+        raise CorruptChunkError(f"a chunk {what}", actual=actual, limit=limit, hint=REBUILD)
+
+
+def decode_chunk(spec: TensorSpec, data: Bytes, make: Callable[[int], np.ndarray]) -> np.ndarray:
+    """The content of a chunk file, uint8 [chunk_bytes], in memory that `make(chunk_bytes)` gives.
+
+    It is asked for only when the file's own headers say that it holds so much.
+
+    Raises:
+        CorruptChunkError: the bytes are no chunk of this array.
+    """
+    require_plausible(spec, len(data))
+    try:
+        if _content_bytes(spec.codec, data) != spec.chunk_bytes:
+            raise ValueError("it holds another number of bytes")
+        out = make(spec.chunk_bytes)
+        if spec.codec == "none":
+            out[:] = np.frombuffer(data, np.uint8)
+        else:
+            _CODECS[spec.codec]().decode(data, out=out)
+        return out
+    except (ValueError, RuntimeError, IndexError) as error:
+        raise CorruptChunkError(f"a chunk does not decode ({error})", hint=REBUILD) from None
+
+
+_CODECS: Dict[str, Any] = {"blosc-lz4": numcodecs.Blosc, "zstd": numcodecs.Zstd}  # frames carry their own parameters
+
+
+def _content_bytes(codec: str, data: Bytes) -> int:
+    """What the headers of an encoded chunk say that it holds. The decoders believe them, some without looking at how
+    many bytes there are."""
+    if codec == "none":
+        return len(data)
+    head = bytes(data[:18])
+    if codec == "blosc-lz4":
+        if len(head) < BLOSC_HEADER_BYTES or int.from_bytes(head[12:16], "little") != len(data):
+            raise ValueError("it is no whole Blosc frame")
+        return int.from_bytes(head[4:8], "little")
+    if head[:4] != ZSTD_MAGIC:
+        raise ValueError("it is no Zstandard frame")
+    flags = head[4]  # RFC 8878, 3.1.1.1
+    is_single, num_size_bytes = flags >> 5 & 1, (0, 2, 4, 8)[flags >> 6]
+    start = 5 + (1 - is_single) + (0, 1, 2, 4)[flags & 3]
+    if num_size_bytes == 0 and not is_single:
+        raise ValueError("it does not say how much it holds")
+    size = int.from_bytes(head[start : start + max(1, num_size_bytes)], "little")
+    return size + (256 if num_size_bytes == 2 else 0)

@@ -1,0 +1,190 @@
+"""An NVIDIA GPU, without a launch per kernel: the whole step is captured in a CUDA graph once, and then replayed.
+
+A step on a small batch is hundreds of kernels of a few microseconds each, which take longer to launch than to run. A
+graph is launched as one. It reads and writes the same memory each time, so a batch is first copied into the graph's own
+inputs, and nothing that the graph knows by its address (weights, gradients, the optimizer's state) is ever replaced.
+"""
+
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from schemas.config import TrainConfig
+from schemas.errors import BackendError
+from trainer.backends.base import Backend, CompiledModel
+from trainer.backends.eager import TorchModel
+from trainer.backends.graph_device import CudaDevice, GraphDevice
+from trainer.backends.signature import find_shape
+from trainer.seed_model import SeedModel
+
+MIN_TORCH = (2, 6)
+FEATURE_SHARE = 0.5  # of the free memory: activations and the graphs need the rest
+
+
+class CudaGraphsBackend(Backend):
+    """Forward pass, loss, backward pass and optimizer of a step as one CUDA graph per shape, inference as another.
+
+    Args:
+        device: the GPU; by default the current one.
+    """
+
+    name = "cuda_graphs"
+
+    def __init__(self, device: Optional[GraphDevice] = None) -> None:
+        self._device = device
+
+    def is_available(self) -> Tuple[bool, str]:
+        version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+        if version < MIN_TORCH:
+            return False, f"torch {torch.__version__} is older than {MIN_TORCH[0]}.{MIN_TORCH[1]}"
+        if self._device is None and not (torch.version.cuda and torch.cuda.is_available()):
+            return False, "there is no NVIDIA GPU that torch can use"
+        return True, ""
+
+    def room_for_features(self) -> int:
+        return int(FEATURE_SHARE * self._opened().free_bytes())
+
+    def compile(
+        self, model: SeedModel, train: TrainConfig, example: Sequence[Tensor], siblings: Sequence[SeedModel] = ()
+    ) -> CompiledModel:
+        return CudaGraphsModel(self._opened(), model, train, example, siblings)
+
+    def _opened(self) -> GraphDevice:
+        self._device = self._device or CudaDevice()
+        return self._device
+
+
+class Recording:
+    """One call on one shape, captured.
+
+    Args:
+        call: takes the inputs, returns `(out, loss)`, and synchronises with nothing.
+        example: a batch of the shape.
+    """
+
+    def __init__(
+        self, device: GraphDevice, call: Callable[..., Tuple[Tensor, Tensor]], example: Sequence[Tensor]
+    ) -> None:
+        inputs = [tensor.to(device.device, copy=True) for tensor in example]
+        self._results, self._replay = device.record(lambda: call(*inputs))
+        self._inputs = [[i for i in inputs if i.dtype == dtype] for dtype in _dtypes(inputs)]
+
+    def __call__(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
+        """Copies of the results: the next call writes over the graph's own."""
+        for inputs in self._inputs:  # one kernel copies all of one dtype
+            torch._foreach_copy_(inputs, [tensor for tensor in batch if tensor.dtype == inputs[0].dtype])
+        self._replay()
+        out, loss = self._results
+        return out.clone(), loss.clone()
+
+
+def _dtypes(tensors: Sequence[Tensor]) -> List[torch.dtype]:
+    return list(dict.fromkeys(tensor.dtype for tensor in tensors))
+
+
+class CudaGraphsModel(TorchModel):
+    """Its two calls per shape are captured when first used. Results stay on the device until somebody looks."""
+
+    def __init__(
+        self,
+        device: GraphDevice,
+        model: SeedModel,
+        train: TrainConfig,
+        example: Sequence[Tensor],
+        siblings: Sequence[SeedModel] = (),
+    ) -> None:
+        self._device = device
+        super().__init__(model, train, example, siblings, device.device)
+        self.transfer = device.transfer()
+        for group in self._optimizer.param_groups:  # lets a step be captured; sgd has nothing to prepare for it
+            if "capturable" in group:
+                group["capturable"] = True
+        self._recordings: Dict[Tuple[str, int], Recording] = {}
+
+    def step(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
+        return self._call("train", batch, self._train)
+
+    def infer(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
+        return self._call("infer", batch, self._infer)
+
+    def _call(self, kind: str, batch: Sequence[Tensor], run: Callable[..., Tuple[Tensor, Tensor]]) -> Any:
+        shape = find_shape(self._inputs, batch)
+        if (kind, shape) not in self._recordings:
+            self._set_mode(training=kind == "train")
+            self.num_compilations[kind] += 1
+            with self._unchanged(), _explained(kind):
+                call = lambda *inputs: run(shape, inputs)  # noqa: E731
+                self._recordings[kind, shape] = Recording(self._device, call, batch)
+        return self._recordings[kind, shape](batch)
+
+    def _train(self, shape: int, inputs: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
+        self._optimizer.zero_grad(set_to_none=True)
+        out, loss = self._models[shape](*inputs)
+        loss.backward()
+        self._optimizer.step()
+        return out.detach(), loss.detach()
+
+    def _infer(self, shape: int, inputs: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            out, loss = self._models[shape](*inputs)
+            return out, loss
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Undo what the calls around a capture do to weights, optimizer and random state, at their addresses."""
+        rng, optimizer = self._device.rng_state(), self.optimizer_state()
+        kept = [(tensor, tensor.detach().clone()) for tensor in self._model.state_dict().values()]
+        yield
+        with torch.no_grad():
+            for tensor, before in kept:
+                tensor.copy_(before)
+        self._overwrite_optimizer(optimizer)
+        self._device.set_rng_state(rng)
+
+    def _overwrite_optimizer(self, state: Dict[str, Any]) -> None:
+        """Put values into the optimizer's tensors; zeros, with which an optimizer begins, where there are none."""
+        for index, values in self._optimizer.state_dict()["state"].items():
+            for name, tensor in values.items():
+                if isinstance(tensor, Tensor):
+                    before = state["state"].get(index, {}).get(name)
+                    tensor.zero_() if before is None else tensor.copy_(before)
+
+    def optimizer_state(self) -> Dict[str, Any]:
+        return _on_cpu(super().optimizer_state())
+
+    def load_optimizer_state(self, state: Dict[str, Any]) -> None:
+        if self.num_compilations["train"]:
+            self._overwrite_optimizer(state)
+        else:
+            super().load_optimizer_state(state)
+
+    def rng_state(self) -> Dict[str, Tensor]:
+        return {**super().rng_state(), "device": self._device.rng_state()}
+
+    def load_rng_state(self, state: Dict[str, Tensor]) -> None:
+        super().load_rng_state(state)
+        self._device.set_rng_state(state["device"])
+
+    def close(self) -> None:
+        self._recordings.clear()
+        super().close()
+
+
+@contextmanager
+def _explained(kind: str) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # torch's CUDA errors, among them what a capture does not allow
+        hint = "Use [train] backend = 'eager', or a model without data-dependent shapes, branches and .item()."
+        first_line = str(error).strip().split("\n")[0]
+        raise BackendError(f"the {kind} step cannot be captured", actual=first_line, hint=hint) from error
+
+
+def _on_cpu(tree: Any) -> Any:
+    if isinstance(tree, Tensor):
+        return tree.cpu()
+    if isinstance(tree, dict):
+        return {key: _on_cpu(value) for key, value in tree.items()}
+    return [_on_cpu(value) for value in tree] if isinstance(tree, list) else tree

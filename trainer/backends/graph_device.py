@@ -1,0 +1,85 @@
+"""What capturing a call in a CUDA graph takes of the GPU, in one place; the backend itself knows no device."""
+
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from typing import Callable, Iterator, Tuple
+
+import torch
+from torch import Tensor
+
+from trainer.transfer import CudaTransfer, Transfer
+
+Call = Callable[[], Tuple[Tensor, Tensor]]
+WARM_UPS = 3  # libraries set up workspaces and choose kernels in their first calls, which cannot be captured
+
+
+class GraphDevice(ABC):
+    """A device that records the kernels of a call and runs them again without the host.
+
+    Attributes:
+        device: where tensors live.
+    """
+
+    device: torch.device
+
+    @abstractmethod
+    def transfer(self) -> Transfer:
+        """What brings batches there."""
+
+    @abstractmethod
+    def record(self, call: Call) -> Tuple[Tuple[Tensor, Tensor], Callable[[], None]]:
+        """Run `call` some times, then record it.
+
+        Returns:
+            the tensors that hold its results, and what runs the recorded kernels again, on the same memory.
+        """
+
+    @abstractmethod
+    def free_bytes(self) -> int:
+        """Memory that is free there now."""
+
+    @abstractmethod
+    def rng_state(self) -> Tensor:
+        """State of the device's random generator, on the CPU."""
+
+    @abstractmethod
+    def set_rng_state(self, state: Tensor) -> None:
+        """Put it back."""
+
+
+class CudaDevice(GraphDevice):
+    """The current GPU."""
+
+    def __init__(self) -> None:
+        self.device = torch.device("cuda", torch.cuda.current_device())
+
+    def transfer(self) -> Transfer:
+        return CudaTransfer(self.device)
+
+    def record(self, call: Call) -> Tuple[Tuple[Tensor, Tensor], Callable[[], None]]:
+        with self._beside():
+            for _ in range(WARM_UPS):
+                call()
+        graph = torch.cuda.CUDAGraph()
+        # The thread that reads ahead may allocate and copy meanwhile: those calls are none of this graph's.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            results = call()
+        return results, graph.replay
+
+    @contextmanager
+    def _beside(self) -> Iterator[None]:
+        """On a stream of its own, as calls that come before a capture must run."""
+        beside, main = torch.cuda.Stream(self.device), torch.cuda.current_stream(self.device)
+        beside.wait_stream(main)
+        with torch.cuda.stream(beside):
+            yield
+        main.wait_stream(beside)
+
+    def free_bytes(self) -> int:
+        return int(torch.cuda.mem_get_info(self.device)[0])
+
+    def rng_state(self) -> Tensor:
+        return torch.cuda.get_rng_state(self.device)
+
+    def set_rng_state(self, state: Tensor) -> None:
+        torch.cuda.set_rng_state(state, self.device)

@@ -1,0 +1,40 @@
+"""Feature tables that lie beside the model, so that batches bring ids only."""
+
+from typing import Callable, Dict, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from schemas import layout
+from schemas.graph import GraphSchema
+
+
+class ResidentFeatures(nn.Module):
+    """Ids (int32, -1 in pads) -> rows of a feature table; pads get the table's last row, the pad row.
+
+    The tables move with the module, and belong to neither its weights nor its checkpoints.
+
+    Args:
+        read_table: path of a feature table in the store -> `[rows + 1, features]`, pad row last.
+        with_edges: also hold the tables of edge features.
+    """
+
+    def __init__(self, graph: GraphSchema, read_table: Callable[[str], Tensor], with_edges: bool) -> None:
+        super().__init__()
+        paths = {("x", node.name): layout.feature_path(node.name) for node in graph.node_types if node.num_features}
+        if with_edges:
+            featured = [edge.key for edge in graph.edge_types if edge.num_attributes]
+            paths.update({("edge_attr", key): layout.edge_feature_path(key) for key in featured})
+        self._names = {place: f"table_{i}" for i, place in enumerate(paths)}  # a buffer's name has no dots
+        for place, path in paths.items():
+            self.register_buffer(self._names[place], read_table(path), persistent=False)
+
+    def forward(self, kind: str, ids: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+        """`x` of node types, or `edge_attr` of edge type keys: of each that has a table, for `ids[type]`."""
+        found = {}
+        for (of, key), name in self._names.items():
+            if of == kind:
+                table = getattr(self, name)
+                rows = torch.where(ids[key] >= 0, ids[key], len(table) - 1)
+                found[key] = table.index_select(0, rows)
+        return found

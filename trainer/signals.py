@@ -1,0 +1,64 @@
+"""Ctrl-C and SIGTERM: training stops between two steps, everything else at once."""
+
+import signal
+import threading
+from contextlib import contextmanager
+from typing import Any, Iterator, Optional
+
+
+class Terminated(BaseException):
+    """SIGTERM as an exception: what is at work unwinds as it does after Ctrl-C."""
+
+
+class Stop:
+    """Whether a signal has asked for a stop, and which."""
+
+    def __init__(self) -> None:
+        self.number: Optional[int] = None
+
+    def is_set(self) -> bool:
+        return self.number is not None
+
+    def error(self) -> BaseException:
+        """What the signal is as an exception."""
+        return Terminated() if self.number == signal.SIGTERM else KeyboardInterrupt()
+
+
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """SIGTERM raises `Terminated` wherever the program is."""
+
+    def terminate(*_: Any) -> None:
+        raise Terminated
+
+    with _handled({signal.SIGTERM: terminate}):
+        yield
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Stop]:
+    """The first Ctrl-C or SIGTERM is noted, so that training stops between two steps; the next one acts at once."""
+    stop = Stop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: Any) -> None:
+        for other, handler in before.items():
+            signal.signal(other, handler)
+        stop.number = number
+
+    with _handled(dict.fromkeys(before, note)):
+        yield stop
+
+
+@contextmanager
+def _handled(handlers: Any) -> Iterator[None]:
+    """Signal handlers for a while; only the main thread can have any."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
