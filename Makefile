@@ -1,6 +1,9 @@
 # `make` lists the targets. Everything runs in .venv, made from any Python >= 3.10 and the versions in constraints.txt.
 
 CONFIG ?= configs/quickstart.toml
+FUZZ_CASES ?= 300
+FUZZ_SEED ?= 0
+SOAK_MINUTES ?= 3
 PYTHON ?= python3
 VENV := .venv
 RUN_PYTHON := $(VENV)/bin/python
@@ -27,7 +30,7 @@ BENCH_ARGS_step = $(CONFIG) --threads 1
 BENCH_ARGS_startup = $(CONFIG)
 BENCH_ARGS_padding = $(CONFIG) --epochs 1
 
-.PHONY: help plan prepare inspect verify train evaluate predict compile bench test test-jit-free test-ipu-host has-python38 lint clean
+.PHONY: help plan prepare inspect verify train evaluate predict compile bench test test-jit-free test-ipu-host has-python38 fuzz soak lint clean
 
 help:  ## list the targets
 	@echo 'make TARGET [CONFIG=configs/quickstart.toml] [STORE=...] [MODEL=...] [BACKEND=...] [RUN=...]'
@@ -74,6 +77,13 @@ test-ipu-host: $(READY) $(IPU_READY)  ## run schemas' and trainer's tests with a
 
 has-python38:
 	@[ -n '$(PYTHON38)' ]
+
+fuzz: $(READY)  ## FUZZ_CASES random graphs and configs, and as many damaged stores, drawn with FUZZ_SEED
+	$(RUN_PYTHON) -m tests.fuzz.graphs --cases '$(FUZZ_CASES)' --seed '$(FUZZ_SEED)'
+	$(RUN_PYTHON) -m tests.fuzz.reader --cases '$(FUZZ_CASES)' --seed '$(FUZZ_SEED)'
+
+soak: $(READY)  ## prepare, verify, train, kill and resume for SOAK_MINUTES; memory and descriptors stay flat
+	$(RUN_PYTHON) -m tests.soak --minutes '$(SOAK_MINUTES)'
 
 lint: $(READY)  ## check format, style and types
 	$(RUN_PYTHON) -m ruff format --check .

@@ -221,9 +221,10 @@ def plan(ctx: click.Context, config_path: Path, workers: int, as_json: bool, max
     from pipeline.forecast_report import forecast_report
 
     config = load_config(config_path)
-    found = forecast(
-        load_dataset(config.dataset), config, workers=workers, max_batches=max_batches, progress=_progress()
-    )
+    source = load_dataset(config.dataset)
+    for note in source.notes:
+        _report(note)
+    found = forecast(source, config, workers=workers, max_batches=max_batches, progress=_progress())
     click.echo(json.dumps(to_json(found), indent=2) if as_json else forecast_report(found))
     if found.refusal:
         click.echo(f"error: prepare would refuse: {found.refusal}", err=True)

@@ -247,7 +247,7 @@ def fit_split(
 
     Raises:
         BudgetError: a batch does not fit and may not be trimmed, or still does not fit when trimmed as allowed,
-            or skipping leaves nothing. It names a seed that alone is too much, where there is one.
+            or skipping leaves nothing of a round. It names a seed that alone is too much, where there is one.
     """
     over = np.flatnonzero(exceeding(sizes, budget, schema))
     trimmed = Sizes(np.zeros_like(sizes.num_nodes), np.zeros_like(sizes.num_edges))
@@ -257,12 +257,7 @@ def fit_split(
         _refuse(plan, sizes[over], over, budget, schema, count_alone)
     if config.oversize == "skip":
         kept = np.setdiff1d(np.arange(plan.num_planned), over)
-        if len(kept) == 0:
-            raise BudgetError(
-                "no batch fits the budget, so skipping leaves none",
-                where=f"split '{plan.name}'",
-                hint="Raise the budget or trim.",
-            )
+        _require_every_round(plan.keep(kept))
         skipped_seeds = int(plan.num_seeds_at(over).sum())
         return Fitted(plan.keep(kept), sizes[kept], trimmed[kept], len(over), skipped_seeds)
     after = recount(plan, over)
@@ -273,6 +268,18 @@ def fit_split(
     fitted.num_nodes[over], fitted.num_edges[over] = after.num_nodes, after.num_edges
     trimmed = Sizes(sizes.num_nodes - fitted.num_nodes, sizes.num_edges - fitted.num_edges)
     return Fitted(plan, fitted, trimmed, 0, 0)
+
+
+def _require_every_round(plan: SplitPlan) -> None:
+    """An epoch reads one round, so skipping must leave a batch of each."""
+    empty = np.flatnonzero(np.diff(plan.round_starts()) == 0)
+    if len(empty):
+        some = f" in {len(empty)} of {plan.num_rounds} rounds" if len(empty) < plan.num_rounds else ""
+        raise BudgetError(
+            f"no batch fits the budget{some}, so skipping leaves none",
+            where=f"split '{plan.name}'" + (f", round {empty[0]}" if some else ""),
+            hint="Raise the budget or trim.",
+        )
 
 
 def parts_of(plan: SplitPlan, sizes: Sizes, shape_of: np.ndarray) -> list[Fitted]:

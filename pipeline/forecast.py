@@ -142,7 +142,7 @@ def forecast(
     Raises:
         GraphError, ConfigError, BudgetError: as `prepare` would, except that batches over the budget are a `refusal`.
     """
-    graph = build_graph(source, allow_nonfinite=config.dataset.feature_values == "allow")
+    graph = build_graph(source)
     spec = resolve_sampling(config.sampling, graph)
     part, part_spec, coverage = cover(graph, spec, max_batches)
     pool = Workers(sampler_factory(graph, spec, config.budget.oversize), workers)

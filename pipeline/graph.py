@@ -1,7 +1,9 @@
 """The source graph as checked numpy arrays: what everything after loading works on."""
 
 import hashlib
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ from pydantic import ValidationError
 from pipeline.csc import PackedGraph, pack_graph
 from schemas.batch import LABEL_PAD
 from schemas.errors import GraphError
-from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema, edge_key
+from schemas.graph import EdgeTypeSchema, EdgeTypeTuple, GraphSchema, NodeTypeSchema, edge_key
 
 if TYPE_CHECKING:
     from pipeline.datasets import SourceGraph
@@ -64,40 +66,27 @@ class HeteroGraph:
         return digest.hexdigest()
 
 
-def build_graph(source: "SourceGraph", allow_nonfinite: bool = False) -> HeteroGraph:
-    """Take the tensors of a loaded graph over as numpy arrays. Edges, labels and masks were checked on loading.
+def build_graph(source: "SourceGraph") -> HeteroGraph:
+    """Take the tensors of a loaded graph over as numpy arrays. Sizes and values were checked on loading.
 
     Raises:
-        GraphError: malformed or non-finite features, types without nodes or with unusable names, no edge type, or
-            more nodes or edges than 32-bit ids.
+        GraphError: types with names that cannot name folders, or that two types share; more edges than 32-bit ids.
     """
     data = source.data
-    features: dict[str, np.ndarray] = {}
-    nodes = []
-    for name in data.node_types:
-        if "x" in data[name]:
-            features[name] = _features(data[name].x, f"node type '{name}'", "x", allow_nonfinite)
-        nodes.append(_node_schema(name, int(data[name].num_nodes), features.get(name)))
-    edge_index: dict[str, np.ndarray] = {}
-    edge_attr: dict[str, np.ndarray] = {}
-    edges = []
-    for edge_type in data.edge_types:
-        key, store = edge_key(edge_type), data[edge_type]
-        edge_index[key] = store.edge_index.detach().cpu().numpy()
-        if "edge_attr" in store:
-            edge_attr[key] = _features(store.edge_attr, f"edge type '{key}'", "edge_attr", allow_nonfinite)
-        edges.append(_edge_schema(edge_type, edge_index[key], edge_attr.get(key)))
-    if not edges:
-        raise GraphError("the graph has no edge types", hint="Neighbor sampling needs at least one.")
-    try:
+    _require_distinct(data.node_types, data.edge_types)
+    features = {name: data[name].x.numpy() for name in data.node_types if "x" in data[name]}
+    keys = {edge_key(edge_type): edge_type for edge_type in data.edge_types}
+    edge_index = {key: data[edge_type].edge_index.numpy() for key, edge_type in keys.items()}
+    edge_attr = {key: data[of].edge_attr.numpy() for key, of in keys.items() if "edge_attr" in data[of]}
+    nodes = [_node_schema(name, data[name].num_nodes, features.get(name)) for name in data.node_types]
+    edges = [_edge_schema(of, edge_index[key], edge_attr.get(key)) for key, of in keys.items()]
+    with _naming("the graph", "Rename the types."):
         schema = GraphSchema(
             node_types=tuple(nodes),
             edge_types=tuple(edges),
             seed_type=source.seed_type,
             num_classes=source.num_classes,
         )
-    except ValidationError as problem:
-        raise GraphError(problem.errors()[0]["msg"], hint="Rename the types.") from None
     return HeteroGraph(
         schema,
         features,
@@ -110,40 +99,49 @@ def build_graph(source: "SourceGraph", allow_nonfinite: bool = False) -> HeteroG
     )
 
 
+def _require_distinct(node_types: Sequence[str], edge_types: Sequence[EdgeTypeTuple]) -> None:
+    """No two types may have one key, nor folders that are one where upper and lower case are."""
+    named: dict[str, object] = {}
+    for name, kind in [*((name, name) for name in node_types), *((edge_key(of), of) for of in edge_types)]:
+        other = named.setdefault(_folded(name), kind)
+        if isinstance(kind, tuple) and isinstance(other, tuple) and kind != other and edge_key(other) == name:
+            raise GraphError(
+                f"two edge types have the key '{name}'",
+                actual=f"{other} and {kind}",
+                hint="Rename one: a key is source, relation and target with two underscores between.",
+            )
+        spelt = edge_key(other) if isinstance(other, tuple) else other
+        if spelt != name:
+            raise GraphError(
+                "two types would share a folder where upper and lower case, or accents, are not told apart",
+                actual=f"'{spelt}' and '{name}'",
+                hint="Rename one of them, so that the store can be copied anywhere.",
+            )
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
 def _node_schema(name: str, num_nodes: int, x: np.ndarray | None) -> NodeTypeSchema:
-    where = f"node type '{name}'"
-    if num_nodes == 0:
-        raise GraphError(
-            "a node type has no nodes",
-            where=where,
-            hint="Remove the type, or keep more of it: [dataset] subset, remove_isolated.",
-        )
-    if num_nodes > MAX_ID:
-        raise GraphError("node ids do not fit 32 bits", actual=num_nodes, limit=f"at most {MAX_ID}", where=where)
-    if x is not None and len(x) != num_nodes:
-        raise GraphError("x has another number of rows than nodes", actual=len(x), limit=num_nodes, where=where)
-    try:
+    with _naming(f"node type {name!r}", "Rename the type."):
         return NodeTypeSchema(
             name=name,
             num_nodes=num_nodes,
             num_features=None if x is None else x.shape[1],
             feature_dtype=None if x is None else str(x.dtype),
         )
-    except ValidationError as problem:
-        raise GraphError(problem.errors()[0]["msg"], where=where, hint="Rename the type.") from None
 
 
-def _edge_schema(edge_type: tuple[str, str, str], edge_index: np.ndarray, attr: np.ndarray | None) -> EdgeTypeSchema:
-    where = f"edge type '{edge_key(edge_type)}'"
+def _edge_schema(edge_type: EdgeTypeTuple, edge_index: np.ndarray, attr: np.ndarray | None) -> EdgeTypeSchema:
+    where = f"edge type {edge_type}"
     num_edges = edge_index.shape[1]
     if num_edges > MAX_ID:
-        raise GraphError("edge ids do not fit 32 bits", actual=num_edges, limit=f"at most {MAX_ID}", where=where)
-    if attr is not None and len(attr) != num_edges:
-        raise GraphError(
-            "edge_attr has another number of rows than edges", actual=len(attr), limit=num_edges, where=where
-        )
+        hint = "Divide the relation into several."
+        limit = f"at most {MAX_ID}"
+        raise GraphError("edge ids do not fit 32 bits", actual=num_edges, limit=limit, where=where, hint=hint)
     src, relation, dst = edge_type
-    try:
+    with _naming(where, "Rename the relation."):
         return EdgeTypeSchema(
             src=src,
             relation=relation,
@@ -152,36 +150,21 @@ def _edge_schema(edge_type: tuple[str, str, str], edge_index: np.ndarray, attr: 
             num_attributes=None if attr is None else attr.shape[1],
             attribute_dtype=None if attr is None else str(attr.dtype),
         )
+
+
+@contextmanager
+def _naming(where: str, hint: str) -> Iterator[None]:
+    """What the schema refuses is a name, as everything else was checked before."""
+    try:
+        yield
     except ValidationError as problem:
-        raise GraphError(problem.errors()[0]["msg"], where=where, hint="Rename the relation.") from None
-
-
-def _features(tensor: Any, where: str, name: str, allow_nonfinite: bool) -> np.ndarray:
-    if not hasattr(tensor, "dim"):
-        raise GraphError(f"{name} is not a tensor", actual=type(tensor).__name__, where=where)
-    tensor = tensor.detach().cpu()
-    if tensor.layout is not None and str(tensor.layout) != "torch.strided":
-        tensor = tensor.to_dense()
-    if tensor.dim() != 2 or tensor.size(1) == 0:
-        hint = f"Reshape {name} to [rows, features]."
-        raise GraphError(f"{name} must be a matrix", actual=f"shape {list(tensor.shape)}", where=where, hint=hint)
-    if tensor.is_complex():
-        raise GraphError(f"{name} must be real numbers", actual=tensor.dtype, where=where)
-    values = tensor.numpy() if str(tensor.dtype) == "torch.float16" else tensor.float().numpy()
-    if not allow_nonfinite and not np.isfinite(values).all():
-        row, column = np.argwhere(~np.isfinite(values))[0]
-        raise GraphError(
-            f"{name}[{row}, {column}] is not a finite number",
-            actual=values[row, column],
-            where=where,
-            hint="Clean the features, or set [dataset] feature_values = 'allow'.",
-        )
-    return np.ascontiguousarray(values)
+        message = problem.errors()[0]["msg"].partition("Value error, ")
+        raise GraphError(message[2] or message[0], where=where, hint=hint) from None
 
 
 def _labels(source: "SourceGraph") -> np.ndarray:
     """Classes of the seeds; every other node's label is withheld, so that none can leak into a store."""
-    values = source.data[source.seed_type][source.label].detach().cpu().numpy()
+    values = source.data[source.seed_type][source.label].numpy()
     labels = np.full(len(values), LABEL_PAD, np.int32)
     for seeds in source.seeds.values():
         labels[seeds] = values[seeds]

@@ -32,8 +32,19 @@ def note_path(config: JobConfig, store: Path | None) -> Path:
 def write_note(
     config: JobConfig, store: Path | None, path: Path, fingerprint: str, stamp: dict[str, Any] | None
 ) -> None:
-    note = Latest(path.name, config.content_digest(), fingerprint, stamp)
-    write_atomically(note_path(config, store), json.dumps(asdict(note)))
+    """Write the note.
+
+    Raises:
+        StoreError: the file system refuses it; the store itself is finished.
+    """
+    note, place = Latest(path.name, config.content_digest(), fingerprint, stamp), note_path(config, store)
+    try:
+        write_atomically(place, json.dumps(asdict(note)))
+    except OSError as error:
+        hint = f"The store itself is finished: {path}. Name it with --store, or mend this and repeat the command."
+        raise StoreError(
+            "the note beside the store cannot be written", actual=error, where=str(place), hint=hint
+        ) from None
 
 
 def find_unchanged(config: JobConfig, store: Path | None, stamp: dict[str, Any] | None) -> Path | None:

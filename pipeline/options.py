@@ -8,14 +8,15 @@ import numpy as np
 from pipeline.graph import HeteroGraph
 from pipeline.plan import SplitPlan
 from schemas import layout
-from schemas.batch import BatchOptions, feature_bytes, part_tensors
+from schemas.batch import BatchOptions, TensorSpec, feature_bytes, part_tensors
 from schemas.budget import Budget
 from schemas.config import SamplingConfig, StoreConfig
-from schemas.errors import ConfigError
+from schemas.errors import BudgetError, ConfigError
 from schemas.graph import GraphSchema
 from schemas.sampling import SamplingSpec
 
 SHARD_BYTES = 4 * 2**20
+MAX_CHUNK_BYTES = 2**31 - 2**16  # blosc takes 2 GiB at most, with its header
 SPARSE_DENSITY = 0.1
 DEFAULT_FANOUT = "default"
 
@@ -90,6 +91,23 @@ def unchunked_options(config: StoreConfig, graph: HeteroGraph) -> BatchOptions:
         codec=dense,
         feature_codecs={path: _feature_codec(config.codec, x) for path, x in tables.items()},
     )
+
+
+def require_encodable(tensors: Sequence[TensorSpec]) -> None:
+    """Raise `BudgetError` for a chunk that is larger than a codec takes."""
+    for spec in tensors:
+        chunk_bytes = spec.num_bytes // max(1, spec.shape[0]) * spec.chunk_rows
+        if chunk_bytes > MAX_CHUNK_BYTES:
+            hint = "Lower the budget, or use features = 'table'."
+            if spec.chunk_rows > 1:
+                hint = f"Lower [store] chunk_batches (here {spec.chunk_rows}) or the budget, or use features = 'table'."
+            raise BudgetError(
+                "a chunk is too large to be written",
+                actual=f"{chunk_bytes / 2**30:.1f} GiB",
+                limit=f"at most {MAX_CHUNK_BYTES / 2**30:.0f} GiB",
+                where=f"tensor '{spec.path}'",
+                hint=hint,
+            )
 
 
 def _feature_codec(codec: str, x: np.ndarray) -> str:

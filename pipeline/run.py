@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from pipeline.datasets import SourceGraph, from_data
 from pipeline.estimate import Fitted, resolve_budgets, with_hop_capacities
 from pipeline.files import read_attributes
 from pipeline.graph import HeteroGraph, build_graph
-from pipeline.options import resolve_batch_options, resolve_sampling
+from pipeline.options import require_encodable, resolve_batch_options, resolve_sampling
 from pipeline.partitions import Planned, write_store
 from pipeline.workers import Workers
 from pipeline.writer import discard_leftovers, locked
@@ -102,7 +103,7 @@ def prepare_source(
     progress: Progress = _silent,
 ) -> Outcome:
     """As `prepare`, for a graph that has been loaded; says whether the store was found."""
-    graph = build_graph(source, allow_nonfinite=config.dataset.feature_values == "allow")
+    graph = build_graph(source)
     spec = resolve_sampling(config.sampling, graph)
     content = graph.digest()
     fingerprint = fingerprint_of(config, spec, content)
@@ -111,6 +112,9 @@ def prepare_source(
     if found:
         discard_leftovers(path)
         return Outcome(path, found, was_found=True)
+    require_place(path)
+    for note in source.notes:
+        report(note)
     planned = plan_store(graph, config, spec, content, workers=workers, report=report, progress=progress)
     with writing(path, report):
         found = existing(path, fingerprint, force)
@@ -141,6 +145,7 @@ def plan_store(
     options = resolve_batch_options(config.store, graph, budgets, spec.num_hops, counted.plans)
     fingerprint = fingerprint_of(config, spec, content)
     manifest = make_manifest(config, graph, spec, budgets, fitted, options, fingerprint, content)
+    require_encodable(manifest.tensors)
     if options.inline_features:
         report(_blow_up(manifest))
     return Planned(pool, graph, manifest, fitted, counted.most_edges)
@@ -155,6 +160,9 @@ def writing(path: Path, report: Report, is_shared: bool = False) -> Iterator[Non
     except OSError as error:
         hint = "Free space or mend access, and repeat the command: it goes on where it stopped."
         raise StoreError("the store cannot be written", actual=error, where=str(path), hint=hint) from error
+    except MemoryError as error:
+        hint = "Lower [store] chunk_batches or the budget, or use fewer --workers, each of which holds a shard."
+        raise StoreError("a shard does not fit into memory", actual=error, where=str(path), hint=hint) from error
 
 
 def fingerprint_of(config: JobConfig, spec: SamplingSpec, content: str) -> str:
@@ -195,6 +203,29 @@ def existing(path: Path, fingerprint: str, force: bool) -> Manifest | None:
         hint = "Choose another --store, or --force to replace it."
         raise StoreError("the path holds a store of other data or another config", where=str(path), hint=hint)
     return manifest if manifest.complete else None
+
+
+def require_place(path: Path) -> None:
+    """Raise `StoreError` where no store can be written, before anything is counted."""
+    try:
+        is_link = path.is_symlink()
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        is_link = False
+    except (OSError, ValueError) as error:  # ValueError: characters that no path can have
+        hint = "Choose another [store] root or --store."
+        raise StoreError("the path cannot be used", actual=error, where=repr(str(path)), hint=hint) from None
+    if is_link and not path.exists():
+        raise StoreError("the path is a link that leads nowhere", where=str(path), hint="Remove it, or choose another.")
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise StoreError("the store's folder is below a file", where=str(folder), hint="Choose another [store] root.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        hint = "Mend its permissions, or choose another [store] root."
+        actual = "no permission, or a read-only file system"
+        raise StoreError("the folder cannot be written", actual=actual, where=str(folder), hint=hint)
 
 
 def _damaged(path: Path) -> dict[str, Any]:

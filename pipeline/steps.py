@@ -22,7 +22,7 @@ from pipeline.files import read_attributes
 from pipeline.graph import HeteroGraph, build_graph
 from pipeline.options import resolve_sampling
 from pipeline.partitions import Partition, Planned, partitions_of_store
-from pipeline.run import Report, existing, fingerprint_of, plan_store, provenance, store_path, writing
+from pipeline.run import Report, existing, fingerprint_of, plan_store, provenance, require_place, store_path, writing
 from pipeline.workers import Workers
 from pipeline.writer import StoreWriter, work_folder
 from schemas import layout
@@ -72,6 +72,9 @@ def init(
     found = existing(known.path, known.fingerprint, force=False)
     if found:
         return Steps(known.path, found, 0, (), is_there=True)
+    require_place(known.path)
+    for note in source.notes:
+        report(note)
     spec = resolve_sampling(config.sampling, known.graph)
     planned = plan_store(known.graph, config, spec, known.content, workers=workers, report=report, progress=progress)
     with writing(known.path, report):
@@ -144,7 +147,7 @@ def finalise(source: SourceGraph, config: JobConfig, *, store: Path | None, repo
 
 
 def _identify(source: SourceGraph, config: JobConfig, store: Path | None) -> _Source:
-    graph = build_graph(source, allow_nonfinite=config.dataset.feature_values == "allow")
+    graph = build_graph(source)
     content = graph.digest()
     fingerprint = fingerprint_of(config, resolve_sampling(config.sampling, graph), content)
     path = store or store_path(config, fingerprint)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from schemas.errors import HeteroShardsError
 
 M = TypeVar("M", bound=BaseModel)
+E = TypeVar("E", bound=HeteroShardsError)
 
 
 class Frozen(BaseModel):
@@ -34,19 +35,23 @@ def validate(model: Type[M], values: Any, error: Type[HeteroShardsError], where:
     try:
         return model.model_validate(values)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        location = ".".join(str(part) for part in first["loc"])
-        place = f"{where} [{location}]" if location else where
-        if first["type"] == "extra_forbidden":
-            known = _known_keys(model, list(first["loc"][:-1]))
-            raise error(
-                f"unknown key '{first['loc'][-1]}'", where=place, hint=_suggest(str(first["loc"][-1]), known)
-            ) from None
-        context = first.get("ctx", {}).get("error")
-        if isinstance(context, ValueError):
-            raise error(str(context), where=place) from None
-        actual = repr(first.get("input"))
-        raise error(first["msg"], actual=actual if len(actual) <= 80 else actual[:77] + "...", where=place) from None
+        raise explain(problem, model, error).at(where) from None
+
+
+def explain(problem: ValidationError, model: Type[BaseModel], error: Type[E]) -> E:
+    """The first of what pydantic found wrong with `model`'s values, as one of our errors."""
+    first = problem.errors()[0]
+    location = ".".join(str(part) for part in first["loc"])
+    place = f"[{location}]" if location else None
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(model, list(first["loc"][:-1]))
+        hint = _suggest(str(first["loc"][-1]), known)
+        return error(f"unknown key '{first['loc'][-1]}'", where=place, hint=hint)
+    context = first.get("ctx", {}).get("error")
+    if isinstance(context, ValueError):
+        return error(str(context), where=place)
+    actual = repr(first.get("input"))
+    return error(first["msg"], actual=actual if len(actual) <= 80 else actual[:77] + "...", where=place)
 
 
 def _known_keys(model: Any, location: List[Any]) -> List[str]:

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Mapping, Optional, Tuple, Union
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from schemas.base import Frozen, validate
+from schemas.base import Frozen, explain
 from schemas.budget import BudgetMode, OverSizePolicy
 from schemas.config_training import IpuConfig, ModelConfig, TrainConfig
 from schemas.errors import ConfigError
@@ -71,7 +71,9 @@ class DatasetConfig(Frozen):
         random_split: draw the splits instead of reading masks.
         subset: node type -> keep its first n nodes (and the edges among what is kept).
         remove_isolated: afterwards drop nodes without any edge.
-        feature_values: what to do about NaN or infinite features: `error` or `allow`.
+        feature_values: what to do about NaN or infinite features: `error`, `default` (put `feature_default` in their
+            place; how many is said and recorded) or `allow` (store them).
+        feature_default: with `default`: a number.
     """
 
     source: Literal["synthetic", "pyg", "file", "function"] = "synthetic"
@@ -86,7 +88,8 @@ class DatasetConfig(Frozen):
     random_split: Optional[RandomSplit] = None
     subset: Dict[str, int] = {}
     remove_isolated: bool = False
-    feature_values: Literal["error", "allow"] = "error"
+    feature_values: Literal["error", "default", "allow"] = "error"
+    feature_default: float = Field(default=0.0, allow_inf_nan=False)
 
     @field_validator("masks")
     @classmethod
@@ -113,6 +116,7 @@ class DatasetConfig(Frozen):
         }
         needed = {"pyg": ("class_name",), "file": ("path",), "function": ("function",)}
         _only_for(self, "source", legal, needed)
+        _only_for(self, "feature_values", {"default": ("feature_default",), "error": (), "allow": ()}, {})
         if self.random_split is not None and self.masks != type(self).model_fields["masks"].default:
             raise ValueError("'masks' and 'random_split' exclude each other")
         if self.function is not None and self.function.count(":") != 1:
@@ -247,7 +251,11 @@ class StoreConfig(Frozen):
 
 
 class JobConfig(Frozen):
-    """A whole file. `name` names stores and runs."""
+    """A whole file. `name` names stores and runs.
+
+    Raises:
+        ConfigError: an unknown or contradictory key; it names the nearest known one.
+    """
 
     name: str = Field(default="job", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     dataset: DatasetConfig = DatasetConfig()
@@ -257,6 +265,12 @@ class JobConfig(Frozen):
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     ipu: IpuConfig = IpuConfig()
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as problem:
+            raise explain(problem, type(self), ConfigError) from None
 
     @model_validator(mode="after")
     def _check_shapes(self) -> Any:
@@ -300,4 +314,7 @@ def load_config(path: Union[str, Path], overrides: Optional[Mapping[str, Any]] =
             if not isinstance(table, dict):
                 raise ConfigError(f"[{section}] must be a table", actual=repr(table), where=str(path))
             table[key] = value
-    return validate(JobConfig, values, ConfigError, str(path))
+    try:
+        return JobConfig(**values)
+    except ConfigError as error:
+        raise error.at(str(path)) from None

@@ -82,10 +82,11 @@ def test_poptorch_only_in_its_backend() -> None:
     assert [path for path in users if not path.startswith("trainer/backends/poptorch")] == []
 
 
-def test_only_contract_tests_import_both_sides() -> None:
+def test_only_tests_of_the_whole_import_both_sides() -> None:
     """benchmarks compare the two sides, so they may as well."""
     both = set(importers("pipeline", "tests")) & set(importers("trainer", "tests"))
-    assert {path for path in both if not path.startswith("tests/contract/")} == set()
+    whole = ("tests/contract/", "tests/fuzz/", "tests/soak.py")
+    assert {path for path in both if not path.startswith(whole)} == set()
 
 
 @pytest.mark.parametrize("path", sources("schemas", "trainer"), ids=lambda path: path.relative_to(ROOT).as_posix())

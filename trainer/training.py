@@ -48,7 +48,7 @@ def fit(
         What `result.json` holds.
 
     Raises:
-        ConfigError: the store lacks a split that the config needs.
+        ConfigError: the store lacks a split that the config needs. StoreError: a round of it has no batches.
         CheckpointError: resuming another store's, shape's, model's or training's checkpoint, or a run that has
             begun more epochs than the config asks for; nothing in `run_dir` has changed then.
         CorruptChunkError: damage that cannot be skipped, or must not ([train] on_corrupt), or no batch is left.
@@ -89,7 +89,9 @@ def _tell_repeats(job: Job, console: Console) -> None:
 
 
 def _require_splits(train: TrainConfig, store: Store) -> None:
-    store.split("train")
+    if not min(store.split("train").round_sizes):
+        hint = "Prepare it again with a larger budget, or let batches be trimmed."
+        raise StoreError("a round of split 'train' has no batches", where=store.path, hint=hint)
     if train.patience and not store.has_split("val"):
         raise ConfigError("'patience' needs a validation split, which the store lacks", where=store.path)
 

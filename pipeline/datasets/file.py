@@ -26,7 +26,7 @@ def load_file(path: Path) -> HeteroData:
         raise DatasetError("the dataset file does not exist", where=str(path))
     try:
         with torch.serialization.safe_globals([HeteroData, BaseStorage, NodeStorage, EdgeStorage]):
-            loaded = torch.load(path, weights_only=True)
+            loaded = torch.load(path, weights_only=True, map_location="cpu")  # also what a GPU saved
         if isinstance(loaded, dict):
             loaded = HeteroData.from_dict(loaded)
     except pickle.UnpicklingError as error:

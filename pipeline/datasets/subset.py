@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +19,8 @@ _SOURCE_ID = "_source_id"
 def take_subset(data: HeteroData, config: DatasetConfig) -> tuple[HeteroData, dict[str, np.ndarray]]:
     """The reduced graph, and the original id of each node, int64, for every type whose nodes were renumbered.
 
+    `data` holds plain tensors (see `tensors.plain_copy`).
+
     Raises:
         ConfigError: `subset` names a type the graph does not have.
     """
@@ -33,7 +34,6 @@ def take_subset(data: HeteroData, config: DatasetConfig) -> tuple[HeteroData, di
     if not config.subset and not config.remove_isolated:
         return data, {}
     sizes = {name: int(data[name].num_nodes) for name in data.node_types}
-    data = _with_dense_features(data)
     kept = {name: torch.arange(min(count, sizes[name])) for name, count in config.subset.items()}
     data = data.subgraph(kept)
     for name in data.node_types:
@@ -42,15 +42,3 @@ def take_subset(data: HeteroData, config: DatasetConfig) -> tuple[HeteroData, di
         data = RemoveIsolatedNodes()(data)
     ids = {name: data[name].pop(_SOURCE_ID).numpy() for name in data.node_types}
     return data, {name: ids[name] for name in ids if len(ids[name]) < sizes[name]}
-
-
-def _with_dense_features(data: HeteroData) -> HeteroData:
-    """PyG cannot take rows of sparse tensors."""
-    import torch
-
-    data = copy.copy(data)
-    for store in data.stores:
-        for key, value in store.items():
-            if isinstance(value, torch.Tensor) and value.layout != torch.strided:
-                store[key] = value.to_dense()
-    return data

@@ -26,7 +26,7 @@ def matching_graph(
     manifest: Manifest, source: SourceGraph, config: JobConfig, findings: Findings
 ) -> HeteroGraph | None:
     """The source graph, when the store was made from it by this config; else None, and findings that say why not."""
-    graph = build_graph(source, allow_nonfinite=config.dataset.feature_values == "allow")
+    graph = build_graph(source)
     spec, content = resolve_sampling(config.sampling, graph), graph.digest()
     fingerprint = fingerprint_of(config, spec, content)
     if fingerprint == manifest.fingerprint:

@@ -43,3 +43,18 @@ def job(data: HeteroData, root: Any, **sections: Any) -> JobConfig:
     dataset = {"seed_type": data.node_types[0], **sections.pop("dataset", {})}
     store = {"root": str(root), **sections.pop("store", {})}
     return JobConfig.model_validate({"name": "test", "dataset": dataset, "store": store, **sections})
+
+
+def as_toml(value: Any) -> str:
+    """Plain values as TOML: a table per section, inline tables below."""
+
+    def inline(value: Any) -> str:
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{key!r} = {inline(entry)}" for key, entry in value.items()) + "}"
+        if isinstance(value, list):
+            return "[" + ", ".join(map(inline, value)) + "]"
+        return repr(value)
+
+    top = [f"{key} = {inline(entry)}" for key, entry in value.items() if not isinstance(entry, dict)]
+    tables = [f"{key} = {inline(entry)}" for key, entry in value.items() if isinstance(entry, dict)]
+    return "\n".join(top + tables)

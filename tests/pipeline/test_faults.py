@@ -106,7 +106,7 @@ def test_a_full_disk_is_an_error_and_goes_on_when_there_is_space(small_disk, who
 
 def test_a_read_only_folder_is_an_error(small_disk, whole):
     remount(small_disk, "ro")
-    with pytest.raises(StoreError, match=r"cannot be written.*Read-only file system"):
+    with pytest.raises(StoreError, match=r"cannot be written.*read-only file system"):
         prepare(small_disk / "store")
     assert list(small_disk.iterdir()) == []
     remount(small_disk, "rw,size=64m")

@@ -12,6 +12,7 @@ from pipeline.run import prepare_source
 from schemas.errors import BudgetError, ConfigError, StoreError
 from schemas.graph import edge_key
 from tests.pipeline.build import job
+from tests.pipeline.promises import check_store
 from tests.pipeline.stores import files_of, manifest_of, read
 from tests.strategies import graphs, random_graph
 
@@ -31,71 +32,6 @@ def movies():
 
 
 SMALL = {"sampling": {"batch_size": 4, "rounds": 3, "fanout": [3, 2]}}
-
-
-def check_store(store, data):
-    """Everything a reader may rely on, against the source graph."""
-    manifest = manifest_of(store)
-    assert manifest["complete"] is True
-    for split in manifest["splits"]:
-        check_coverage(store, data, manifest, split)
-        for part in split["parts"]:
-            check_part(store, data, manifest, split["name"], part)
-
-
-def part_path(manifest, split, part):
-    return split if len(manifest["budgets"]) == 1 else f"{split}/shape_{part['shape']}"
-
-
-def check_coverage(store, data, manifest, split):
-    """Each seed once per round, across all parts."""
-    own = np.flatnonzero(data[manifest["graph"]["seed_type"]][f"{split['name']}_mask"].numpy())
-    for round_index in range(0 if split["num_batches_skipped"] else len(split["parts"][0]["round_starts"]) - 1):
-        found = []
-        for part in split["parts"]:
-            start, stop = part["round_starts"][round_index : round_index + 2]
-            seeds = read(store, f"{part_path(manifest, split['name'], part)}/seeds/n_id")[start:stop]
-            found.append(seeds[seeds >= 0])
-        assert np.array_equal(np.sort(np.concatenate(found)), own)
-
-
-def check_part(store, data, manifest, split_name, part):
-    seed_type, budget = manifest["graph"]["seed_type"], manifest["budgets"][part["shape"]]
-    name = part_path(manifest, split_name, part)
-    seeds, y = read(store, f"{name}/seeds/n_id"), read(store, f"{name}/seeds/y")
-    real = read(store, f"{name}/seeds/mask")
-    assert np.array_equal(real, seeds >= 0)
-    own = np.flatnonzero(data[seed_type][f"{split_name}_mask"].numpy())
-    rounds = read(store, f"{name}/stats/round")
-    assert np.array_equal(rounds, np.repeat(np.arange(len(part["round_starts"]) - 1), np.diff(part["round_starts"])))
-    assert np.isin(seeds[real], own).all()
-    assert np.array_equal(y[real], data[seed_type].y.numpy()[seeds[real]])
-    assert (y[~real] == -100).all()
-    n_id = {t: read(store, f"{name}/nodes/{t}/n_id") for t in data.node_types}
-    for t, ids in n_id.items():
-        assert ids.shape[1] == budget["num_nodes"][t]
-        assert np.array_equal(read(store, f"{name}/nodes/{t}/mask"), ids >= 0)
-        assert (ids[:, -1] == -1).all()
-    assert np.array_equal(n_id[seed_type][:, : seeds.shape[1]][real], seeds[real]), "seeds come first"
-    counts = read(store, f"{name}/stats/num_nodes").sum(axis=2)
-    for i, t in enumerate(data.node_types):
-        assert np.array_equal((n_id[t] >= 0).sum(axis=1), counts[:, i])
-    for edge_type in data.edge_types:
-        check_edges(store, name, edge_type, data, n_id, budget)
-
-
-def check_edges(store, split, edge_type, data, n_id, budget):
-    src, _, dst = edge_type
-    folder = f"{split}/edges/{edge_key(edge_type)}"
-    edge_index, mask = read(store, f"{folder}/edge_index"), read(store, f"{folder}/mask")
-    e_id = read(store, f"{folder}/e_id")
-    last = np.array([budget["num_nodes"][src] - 1, budget["num_nodes"][dst] - 1])
-    assert edge_index.min() >= 0 and (edge_index.max(axis=(0, 2)) <= last).all()
-    assert np.array_equal(mask, e_id >= 0)
-    for b in range(len(edge_index)):
-        ends = np.stack([n_id[src][b][edge_index[b, 0]], n_id[dst][b][edge_index[b, 1]]])
-        assert np.array_equal(ends[:, mask[b]], data[edge_type].edge_index.numpy()[:, e_id[b][mask[b]]])
-        assert (edge_index[b][:, ~mask[b]] == last[:, None]).all(), "pads touch only pad nodes"
 
 
 @settings(max_examples=15, deadline=None)
@@ -207,6 +143,24 @@ def test_skipping_says_what_is_lost_and_keeps_the_rest(movies, tmp_path):
     assert any("are skipped" in line for line in said)
 
 
+def test_skipping_leaves_a_batch_of_every_round(tmp_path):
+    """Else an epoch would have nothing to read."""
+    data = random_graph(np.random.default_rng(0), {"a": 30, "b": 9}, {("b", "to", "a"): 60}, "a")
+    sampling = {"batch_size": 5, "rounds": 6, "fanout": [-1], "grouping": "random"}
+
+    def prepare(edges):
+        budget = {"mode": "uniform", "nodes": 30, "edges": edges, "oversize": "skip"}
+        return pipeline.prepare(data, job(data, tmp_path, sampling=sampling, budget=budget))
+
+    with pytest.raises(BudgetError, match=r"'train', round 5: no batch fits the budget in 1 of 6 rounds, so skipping"):
+        prepare(11)
+    with pytest.raises(BudgetError, match=r"split 'train': no batch fits the budget, so skipping leaves none"):
+        prepare(8)
+    assert list(tmp_path.iterdir()) == []
+    (train, *_) = manifest_of(prepare(14))["splits"]
+    assert train["num_batches_skipped"] > 0 and (np.diff(train["parts"][0]["round_starts"]) > 0).all()
+
+
 def test_over_budget_is_an_error_that_names_batch_and_types_and_leaves_nothing(movies, tmp_path):
     budget = {"mode": "uniform", "nodes": 12, "edges": 12}
     with pytest.raises(
@@ -307,14 +261,6 @@ def test_another_store_in_the_way_is_an_error_unless_forced(movies, tmp_path):
     pipeline.prepare(movies, other, store=path, force=True)
     assert manifest_of(path)["sampling"]["batch_size"] == 5
     assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".")] == ["here"]
-
-
-def test_a_file_in_the_way_is_an_error(movies, tmp_path):
-    path = tmp_path / "file"
-    path.write_text("precious")
-    with pytest.raises(StoreError, match="taken by something that is no store"):
-        pipeline.prepare(movies, job(movies, tmp_path, **SMALL), store=path, workers=1)
-    assert path.read_text() == "precious"
 
 
 def test_a_subset_keeps_the_original_ids(movies, tmp_path):

@@ -210,13 +210,6 @@ def test_a_damaged_store_is_an_error_and_force_mends_it(data, tmp_path):
     assert files_of(store) == before
 
 
-@pytest.mark.parametrize("path", ["/proc/nothing/here", "file/inside"])
-def test_paths_that_cannot_be_written_are_typed_errors(data, tmp_path, path):
-    (tmp_path / "file").write_text("a file")
-    with pytest.raises(StoreError, match=r"cannot be (written|used)"):
-        pipeline.prepare(data, config(data, tmp_path), store=tmp_path / path)
-
-
 def test_many_writers_of_one_note(tmp_path):
     errors = []
 
