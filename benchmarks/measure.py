@@ -11,12 +11,15 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 
-def in_turns(runs: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each run. One round of all warms up, then they take turns, so that a slower minute of the
-    machine hits all of them alike."""
+def in_turns(
+    runs: Mapping[str, Callable[[], object]], repeats: int, before: Callable[[], object] = lambda: None
+) -> dict[str, float]:
+    """Median seconds of each run, without those of `before`, which is called ahead of each. One round of all warms up,
+    then they take turns, so that a slower minute of the machine hits all of them alike."""
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(repeats + 1):
         for name, run in runs.items():
+            before()
             started = time.perf_counter()
             run()
             if turn:

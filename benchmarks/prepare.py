@@ -40,14 +40,16 @@ ROOM = 1.2  # of PyG's pads: its samples are others than ours
 
 
 class Prepare:
-    """Writes stores of one job, each into a folder of its own that is removed again."""
+    """Writes stores of one job to one place, which is to be cleared in between."""
 
     def __init__(self, source: SourceGraph, job: JobConfig, folder: str) -> None:
         self.source, self.job, self.folder = source, job, folder
         self.manifest: Manifest | None = None
 
-    def run(self, workers: int, **changes: Any) -> None:
+    def clear(self) -> None:
         shutil.rmtree(Path(self.folder) / "stores", ignore_errors=True)
+
+    def run(self, workers: int, **changes: Any) -> None:
         values = self.job.model_dump(mode="json", exclude_unset=True, exclude_none=True)
         for name, value in {"store.root": f"{self.folder}/stores", **changes}.items():
             section, key = name.split(".")
@@ -99,7 +101,7 @@ def speed(source: SourceGraph, job: JobConfig, folder: str, repeats: int) -> str
         for grouping in ("random", "balanced")
         for workers in (1, 2)
     }
-    seconds = in_turns({**runs, **({"peer": peer} if peer else {})}, repeats)
+    seconds = in_turns({**runs, **({"peer": peer} if peer else {})}, repeats, ours.clear)
     num_peer = min(PEER_BATCHES, -(-len(source.seeds["train"]) // job.sampling.batch_size))
     online = num_peer / seconds["peer"] if peer else 0.0
     rows = [["prepare, " + way, f"{total / seconds[way]:,.0f}", *_times(total / seconds[way], online)] for way in runs]
@@ -141,6 +143,7 @@ def inline(source: SourceGraph, job: JobConfig, folder: str, repeats: int) -> st
     for codec in ("none", "auto"):
         ours = Prepare(source, job, folder)
         changes = {"store.features": "inline", "store.codec": codec, "sampling.rounds": 1}
+        ours.clear()
         ours.run(2, **changes)
         assert ours.manifest is not None
         logical = sum(spec.num_bytes for spec in ours.manifest.tensors)
@@ -149,6 +152,7 @@ def inline(source: SourceGraph, job: JobConfig, folder: str, repeats: int) -> st
         seconds = in_turns(
             {"ours": lambda: ours.run(2, **changes), "plain": lambda: _write(Path(folder) / "plain", piece, logical)},  # noqa: B023
             repeats,
+            ours.clear,
         )
         cells = [f"{logical / 1e9:.2f}", f"{on_disk / 1e9:.2f}"]
         cells += [f"{logical / seconds[way] / 1e9:.2f}" for way in ("ours", "plain")]
@@ -166,7 +170,9 @@ def _write(path: Path, piece: bytes, num_bytes: int) -> None:
 def profile(source: SourceGraph, job: JobConfig, folder: str) -> str:
     """The functions that take most time of their own, one thread."""
     ours = Prepare(source, job, folder)
+    ours.clear()
     ours.run(1)
+    ours.clear()
     profiler = cProfile.Profile()
     profiler.runcall(ours.run, 1)
     stats = pstats.Stats(profiler)

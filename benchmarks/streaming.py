@@ -7,7 +7,8 @@ Every labelled node is a training seed. Compared on one store, page cache warm:
 - the floor: reading the same chunk files and decoding them, one after another in a loop, nothing else;
 - `zarr.open(...)[path][k]` for every tensor of every batch;
 - bytes/s of gathering features, beside copying as many bytes;
-- the step of a model on one resident batch, beside the step fed by the stream; with `--device-features always`, too,
+- the step of a model on one resident batch, beside the step fed by the stream, with `--threads` threads of torch (with
+  as many as there are cores none is left for the stream); with `--device-features always`, too,
   features are gathered by the step.
 """
 
@@ -26,7 +27,7 @@ from schemas import layout
 from schemas.batch import InputSpec, model_inputs
 from schemas.config import JobConfig, load_config
 from trainer import open_store
-from trainer.buffers import aligned_empty
+from trainer.buffers import BufferPool, aligned_empty
 from trainer.order import shuffled_order
 from trainer.shards import ShardReader, input_source
 from trainer.store import Store
@@ -84,7 +85,7 @@ class Streams:
     def gather(self) -> tuple[Callable[[], object], Callable[[], object], int]:
         """Gathering one shard's features, copying as many bytes, and how many they are."""
         gathered = [spec for spec in self.inputs if input_source(self.store, "train", spec).table]
-        reader = ShardReader(self.store, "train", gathered)
+        reader = ShardReader(self.store, "train", gathered, BufferPool())  # a stream's buffers are used again, too
         arrays = reader.read(0)
         rows = np.arange(min(self.info.num_batches, self.store.manifest.chunk_batches))
         num_bytes = reader.gathered_bytes * len(rows)
@@ -162,6 +163,7 @@ def steps(job: JobConfig, store: Store, model: str, backend: str, features: str,
 @click.option("--model", "models", multiple=True, default=("to_hetero",), show_default=True)
 @click.option("--backend", "backends", multiple=True, default=("eager", "inductor"), show_default=True)
 @click.option("--device-features", "features", multiple=True, default=("never",), show_default=True)
+@click.option("--threads", type=int, help="Threads of torch; its default by default.")
 @click.option("--repeats", default=5, show_default=True)
 @click.option("--write", is_flag=True, help="Add the tables to benchmarks/RESULTS.md.")
 def main(
@@ -170,9 +172,14 @@ def main(
     models: tuple[str, ...],
     backends: tuple[str, ...],
     features: tuple[str, ...],
+    threads: int | None,
     repeats: int,
     write: bool,
 ) -> None:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
     from pipeline.datasets import load_dataset
     from pipeline.run import prepare_source
 
@@ -185,6 +192,7 @@ def main(
         found = [steps(job, store, *case, repeats) for case in cases]
         header = ["model", "backend", "device_features", "resident, ms/step", "stream, ms/step", "slower by", "waiting"]
         command = f"python -m benchmarks.streaming {config}" + (f" --batch-size {batch_size}" if batch_size else "")
+        command += f" --threads {threads}" if threads else ""
         show(f"Streaming, {job.name}", command, f"{first}\n\n{table(header, found)}", write)
 
 

@@ -107,10 +107,8 @@ class StoreWriter:
         if self.work.exists():
             shutil.rmtree(self.work)
         self.partitions.mkdir(parents=True)
-        root = zarr_compat.create_root(self.store, self.manifest.zarr_format, {})
-        for spec in self.specs.values():
-            zarr_compat.create_array(root, spec)
-        zarr_compat.create_array(root, checksum_tensor(self.manifest.num_chunks))
+        specs = [*self.specs.values(), checksum_tensor(self.manifest.num_chunks)]
+        zarr_compat.create_arrays(self.store, self.manifest.zarr_format, specs)
         self._write_manifest(self.manifest)
 
     def _can_take_over(self) -> bool:

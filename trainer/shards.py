@@ -127,14 +127,14 @@ class ShardReader:
         Stored tensors are views of the shard where the rows of a group follow one another (else copies); gathered
         ones fill one buffer per input for all rows. `rows` are a multiple of `group`.
         """
-        gathered = self._gather_all(arrays.host, rows, group)
+        gathered, places = self._gather_all(arrays.host, rows, group), rows.tolist()
         columns: List[Sequence[Tensor]] = []
         for spec, source in zip(self.inputs, self._sources):
             if source.table:
                 columns.append(gathered[spec].unbind(0))
             elif group == 1:
                 views = arrays.placed[source.path].unbind(0)
-                columns.append([views[row] for row in rows])
+                columns.append([views[place] for place in places])
             else:
                 columns.append([_join(arrays.placed[source.path], call) for call in rows.reshape(-1, group)])
         return list(zip(*columns))

@@ -1,5 +1,6 @@
 """Interruption, resumption, locking: a store appears whole or not at all."""
 
+import json
 import threading
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 import zarr
 
 import pipeline
-from pipeline import encode, files
+from pipeline import encode, files, zarr_compat
 from pipeline.writer import StoreWriter, locked
+from schemas.batch import TensorSpec
 from schemas.errors import StoreError
 from tests.pipeline.build import job
 from tests.pipeline.stores import files_of
@@ -226,3 +228,37 @@ def test_many_writers_of_one_note(tmp_path):
     for thread in threads:
         thread.join(30)
     assert errors == [] and [p.name for p in tmp_path.iterdir()] == ["note"]
+
+
+@pytest.mark.parametrize("codec", ["none", "blosc-lz4", "zstd"])
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "bool", "float16", "float32"])
+def test_metadata_of_format_2_is_what_zarr_itself_writes(tmp_path, codec, dtype):
+    spec = TensorSpec(
+        path="train/nodes/movie/n_id",
+        dims=("batch", "movie_node"),
+        shape=(7, 5),
+        chunk_rows=3,
+        dtype=dtype,
+        codec=codec,
+        pad_value=-1.0,
+        description="global node id of each row",
+    )
+    zarr_compat.create_arrays(tmp_path / "ours", 2, [spec])
+    root = zarr.open_group(str(tmp_path / "theirs"), mode="w", **({"zarr_format": 2} if zarr_compat.IS_ZARR_3 else {}))
+    options = {"shape": spec.shape, "chunks": spec.chunks, "dtype": dtype, "fill_value": None}
+    attributes = {"_ARRAY_DIMENSIONS": list(spec.dims), "description": spec.description, "pad_value": -1.0}
+    if zarr_compat.IS_ZARR_3:
+        parent = root.require_group("train/nodes/movie")
+        parent.create_array("n_id", **options, compressors=zarr_compat.compressor(codec), attributes=attributes)
+    else:
+        array = root.create_dataset(spec.path, **options, compressor=zarr_compat.compressor(codec))
+        array.attrs.update(attributes)
+    theirs = zarr.open_array(str(tmp_path / "theirs" / spec.path), mode="r")
+    ours = zarr.open_array(str(tmp_path / "ours" / spec.path), mode="r")
+    assert dict(ours.attrs) == dict(theirs.attrs)
+    for name in (".zarray", ".zattrs"):
+        documents = [json.loads((tmp_path / side / spec.path / name).read_text()) for side in ("ours", "theirs")]
+        if name == ".zarray":  # zarr 2 leaves the default out
+            documents[1].setdefault("dimension_separator", ".")
+        assert documents[0] == documents[1]
+    assert zarr.open_group(str(tmp_path / "ours"), mode="r")["train/nodes/movie"] is not None
