@@ -8,8 +8,9 @@ interpreter lock. Other stores hand over the same bytes through zarr's store int
 import errno
 import os
 import stat
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
@@ -191,10 +192,8 @@ class TensorReader:
         self.dtype = np.dtype(spec.dtype)
         if spec.num_chunks:
             smallest = int(checksums[:, 1].argmin())
-            try:
+            with self.naming(smallest):
                 require_plausible(spec, int(checksums[smallest, 1]))
-            except CorruptChunkError as error:
-                raise self._named(error, smallest) from None
 
     def num_rows(self, index: int) -> int:
         """Rows of chunk `index` that belong to the tensor; the last chunk is padded to full size on disk."""
@@ -210,7 +209,7 @@ class TensorReader:
         """
         is_plain = self.spec.codec == "none"
         crc, size = (int(value) for value in self._checksums[index])
-        try:
+        with self.naming(index):
             if is_plain:
                 _require_size(size, self.spec.chunk_bytes)
             data = self.files.fetch(self._key(index), size, make if is_plain else None)
@@ -218,8 +217,6 @@ class TensorReader:
                 raise CorruptChunkError("a chunk is missing", hint=REBUILD)
             check_chunk(data, crc, size, self._check_chunks)
             out = data if is_plain else decode_chunk(self.spec, data, make)
-        except CorruptChunkError as error:
-            raise self._named(error, index) from error.__cause__
         assert isinstance(out, np.ndarray)
         return out.view(self.dtype).reshape(self.spec.chunks)[: self.num_rows(index)]
 
@@ -267,11 +264,16 @@ class TensorReader:
     def _key(self, index: int) -> str:
         return f"{self.spec.path}/{layout.chunk_name(self._zarr_format, index, len(self.spec.shape))}"
 
-    def _named(self, error: CorruptChunkError, index: int) -> CorruptChunkError:
-        """The error, saying which chunk it is about."""
-        split, first_batch = self._place
-        first = first_batch + index * self.spec.chunk_rows
-        last = first + self.num_rows(index) - 1
-        kind = self.spec.path.partition("/")[0]
-        place = f"{f'split {split}' if split else kind}, {self.spec.dims[0]} {first} to {last}"
-        return error.of(self.files.where(self._key(index)), place, split, (first, last) if split else None)
+    @contextmanager
+    def naming(self, index: int) -> Iterator[None]:
+        """Say in an error which chunk it is about."""
+        try:
+            yield
+        except CorruptChunkError as error:
+            split, first_batch = self._place
+            first = first_batch + index * self.spec.chunk_rows
+            last = first + self.num_rows(index) - 1
+            kind = self.spec.path.partition("/")[0]
+            place = f"{f'split {split}' if split else kind}, {self.spec.dims[0]} {first} to {last}"
+            batches = (first, last) if split else None
+            raise error.of(self.files.where(self._key(index)), place, split, batches) from error.__cause__

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from schemas import layout
 from schemas.batch import InputSpec
-from schemas.errors import CorruptChunkError, SignatureMismatchError
+from schemas.errors import SignatureMismatchError
 from trainer.buffers import BufferPool, aligned_empty
+from trainer.ids import limits_of
 from trainer.order import shard_numbers
 from trainer.store import Store
 from trainer.transfer import Transfer
@@ -86,6 +87,8 @@ class ShardReader:
         files = store.new_files()
         paths = dict.fromkeys(source.path for source in self._sources)
         self._readers = {path: store.reader(path, files, check_chunks) for path in paths}
+        limits = [(path, limits_of(store, part, spec, path)) for spec, (path, _) in zip(inputs, self._sources)]
+        self._limits = {path: limit for path, limit in limits if limit}
         names = dict.fromkeys(source.table for source in self._sources if source.table)
         self._tables = {name: store.table(name, check_chunks) for name in names}
         for spec, source in zip(self.inputs, self._sources):
@@ -113,10 +116,17 @@ class ShardReader:
         return sum(int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize for spec, source in pairs if source.table)
 
     def read(self, shard: int) -> ShardArrays:
-        """The stored arrays of one shard."""
+        """The stored arrays of one shard.
+
+        Raises:
+            CorruptChunkError: a chunk cannot be read, or has indices that lead nowhere.
+        """
         arrays = {}
         for path, reader in self._readers.items():
             arrays[path] = reader.read(shard, self._pool.take if self._pool else aligned_empty)
+            if path in self._limits:
+                with reader.naming(shard):
+                    self._limits[path].check(arrays[path])
         placed = self._transfer([torch.from_numpy(arrays[path]) for path in self._direct])
         return ShardArrays(arrays, dict(zip(self._direct, placed)))
 
@@ -153,13 +163,6 @@ class ShardReader:
     def _gather(self, spec: InputSpec, source: InputSource, ids: np.ndarray, group: int) -> Tuple[np.ndarray, int]:
         """Bytes of the features of ids [batches, ...]: uint8 [calls, slot], and how many of a slot are used."""
         table = self._tables[str(source.table)]
-        if ids.min() < -1 or ids.max() >= len(table) - 1:
-            raise CorruptChunkError(
-                "ids point outside their feature table",
-                actual=f"{ids.min()} to {ids.max()}",
-                limit=f"-1 (pad) to {len(table) - 2}",
-                where=source.path,
-            )
         calls = ids.reshape(len(ids) // group, -1)
         num_bytes = calls.shape[1] * int(np.prod(spec.shape[1:])) * table.itemsize
         slot_bytes = -(-num_bytes // SLOT_BYTES) * SLOT_BYTES

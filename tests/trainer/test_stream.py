@@ -162,15 +162,6 @@ def test_errors_reach_the_consumer(tmp_path):
     assert seen == [0, 1, 2]
 
 
-def test_ids_outside_their_table_are_an_error(store_of):
-    store = store_of()
-    store._tables["features/movie/x"] = store.table("features/movie/x")[:10]
-    order = sequential_order(store.split("train"), 0)
-    with BatchStream(store, "train", [inputs_of(store)], order) as stream:
-        with pytest.raises(CorruptChunkError, match="outside"):
-            list(stream)
-
-
 def test_waiting_is_counted(table_store, monkeypatch):
     original = stream_module.SplitReader.read
     monkeypatch.setattr(stream_module.SplitReader, "read", lambda self, shard: time.sleep(0.1) or original(self, shard))

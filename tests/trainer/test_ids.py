@@ -1,0 +1,71 @@
+"""Indices that lead nowhere are found before a model follows them, also where checksums are not looked at."""
+
+import numpy as np
+import pytest
+import zarr
+
+from schemas.errors import CorruptChunkError
+from tests.trainer.conftest import make_config
+from tests.trainer.store_factory import MAX_SEEDS, NUM_CLASSES, NUM_MOVIES, budget, write_store
+from trainer.backends.eager import EagerBackend
+from trainer.dataset import ShardDataset
+from trainer.evaluate import answer
+from trainer.ids import Limits
+from trainer.job import open_job
+from trainer.store import open_store
+from trainer.training import fit
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+ROWS = budget().num_nodes
+WRONG = [
+    ("nodes/movie/n_id", NUM_MOVIES, "-1 to 60; expected 0 to 59, -1 in pads"),
+    ("nodes/movie/n_id", -2, "-2 to"),
+    ("nodes/director/n_id", 2**31 - 1, "expected 0 to 11, -1 in pads"),
+    ("edges/actor__to__movie/edge_index", ROWS["actor"], "0 to 9; expected 0 to 8."),
+    ("edges/actor__to__movie/edge_index", -1, "-1 to 8; expected 0 to 8."),
+    ("seeds/y", NUM_CLASSES, "-100 to 3; expected 0 to 2, -100 in pads"),
+    ("seeds/y", -3, "expected 0 to 2, -100 in pads"),
+]
+
+
+def spoil(path, tensor, value):
+    """Put a value into the last batch of split test, as a store that somebody made may have it."""
+    array = zarr.open_array(str(path / tensor), mode="r+")
+    values = array[:]
+    values[-1].flat[0] = value
+    array[:] = values
+    return len(values)
+
+
+@pytest.mark.parametrize("choice", ["never", "always"])
+@pytest.mark.parametrize(("tensor", "value", "text"), WRONG)
+def test_an_index_that_leads_nowhere_is_a_damaged_shard(tmp_path, tensor, value, text, choice):
+    path = write_store(tmp_path / "store", codec="none", chunk_batches=2)
+    last = spoil(path, f"test/{tensor}", value) - 1
+    config = make_config(tmp_path, epochs=1, check_chunks=False, device_features=choice)
+    store = open_store(path, check_chunks=False)
+    with pytest.raises(CorruptChunkError, match=f"{tensor}/.*split test, batch {last} to {last}") as raised:
+        fit(config, store, tmp_path / "run", backend=EagerBackend())
+    assert text in str(raised.value)
+    skipping = make_config(tmp_path, epochs=1, check_chunks=False, device_features=choice, on_corrupt="skip")
+    with open_job(skipping, store, EagerBackend()) as job:
+        answers = answer(job, "test")
+    assert answers.num_batches_left_out == 1 and len(answers.node_id) == last * MAX_SEEDS
+
+
+def test_edge_ids_are_looked_at_where_they_are_read(tmp_path):
+    path = write_store(tmp_path / "store", codec="none")
+    spoil(path, "val/edges/actor__to__movie/e_id", 150)
+    dataset = ShardDataset(open_store(path, check_chunks=False), "val")
+    with pytest.raises(CorruptChunkError, match="expected 0 to 149, -1 in pads"):
+        dataset[len(dataset) - 1]
+
+
+def test_limits_reach_to_their_ends():
+    Limits((3, 5), 0).check(np.array([[[0, 2], [0, 4]]]))
+    Limits((3,), -100).check(np.array([[0, 2, -100]]))
+    Limits((3,), -1).check(np.empty((2, 0), np.int32))
+    for array in ([[[0, 3], [0, 0]]], [[[0, 0], [0, 5]]], [[[0, 0], [-1, 0]]]):
+        with pytest.raises(CorruptChunkError):
+            Limits((3, 5), 0).check(np.array(array))
