@@ -23,17 +23,24 @@ class Limits(NamedTuple):
     pad: int
 
     def check(self, array: np.ndarray) -> None:
-        """Raises CorruptChunkError when a value of `array` [batches, ...] is none of these."""
+        """Raises CorruptChunkError when a value of `array`, int32 [batches, ...], is none of these."""
         parts = [array] if len(self.ends) == 1 else [array[:, row] for row in range(len(self.ends))]
         for values, end in zip(parts, self.ends):
-            negative = values[values < 0]
-            if values.max(initial=-1) < end and (negative == self.pad).all():
+            if self._largest(values) <= end:
                 continue
             raise CorruptChunkError(
                 "a chunk has ids or classes that do not exist",
                 actual=f"{values.min()} to {values.max()}",
                 limit=f"0 to {end - 1}" + (f", {self.pad} in pads" if self.pad else ""),
             )
+
+    def _largest(self, values: np.ndarray) -> int:
+        """The largest value + 1, where every other negative one than the pad counts as larger than any."""
+        if self.pad == NO_PAD:
+            return int(values.view(np.uint32).max(initial=0)) + 1  # seen as unsigned, negative numbers are the largest
+        if self.pad != ID_PAD:
+            values = np.where(values == self.pad, ID_PAD, values)
+        return int((values + np.int32(1)).view(np.uint32).max(initial=0))
 
 
 def limits_of(store: Store, part: str, spec: InputSpec, path: str) -> Optional[Limits]:

@@ -20,6 +20,7 @@ from trainer.backends.signature import find_shape
 from trainer.seed_model import SeedModel
 
 MIN_TORCH = (2, 6)
+CAPTURABLE = "Use [train] backend = 'eager', or a model without data-dependent shapes, branches and .item()."
 FEATURE_SHARE = 0.5  # of the free memory: activations and the graphs need the rest
 
 
@@ -114,10 +115,11 @@ class CudaGraphsModel(TorchModel):
         if (kind, shape) not in self._recordings:
             self._set_mode(training=kind == "train")
             self.num_compilations[kind] += 1
-            with self._unchanged(), _explained(kind):
+            with _explained(f"the {kind} step cannot be captured", CAPTURABLE), self._unchanged():
                 call = lambda *inputs: run(shape, inputs)  # noqa: E731
                 self._recordings[kind, shape] = Recording(self._device, call, batch)
-        return self._recordings[kind, shape](batch)
+        with _explained(f"the {kind} step failed"):
+            return self._recordings[kind, shape](batch)
 
     def _train(self, shape: int, inputs: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
         self._optimizer.zero_grad(set_to_none=True)
@@ -173,13 +175,21 @@ class CudaGraphsModel(TorchModel):
 
 
 @contextmanager
-def _explained(kind: str) -> Iterator[None]:
+def _explained(what: str, hint: str = "") -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # torch's CUDA errors, among them what a capture does not allow
-        hint = "Use [train] backend = 'eager', or a model without data-dependent shapes, branches and .item()."
-        first_line = str(error).strip().split("\n")[0]
-        raise BackendError(f"the {kind} step cannot be captured", actual=first_line, hint=hint) from error
+    except torch.cuda.OutOfMemoryError as error:
+        hint = "Prepare smaller batches, or set [train] device_features = 'never'."
+        raise BackendError(f"{what}: the GPU has too little memory", actual=_line(error), hint=hint) from error
+    except RuntimeError as error:  # torch's other CUDA errors, among them what a capture does not allow
+        first = (
+            error.__context__ if isinstance(error.__context__, RuntimeError) else error
+        )  # a capture's end fails, too
+        raise BackendError(what, actual=_line(first), hint=hint) from error
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]
 
 
 def _on_cpu(tree: Any) -> Any:
