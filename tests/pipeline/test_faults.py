@@ -56,7 +56,14 @@ def test_signals_end_in_one_line_that_says_how_to_go_on(tmp_path, sent, code):
     lines = ["[dataset]", "args = {scale = 0.02}", "[sampling]", "batch_size = 1", "rounds = 4000"]
     config.write_text("\n".join([*lines, "[store]", f"root = '{tmp_path / 'stores'}'", "chunk_batches = 1"]))
     command = [sys.executable, "-m", "pipeline", "prepare", "--config", str(config), "--workers", "2"]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(sent, signal.SIG_DFL),  # tests run in the background ignore Ctrl-C
+    )
     try:
         wait_for(lambda: list(tmp_path.glob("stores/*.partial/partitions/*.json")))
         process.send_signal(sent)

@@ -51,12 +51,13 @@ def stood(run: Path) -> Dict[str, Any]:
 
 
 def killed(config: str, run: Path, num_kills: int, rng: random.Random) -> List[Dict[str, Any]]:
-    """Kill and repeat the command, every other time while a checkpoint is being written; then let it end."""
+    """Kill and repeat the command, every other time while a checkpoint is being written, each time one epoch later;
+    then let it end."""
     kills: List[Dict[str, Any]] = []
     while len(kills) < num_kills:
         pid = forked(config, run)
         until, at_checkpoint = time.monotonic() + rng.uniform(0.05, 0.6), len(kills) % 2
-        while not (at_checkpoint and list(run.glob(".*.pt.*.tmp"))):
+        while not (at_checkpoint and list(run.glob(".*.pt.*.tmp")) and stood(run)["epochs"] >= len(kills) // 2):
             if time.monotonic() > until and not at_checkpoint:
                 break
             if os.waitpid(pid, os.WNOHANG)[0]:
