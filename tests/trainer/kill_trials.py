@@ -51,18 +51,18 @@ def stood(run: Path) -> Dict[str, Any]:
 
 
 def killed(config: str, run: Path, num_kills: int, rng: random.Random) -> List[Dict[str, Any]]:
-    """Kill and repeat the command, every other time while a checkpoint is being written, each time one epoch later;
-    then let it end."""
+    """Kill and repeat the command, the k-th time after k epochs: at some moment, or every other time while a checkpoint
+    is being written. Then let it end."""
     kills: List[Dict[str, Any]] = []
     while len(kills) < num_kills:
         pid = forked(config, run)
-        until, at_checkpoint = time.monotonic() + rng.uniform(0.05, 0.6), len(kills) % 2
-        while not (at_checkpoint and list(run.glob(".*.pt.*.tmp")) and stood(run)["epochs"] >= len(kills) // 2):
-            if time.monotonic() > until and not at_checkpoint:
-                break
+        at_checkpoint = len(kills) % 2
+        while stood(run)["epochs"] < len(kills) or (at_checkpoint and not list(run.glob(".*.pt.*.tmp"))):
             if os.waitpid(pid, os.WNOHANG)[0]:
                 return kills  # it has ended before
             time.sleep(0.0005)
+        if not at_checkpoint:
+            time.sleep(rng.uniform(0, 0.05 if kills else 0.3))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         kills.append(stood(run))

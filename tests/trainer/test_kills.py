@@ -45,7 +45,7 @@ def written_job(root, epochs):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_killed_again_and_again(tmp_path, seed):
-    job = written_job(tmp_path, epochs=12)
+    job = written_job(tmp_path, epochs=60)
     command = [sys.executable, "-m", "tests.trainer.kill_trials", str(job), str(tmp_path), "8", str(seed)]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     said = [(tmp_path / f"{name}.log").read_text() for name in ("whole", "cut") if (tmp_path / f"{name}.log").exists()]
@@ -55,7 +55,7 @@ def test_killed_again_and_again(tmp_path, seed):
     assert any(kill["epochs"] for kill in kills), "some were killed after the first epoch"
     assert any(kill["was_writing"] for kill in kills), "some while a checkpoint was written"
     runs = tmp_path / "whole", tmp_path / "cut"
-    assert len(losses(runs[0])) == 12, said
+    assert len(losses(runs[0])) == 60, said
     assert losses(runs[0]) == losses(runs[1])
     for name in (BEST, LAST):
         assert equal(weights(runs[0], name), weights(runs[1], name))
