@@ -18,6 +18,11 @@ def one_line(error: BaseException, width: int = 300) -> str:
     return textwrap.shorten(f"{type(error).__name__}: {error}", width, placeholder=" ...")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text: what torch says before its advice and traces."""
+    return str(error).strip().split("\n")[0]
+
+
 def _place(error: BaseException) -> str:
     """ " (file:line)" of the innermost call that is neither ours nor a library's, or nothing."""
     place = ""

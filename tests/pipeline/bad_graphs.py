@@ -1,21 +1,18 @@
 """A small graph, and ways to spoil it. Each way changes the graph it is given, or returns another object."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch_geometric.data import HeteroData
 
 from schemas.graph import edge_key
+from tests.pipeline import build
 
 Spoil = Callable[[HeteroData], Any]
 WRITES = ("author", "writes", "paper")
-
-
-def mask(ids: list[int], size: int = 12) -> torch.Tensor:
-    result = torch.zeros(size, dtype=torch.bool)
-    result[ids] = True
-    return result
+mask = partial(build.mask, size=12)
 
 
 def small_graph() -> HeteroData:

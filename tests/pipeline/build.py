@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import torch
 from torch_geometric.data import HeteroData
 
 from pipeline.datasets import from_data
@@ -11,6 +12,13 @@ from pipeline.sampler import NeighborSampler
 from schemas.config import DatasetConfig, JobConfig
 from schemas.graph import edge_key
 from schemas.sampling import SamplingSpec
+
+
+def mask(ids: list[int], size: int) -> torch.Tensor:
+    """bool [size], True at `ids`."""
+    result = torch.zeros(size, dtype=torch.bool)
+    result[ids] = True
+    return result
 
 
 def hetero_graph(data: HeteroData, seed_type: str | None = None) -> HeteroGraph:

@@ -164,7 +164,7 @@ LABELS = {
 
 MASKS = {
     "too short": graph_error(
-        put("train_mask", mask([0], 11)), r"one bool per node; got torch.bool \(11,\); expected .*12"
+        put("train_mask", mask([0], size=11)), r"one bool per node; got torch.bool \(11,\); expected .*12"
     ),
     "ids": graph_error(put("train_mask", torch.tensor([0, 1])), r"got torch.int64 \(2,\).*mask\[ids\] = True"),
     "numbers": graph_error(put("train_mask", mask([0]).to(torch.uint8)), r"got torch.uint8.*Convert it: mask.bool\(\)"),

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,11 @@ from pipeline.datasets import SourceGraph, from_data
 from pipeline.datasets.splits import draw_splits
 from schemas.config import DatasetConfig, RandomSplit
 from schemas.errors import ConfigError, HeteroShardsError
+from tests.pipeline import build
 
 LABELS = [0, 1, 2, 0, 1, -1, -100, 2]
 MASKS = {"train": [0, 1, 2], "val": [3], "test": [4, 7]}
-
-
-def mask(ids: list[int], size: int = 8) -> torch.Tensor:
-    result = torch.zeros(size, dtype=torch.bool)
-    result[ids] = True
-    return result
+mask = partial(build.mask, size=8)
 
 
 def graph() -> HeteroData:

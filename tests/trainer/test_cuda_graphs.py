@@ -1,7 +1,5 @@
 """The captured step is the eager step. On a double of CUDA graphs everywhere, on a GPU where there is one."""
 
-import os
-import signal
 from typing import Any, Dict, List
 
 import pytest
@@ -13,17 +11,19 @@ from schemas.config import JobConfig
 from schemas.errors import BackendError, ConfigError
 from tests.trainer.conftest import make_config
 from tests.trainer.graph_double import CpuGraphDevice
+from tests.trainer.run_cases import equal, stop_at, weights
 from trainer.backends import resolve_backend
 from trainer.backends.cuda_graphs import MIN_TORCH, CudaGraphsBackend
 from trainer.backends.eager import EagerBackend
-from trainer.checkpoint import BEST, LAST
+from trainer.backends.versions import torch_version
+from trainer.checkpoint import LAST
 from trainer.job import open_job
 from trainer.report import read_metrics
 from trainer.training import fit
 
 HERE = "tests.trainer.test_cuda_graphs"
 OF_STEPS = ("loss", "val_loss", "val_accuracy")
-IS_NEW_ENOUGH = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= MIN_TORCH
+IS_NEW_ENOUGH = torch_version() >= MIN_TORCH
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -40,15 +40,9 @@ def numbers(run: Any) -> List[Dict[str, float]]:
     return [{name: record[name] for name in OF_STEPS} for record in read_metrics(run)]
 
 
-def weights(run: Any) -> Dict[str, torch.Tensor]:
-    return torch.load(run / BEST, weights_only=True)["model"]
-
-
 def assert_same_run(one: Any, other: Any) -> None:
     assert numbers(one) == numbers(other)
-    expected, found = weights(one), weights(other)
-    assert expected.keys() == found.keys()
-    assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
+    assert equal(weights(one), weights(other))
 
 
 @pytest.mark.parametrize(
@@ -76,22 +70,8 @@ def test_an_interrupted_run_goes_on_bit_for_bit(table_store, tmp_path):
     config = make_config(tmp_path)
     fit(config, table_store, tmp_path / "whole", backend=CudaGraphsBackend(CpuGraphDevice()))
 
-    class Stopping(CudaGraphsBackend):
-        def compile(self, *arguments):
-            compiled, seen = super().compile(*arguments), []
-            step = compiled.step
-
-            def stop_at_13(batch):
-                seen.append(None)
-                if len(seen) == 13:
-                    os.kill(os.getpid(), signal.SIGINT)
-                return step(batch)
-
-            compiled.step = stop_at_13
-            return compiled
-
     with pytest.raises(KeyboardInterrupt):
-        fit(config, table_store, tmp_path / "run", backend=Stopping(CpuGraphDevice()))
+        fit(config, table_store, tmp_path / "run", backend=stop_at(CudaGraphsBackend(CpuGraphDevice()), 12))
     saved = torch.load(tmp_path / "run" / LAST, weights_only=True)
     assert saved["progress"]["position"] == 5
     assert set(saved["rng"]) == {"cpu", "device"}

@@ -3,11 +3,9 @@
 import json
 import os
 import shutil
-import signal
 
 import numpy as np
 import pytest
-import torch
 
 from schemas.errors import (
     CorruptChunkError,
@@ -19,6 +17,7 @@ from schemas.errors import (
 from tests.poptorch_double import installed
 from tests.trainer.conftest import make_config
 from tests.trainer.poptorch_case import ipu_job
+from tests.trainer.run_cases import equal, losses, stop_at, weights
 from tests.trainer.store_factory import ZARR_FORMATS, chunk_file, write_store
 from trainer.backends.eager import EagerBackend, TorchModel
 from trainer.checkpoint import BEST, LAST
@@ -41,18 +40,6 @@ def flip(file):
 def chunk(path, tensor, index):
     store = open_store(path)
     return chunk_file(path, store.spec(tensor), store.manifest.zarr_format, index)
-
-
-def losses(run):
-    return [record["loss"] for record in read_metrics(run)]
-
-
-def weights(run, name=BEST):
-    return torch.load(run / name, weights_only=True)["model"]
-
-
-def equal(one, other):
-    return list(one) == list(other) and all(torch.equal(one[key], other[key]) for key in one)
 
 
 class Lines(Console):
@@ -209,31 +196,12 @@ def test_answers_and_predictions_lack_the_lost_seeds(damaged, tmp_path):
     assert len(pq.read_table(str(tmp_path / "damaged.parquet"))) == len(lost.node_id) == 12
 
 
-class StopAt(EagerBackend):
-    """Sends a signal to this process during step number `at`."""
-
-    def __init__(self, at, number=signal.SIGTERM):
-        self.at, self.number = at, number
-
-    def compile(self, *args):
-        compiled, steps = super().compile(*args), iter(range(1_000_000))
-        step = compiled.step
-
-        def stopped(batch):
-            if next(steps) == self.at:
-                os.kill(os.getpid(), self.number)
-            return step(batch)
-
-        compiled.step = stopped
-        return compiled
-
-
 @pytest.mark.parametrize("at", [1, 4, 7, 14])
 def test_a_run_that_skips_resumes_bit_for_bit(damaged, tmp_path, at):
     config = make_config(tmp_path, on_corrupt="skip")
     whole = fit(config, open_store(damaged[1]), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        fit(config, open_store(damaged[1]), tmp_path / "cut", backend=StopAt(at, signal.SIGINT))
+        fit(config, open_store(damaged[1]), tmp_path / "cut", backend=stop_at(EagerBackend(), at))
     assert fit(config, open_store(damaged[1]), tmp_path / "cut", resume_run=True) == whole
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     assert equal(weights(tmp_path / "cut", LAST), weights(tmp_path / "whole", LAST))

@@ -13,8 +13,9 @@ import torch
 
 from schemas.config import load_config
 from tests.trainer.conftest import make_config
+from tests.trainer.run_cases import equal, losses, stop_at, weights
 from tests.trainer.store_factory import publish
-from tests.trainer.test_damage import StopAt, equal, losses, weights
+from trainer.backends.eager import EagerBackend
 from trainer.checkpoint import BEST, LAST
 from trainer.signals import Terminated
 from trainer.training import fit
@@ -70,7 +71,7 @@ def test_terminated_in_the_middle_of_an_epoch(table_store, tmp_path, at):
     whole = fit(config, table_store, tmp_path / "whole")
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Terminated):
-        fit(config, table_store, tmp_path / "cut", backend=StopAt(at))
+        fit(config, table_store, tmp_path / "cut", backend=stop_at(EagerBackend(), at, signal.SIGTERM))
     assert signal.getsignal(signal.SIGTERM) is before
     progress = torch.load(tmp_path / "cut" / LAST, weights_only=True)["progress"]
     assert (progress["epoch"], progress["position"]) == ((at + 1) // 8, (at + 1) % 8)

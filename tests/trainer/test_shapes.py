@@ -1,8 +1,5 @@
 """Stores of several shapes: read by one numbering, trained by one set of weights, compiled once per shape."""
 
-import os
-import signal
-
 import numpy as np
 import pytest
 import torch
@@ -12,6 +9,7 @@ from schemas.batch import EXTRA_INPUTS, model_inputs
 from schemas.config import IpuConfig
 from schemas.errors import BackendError, CheckpointError, ManifestError, SignatureMismatchError
 from tests.trainer.conftest import make_config
+from tests.trainer.run_cases import stop_at
 from tests.trainer.store_factory import source, write_store
 from trainer.backends.eager import EagerBackend
 from trainer.backends.inductor import InductorBackend
@@ -100,30 +98,11 @@ def test_answers_are_by_seed(store, tmp_path):
     assert found.label.tolist() == source().labels[41:60].tolist()
 
 
-class InterruptAt(EagerBackend):
-    """Sends Ctrl-C to this process during step number `at`."""
-
-    def __init__(self, at):
-        self.at = at
-
-    def compile(self, *args):
-        compiled, steps = super().compile(*args), iter(range(1_000_000))
-        step = compiled.step
-
-        def interrupted(batch):
-            if next(steps) == self.at:
-                os.kill(os.getpid(), signal.SIGINT)
-            return step(batch)
-
-        compiled.step = interrupted
-        return compiled
-
-
 def test_an_interrupted_run_resumes_bit_for_bit(store, tmp_path):
     config = make_config(tmp_path)
     whole = fit(config, store, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        fit(config, store, tmp_path / "cut", backend=InterruptAt(11))
+        fit(config, store, tmp_path / "cut", backend=stop_at(EagerBackend(), 11))
     assert fit(config, store, tmp_path / "cut", resume_run=True) == whole
     states = [torch.load(tmp_path / name / LAST, weights_only=True) for name in ("whole", "cut")]
     assert all(torch.equal(states[0]["model"][key], states[1]["model"][key]) for key in states[0]["model"])

@@ -1,7 +1,6 @@
 """Training learns, resumes bit for bit, stops early, and refuses what is not its own."""
 
 import json
-import os
 import signal
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import torch
 
 from schemas.errors import CheckpointError, ConfigError, ModelError
 from tests.trainer.conftest import make_config
+from tests.trainer.run_cases import losses, stop_at
 from tests.trainer.store_factory import source
-from trainer.backends import CompiledModel
 from trainer.backends.eager import EagerBackend, TorchModel
 from trainer.checkpoint import BEST, LAST, load_model
 from trainer.evaluate import answer
@@ -21,10 +20,6 @@ from trainer.models import build_model
 from trainer.predict import predict
 from trainer.report import read_metrics
 from trainer.training import fit
-
-
-def losses(run: Path):
-    return [record["loss"] for record in read_metrics(run)]
 
 
 def test_learns_and_leaves_everything_behind(table_store, tmp_path):
@@ -72,32 +67,13 @@ def test_two_runs_are_equal_and_another_seed_is_not(table_store, tmp_path):
     assert losses(tmp_path / "a") != losses(tmp_path / "c")
 
 
-class InterruptAt(EagerBackend):
-    """Sends Ctrl-C to this process during step number `at`."""
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-
-    def compile(self, *args) -> CompiledModel:
-        compiled, steps = super().compile(*args), iter(range(1_000_000))
-        step = compiled.step
-
-        def interrupted(batch):
-            if next(steps) == self.at:
-                os.kill(os.getpid(), signal.SIGINT)
-            return step(batch)
-
-        compiled.step = interrupted
-        return compiled
-
-
 @pytest.mark.parametrize("at", [0, 11, 15])  # of epoch 0, amid epoch 1, at its very end
 def test_an_interrupted_run_resumes_bit_for_bit(table_store, tmp_path, at):
     config = make_config(tmp_path)
     whole = fit(config, table_store, tmp_path / "whole")
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        fit(config, table_store, tmp_path / "cut", backend=InterruptAt(at))
+        fit(config, table_store, tmp_path / "cut", backend=stop_at(EagerBackend(), at))
     assert signal.getsignal(signal.SIGINT) is before
     progress = torch.load(tmp_path / "cut" / LAST, weights_only=True)["progress"]
     assert (progress["epoch"], progress["position"]) == ((at + 1) // 8, (at + 1) % 8)

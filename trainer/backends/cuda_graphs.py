@@ -17,7 +17,9 @@ from trainer.backends.base import Backend, CompiledModel
 from trainer.backends.eager import TorchModel
 from trainer.backends.graph_device import CudaDevice, GraphDevice
 from trainer.backends.signature import find_shape
+from trainer.backends.versions import torch_version
 from trainer.seed_model import SeedModel
+from trainer.user_errors import first_line
 
 MIN_TORCH = (2, 6)
 CAPTURABLE = "Use [train] backend = 'eager', or a model without data-dependent shapes, branches and .item()."
@@ -37,8 +39,7 @@ class CudaGraphsBackend(Backend):
         self._device = device
 
     def is_available(self) -> Tuple[bool, str]:
-        version = tuple(int(part) for part in torch.__version__.split(".")[:2])
-        if version < MIN_TORCH:
+        if torch_version() < MIN_TORCH:
             return False, f"torch {torch.__version__} is older than {MIN_TORCH[0]}.{MIN_TORCH[1]}"
         if self._device is None and not (torch.version.cuda and torch.cuda.is_available()):
             return False, "there is no NVIDIA GPU that torch can use"
@@ -180,16 +181,12 @@ def _explained(what: str, hint: str = "") -> Iterator[None]:
         yield
     except torch.cuda.OutOfMemoryError as error:
         hint = "Prepare smaller batches, or set [train] device_features = 'never'."
-        raise BackendError(f"{what}: the GPU has too little memory", actual=_line(error), hint=hint) from error
+        raise BackendError(f"{what}: the GPU has too little memory", actual=first_line(error), hint=hint) from error
     except RuntimeError as error:  # torch's other CUDA errors, among them what a capture does not allow
         first = (
             error.__context__ if isinstance(error.__context__, RuntimeError) else error
         )  # a capture's end fails, too
-        raise BackendError(what, actual=_line(first), hint=hint) from error
-
-
-def _line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]
+        raise BackendError(what, actual=first_line(first), hint=hint) from error
 
 
 def _on_cpu(tree: Any) -> Any:

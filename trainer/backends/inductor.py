@@ -20,7 +20,9 @@ from schemas.config import TrainConfig
 from schemas.errors import BackendError
 from trainer.backends.base import Backend, CompiledModel
 from trainer.backends.eager import Call, TorchModel
+from trainer.backends.versions import torch_version
 from trainer.seed_model import SeedModel
+from trainer.user_errors import first_line
 
 MIN_TORCH = (2, 6)  # PyG's message passing does not trace into one graph reliably before
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
@@ -40,8 +42,7 @@ class InductorBackend(Backend):
         self._cache = cache / "inductor"
 
     def is_available(self) -> Tuple[bool, str]:
-        version = tuple(int(part) for part in torch.__version__.split(".")[:2])
-        if version < MIN_TORCH:
+        if torch_version() < MIN_TORCH:
             return False, f"torch {torch.__version__} is older than {MIN_TORCH[0]}.{MIN_TORCH[1]}"
         compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
         if not shutil.which(compiler):
@@ -119,8 +120,7 @@ class InductorModel(TorchModel):
                 hint = "A compiled model must stay as it is: no changed modules, modes or flags between steps."
                 raise BackendError(f"the {kind} step would be compiled a second time", hint=hint) from error
             hint = "Use [train] backend = 'eager', or a model without data-dependent shapes and branches."
-            first_line = str(error).strip().split("\n")[0]
-            raise BackendError(f"the {kind} step does not compile", actual=first_line, hint=hint) from error
+            raise BackendError(f"the {kind} step does not compile", actual=first_line(error), hint=hint) from error
 
 
 class _CompiledAgainError(Exception):

@@ -1,11 +1,12 @@
 """The optimizer that a config asks for."""
 
-from typing import Any, Iterable, Tuple
+from typing import Any, Iterable
 
 import torch
 from torch import nn
 
 from schemas.config import TrainConfig
+from trainer.backends.versions import torch_version
 
 FUSES_ON_CPU = (2, 5)
 
@@ -15,13 +16,9 @@ def make_optimizer(parameters: Iterable[nn.Parameter], train: TrainConfig) -> to
 
     Adam's dozen passes over every weight else take a quarter of a step on a CPU.
     """
-    fused = {"fused": True} if _version() >= FUSES_ON_CPU else {}
+    fused = {"fused": True} if torch_version() >= FUSES_ON_CPU else {}
     options: Any = {"lr": train.lr, "weight_decay": train.weight_decay, **fused}
     if train.optimizer == "sgd":
         return torch.optim.SGD(parameters, momentum=train.momentum, **options)
     kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
     return kind(parameters, **options)
-
-
-def _version() -> Tuple[int, ...]:
-    return tuple(int(part) for part in torch.__version__.split(".")[:2])
