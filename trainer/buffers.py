@@ -2,7 +2,7 @@
 
 import sys
 from collections import defaultdict
-from typing import Callable, DefaultDict, List
+from typing import Callable, DefaultDict, List, Tuple
 
 import numpy as np
 
@@ -11,12 +11,14 @@ PAGE_BYTES = 4096
 
 def aligned_empty(num_bytes: int) -> np.ndarray:
     """Uninitialised uint8 [num_bytes] that starts on a page; its base owns the memory."""
-    return _aligned_view(np.empty(num_bytes + PAGE_BYTES, np.uint8), num_bytes)
+    owner = np.empty(num_bytes + PAGE_BYTES, np.uint8)
+    return owner[_aligned_place(owner, num_bytes)]
 
 
-def _aligned_view(owner: np.ndarray, num_bytes: int) -> np.ndarray:
+def _aligned_place(owner: np.ndarray, num_bytes: int) -> slice:
+    """Where in `owner` so many bytes start on a page."""
     offset = -owner.ctypes.data % PAGE_BYTES
-    return owner[offset : offset + num_bytes]
+    return slice(offset, offset + num_bytes)
 
 
 class BufferPool:
@@ -34,16 +36,18 @@ class BufferPool:
 
     def __init__(self, allocate: Callable[[int], np.ndarray] = lambda size: np.empty(size, np.uint8)) -> None:
         self._allocate = allocate
-        self._owners: DefaultDict[int, List[np.ndarray]] = defaultdict(list)
+        self._owners: DefaultDict[int, List[Tuple[np.ndarray, slice]]] = defaultdict(list)
 
     def take(self, num_bytes: int) -> np.ndarray:
         """uint8 [num_bytes], page-aligned, contents undefined, shared with nobody."""
         owners = self._owners[num_bytes]
-        for i in range(len(owners)):
-            if sys.getrefcount(owners[i]) <= 2:  # the list's reference and the call's own
-                return _aligned_view(owners[i], num_bytes)
-        owners.append(self._allocate(num_bytes + PAGE_BYTES))
-        return _aligned_view(owners[-1], num_bytes)
+        for entry in owners:
+            if sys.getrefcount(entry[0]) <= 2:  # the entry's reference and the call's own
+                return entry[0][entry[1]]
+        owner = self._allocate(num_bytes + PAGE_BYTES)
+        place = _aligned_place(owner, num_bytes)
+        owners.append((owner, place))
+        return owner[place]
 
     @property
     def num_buffers(self) -> int:

@@ -10,7 +10,7 @@ import os
 import stat
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Set, Tuple, Union
 
 import numpy as np
 
@@ -22,7 +22,9 @@ from schemas.layout import ZarrFormat
 from trainer.buffers import aligned_empty
 
 Make = Callable[[int], np.ndarray]
+Check = Callable[[np.ndarray], None]
 HARMLESS_BYTES = 2**26
+SMALLEST_BUFFER = 2**16
 
 NOT_READ = "a file of the store cannot be read"
 
@@ -32,10 +34,11 @@ class LocalFiles:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
-        self._buffer = aligned_empty(1 << 16)
+        self._prefix = os.path.join(root, "")
+        self._buffer = np.empty(0, np.uint8)
 
     def where(self, key: str) -> str:
-        return str(self.root / key)
+        return self._prefix + key
 
     def fetch(self, key: str, num_bytes: Optional[int] = None, make: Optional[Make] = None) -> Optional[np.ndarray]:
         """The file's bytes, uint8 [size]; None when there is no such file.
@@ -59,7 +62,7 @@ class LocalFiles:
             ) from error
 
     def _read(self, key: str, num_bytes: Optional[int], make: Optional[Make]) -> np.ndarray:
-        file = os.open(self.root / key, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not be waited for
+        file = os.open(self._prefix + key, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not be waited for
         try:
             status = os.fstat(file)
             size = status.st_size
@@ -68,7 +71,7 @@ class LocalFiles:
                 raise OSError(kind, os.strerror(kind))
             _require_size(size, num_bytes)
             if make is None and size > self._buffer.nbytes:
-                self._buffer = aligned_empty(2 * size)
+                self._buffer = aligned_empty(max(2 * size, SMALLEST_BUFFER))
             into = self._buffer if make is None else make(size)
             filled = 0
             while filled < size:
@@ -83,7 +86,7 @@ class LocalFiles:
     def stamp(self, key: str) -> Optional[Tuple[int, ...]]:
         """Changes when the file is replaced or written to; None when there is none."""
         try:
-            status = os.stat(self.root / key)
+            status = os.stat(self._prefix + key)
         except OSError:
             return None
         return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
@@ -159,66 +162,94 @@ class Place(NamedTuple):
 NOWHERE = Place()
 
 
+class StoredTensor:
+    """What is known of one tensor of an open store, whoever reads it.
+
+    Attributes:
+        spec: its name, shape and codec.
+        checksums: its rows of `checksums`, uint32 [num_chunks, 2]: crc32c and bytes of each chunk.
+        place: where its rows lie in the numbering of a split.
+        sound: chunks whose content was looked at and is what it must be.
+    """
+
+    def __init__(
+        self, zarr_format: ZarrFormat, spec: TensorSpec, checksums: np.ndarray, place: Place = NOWHERE
+    ) -> None:
+        self.spec = spec
+        self.checksums = checksums
+        self.place = place
+        self.sound: Set[int] = set()
+        self.dtype = np.dtype(spec.dtype)
+        self.chunks, self.chunk_bytes = spec.chunks, spec.chunk_bytes  # a spec derives them anew each time
+        self._zarr_format: ZarrFormat = zarr_format
+
+    def key(self, index: int) -> str:
+        """Where chunk `index` lies in the store."""
+        return f"{self.spec.path}/{layout.chunk_name(self._zarr_format, index, len(self.chunks))}"
+
+
 class TensorReader:
     """Reads the chunks of one tensor.
 
     Args:
         files: where chunk bytes come from.
-        zarr_format: of the store.
-        spec: the tensor.
-        checksums: its rows of `checksums`, uint32 [num_chunks, 2]: crc32c and bytes of each chunk.
+        tensor: which one, and what its chunks must be.
         check_chunks: compare the crc32c of every chunk that is read. Existence and size are always checked.
-        place: where its rows lie in the numbering of a split.
-
-    Raises:
-        CorruptChunkError: the tensor is said to be larger than its files can hold.
     """
 
-    def __init__(
-        self,
-        files: Files,
-        zarr_format: ZarrFormat,
-        spec: TensorSpec,
-        checksums: np.ndarray,
-        check_chunks: bool,
-        place: Place = NOWHERE,
-    ) -> None:
-        self.spec = spec
+    def __init__(self, files: Files, tensor: StoredTensor, check_chunks: bool) -> None:
         self.files = files
-        self._checksums = checksums
+        self.tensor = tensor
+        self.spec = tensor.spec
         self._check_chunks = check_chunks
-        self._zarr_format: ZarrFormat = zarr_format
-        self._place = place
-        self.dtype = np.dtype(spec.dtype)
-        if spec.num_chunks:
-            smallest = int(checksums[:, 1].argmin())
+
+    def require_plausible(self) -> None:
+        """Raises CorruptChunkError when the tensor is said to be larger than its files can hold."""
+        sizes = self.tensor.checksums[:, 1]
+        if len(sizes):
+            smallest = int(sizes.argmin())
             with self.naming(smallest):
-                require_plausible(spec, int(checksums[smallest, 1]))
+                require_plausible(self.spec, int(sizes[smallest]))
 
     def num_rows(self, index: int) -> int:
         """Rows of chunk `index` that belong to the tensor; the last chunk is padded to full size on disk."""
         return min(self.spec.chunk_rows, self.spec.shape[0] - index * self.spec.chunk_rows)
 
-    def read(self, index: int, make: Make = aligned_empty) -> np.ndarray:
+    def read(self, index: int, make: Make = aligned_empty, check: Optional[Check] = None) -> np.ndarray:
         """Chunk `index`, [num_rows(index), ...], decoded into memory from `make(spec.chunk_bytes)`.
 
         `make` is called when the chunk is known to be there and to hold so much.
 
+        Args:
+            check: raises a CorruptChunkError where what was read cannot be; the same one for all readers of a tensor.
+                It sees a chunk anew only where checksums do not say that its bytes are those that it saw before.
+
         Raises:
-            CorruptChunkError: the chunk is missing, truncated, altered or does not decode.
+            CorruptChunkError: the chunk is missing, truncated, altered, does not decode or fails `check`.
         """
+        try:
+            rows = self._read(index, make)
+            if check is not None and not (self._check_chunks and index in self.tensor.sound):
+                check(rows)
+                if self._check_chunks:
+                    self.tensor.sound.add(index)
+            return rows
+        except CorruptChunkError as error:
+            raise self._named(error, index) from error.__cause__
+
+    def _read(self, index: int, make: Make) -> np.ndarray:
+        tensor = self.tensor
         is_plain = self.spec.codec == "none"
-        crc, size = (int(value) for value in self._checksums[index])
-        with self.naming(index):
-            if is_plain:
-                _require_size(size, self.spec.chunk_bytes)
-            data = self.files.fetch(self._key(index), size, make if is_plain else None)
-            if data is None:
-                raise CorruptChunkError("a chunk is missing", hint=REBUILD)
-            check_chunk(data, crc, size, self._check_chunks)
-            out = data if is_plain else decode_chunk(self.spec, data, make)
+        crc, size = tensor.checksums[index].tolist()
+        if is_plain:
+            _require_size(size, tensor.chunk_bytes)
+        data = self.files.fetch(tensor.key(index), size, make if is_plain else None)
+        if data is None:
+            raise CorruptChunkError("a chunk is missing", hint=REBUILD)
+        check_chunk(data, crc, size, self._check_chunks)
+        out = data if is_plain else decode_chunk(self.spec, data, make)
         assert isinstance(out, np.ndarray)
-        return out.view(self.dtype).reshape(self.spec.chunks)[: self.num_rows(index)]
+        return out.view(tensor.dtype).reshape(tensor.chunks)[: self.num_rows(index)]
 
     def read_all(self, on_corrupt: Optional[Callable[[CorruptChunkError], None]] = None, more_rows: int = 0) -> Any:
         """The whole tensor, freshly allocated, and `more_rows` rows after it.
@@ -232,7 +263,7 @@ class TensorReader:
         """
         self._require_files()
         try:
-            values = np.empty((self.spec.shape[0] + more_rows, *self.spec.shape[1:]), self.dtype)
+            values = np.empty((self.spec.shape[0] + more_rows, *self.spec.shape[1:]), self.tensor.dtype)
         except MemoryError:
             size = f"{self.spec.num_bytes} bytes"
             where = self.files.where(self.spec.path)
@@ -255,14 +286,11 @@ class TensorReader:
         files. Else the error is that of the first file that is missing or too small."""
         if not isinstance(self.files, LocalFiles):
             return
-        sizes = [(self.files.stamp(self._key(i)) or (0, 0, 0))[2] for i in range(self.spec.num_chunks)]
+        sizes = [(self.files.stamp(self.tensor.key(i)) or (0, 0, 0))[2] for i in range(self.spec.num_chunks)]
         ratio = MAX_RATIO[self.spec.codec]
         empty = [i for i, size in enumerate(sizes) if size * ratio < self.spec.chunk_bytes]
         if len(empty) * self.spec.chunk_bytes > max(HARMLESS_BYTES, (len(sizes) - len(empty)) * self.spec.chunk_bytes):
             self.read(empty[0])
-
-    def _key(self, index: int) -> str:
-        return f"{self.spec.path}/{layout.chunk_name(self._zarr_format, index, len(self.spec.shape))}"
 
     @contextmanager
     def naming(self, index: int) -> Iterator[None]:
@@ -270,10 +298,12 @@ class TensorReader:
         try:
             yield
         except CorruptChunkError as error:
-            split, first_batch = self._place
-            first = first_batch + index * self.spec.chunk_rows
-            last = first + self.num_rows(index) - 1
-            kind = self.spec.path.partition("/")[0]
-            place = f"{f'split {split}' if split else kind}, {self.spec.dims[0]} {first} to {last}"
-            batches = (first, last) if split else None
-            raise error.of(self.files.where(self._key(index)), place, split, batches) from error.__cause__
+            raise self._named(error, index) from error.__cause__
+
+    def _named(self, error: CorruptChunkError, index: int) -> CorruptChunkError:
+        split, first_batch = self.tensor.place
+        first = first_batch + index * self.spec.chunk_rows
+        last = first + self.num_rows(index) - 1
+        kind = self.spec.path.partition("/")[0]
+        place = f"{f'split {split}' if split else kind}, {self.spec.dims[0]} {first} to {last}"
+        return error.of(self.files.where(self.tensor.key(index)), place, split, (first, last) if split else None)

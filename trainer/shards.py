@@ -121,12 +121,11 @@ class ShardReader:
         Raises:
             CorruptChunkError: a chunk cannot be read, or has indices that lead nowhere.
         """
+        make = self._pool.take if self._pool else aligned_empty
         arrays = {}
         for path, reader in self._readers.items():
-            arrays[path] = reader.read(shard, self._pool.take if self._pool else aligned_empty)
-            if path in self._limits:
-                with reader.naming(shard):
-                    self._limits[path].check(arrays[path])
+            limits = self._limits.get(path)
+            arrays[path] = reader.read(shard, make, limits.check if limits else None)
         placed = self._transfer([torch.from_numpy(arrays[path]) for path in self._direct])
         return ShardArrays(arrays, dict(zip(self._direct, placed)))
 

@@ -4,7 +4,7 @@ import importlib.util
 import json
 import threading
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Union
 
 import google_crc32c
 import numpy as np
@@ -14,7 +14,7 @@ from schemas.batch import TensorSpec, checksum_tensor
 from schemas.config import JobConfig
 from schemas.errors import ConfigError, CorruptChunkError, StoreChangedError, StoreError
 from schemas.manifest import SplitInfo
-from trainer.chunks import NOWHERE, Files, LocalFiles, Place, TensorReader, ZarrFiles
+from trainer.chunks import NOWHERE, Files, LocalFiles, Place, StoredTensor, TensorReader, ZarrFiles
 from trainer.metadata import PREPARE, Root, check_array, read_root
 
 
@@ -35,7 +35,7 @@ class Store:
         self._files = files
         self._tables: Dict[str, np.ndarray] = {}
         self._checksums: Dict[str, np.ndarray] = {}
-        self._checked: Set[str] = set()
+        self._tensors: Dict[str, StoredTensor] = {}
         self._specs = {tensor.path: tensor for tensor in root.manifest.tensors}
         self._places = {
             part.path: Place(split.name, part.first_batch)
@@ -78,17 +78,21 @@ class Store:
             CorruptMetadataError, ManifestError: what the store says of the tensor is damaged or contradicts itself.
             CorruptChunkError: the checksums are damaged.
         """
-        spec = self.spec(path)
-        with self._lock:
-            if not self._checksums:
-                self._checksums = self._read_checksums()
-            if path not in self._checked:
-                check_array(self._files, self._root, spec)
-                self._checked.add(path)
         check_chunks = self.check_chunks if check_chunks is None else check_chunks
-        place = next((self._places[part] for part in _parents(path) if part in self._places), NOWHERE)
-        files = files or self.new_files()
-        return TensorReader(files, self.manifest.zarr_format, spec, self._checksums[path], check_chunks, place)
+        with self._lock:
+            if path not in self._tensors:
+                self._tensors[path] = self._tensor(self.spec(path))
+            return TensorReader(files or self.new_files(), self._tensors[path], check_chunks)
+
+    def _tensor(self, spec: TensorSpec) -> StoredTensor:
+        """What is known of a tensor, when that holds together."""
+        if not self._checksums:
+            self._checksums = self._read_checksums()
+        check_array(self._files, self._root, spec)
+        place = next((self._places[part] for part in _parents(spec.path) if part in self._places), NOWHERE)
+        tensor = StoredTensor(self.manifest.zarr_format, spec, self._checksums[spec.path], place)
+        TensorReader(self._files, tensor, self.check_chunks).require_plausible()
+        return tensor
 
     def _read_checksums(self) -> Dict[str, np.ndarray]:
         """Tensor path -> its checksums, uint32 [num_chunks, 2], verified against the manifest."""
@@ -96,7 +100,9 @@ class Store:
         spec = checksum_tensor(manifest.num_chunks)
         check_array(self._files, self._root, spec)
         own = np.array([[manifest.checksums_crc32c, spec.chunk_bytes]], np.int64)
-        table = TensorReader(self._files, manifest.zarr_format, spec, own, self.check_chunks).read_all()
+        reader = TensorReader(self._files, StoredTensor(manifest.zarr_format, spec, own), self.check_chunks)
+        reader.require_plausible()
+        table = reader.read_all()
         first = manifest.first_chunks()
         return {spec.path: table[first[spec.path] : first[spec.path] + spec.num_chunks] for spec in manifest.tensors}
 

@@ -69,3 +69,43 @@ def test_limits_reach_to_their_ends():
     for array in ([[[0, 3], [0, 0]]], [[[0, 0], [0, 5]]], [[[0, 0], [-1, 0]]]):
         with pytest.raises(CorruptChunkError):
             Limits((3, 5), 0).check(np.array(array))
+
+
+def test_limits_are_told_apart_by_their_pads():
+    for pad, allowed in ((0, ()), (-1, (-1,)), (-100, (-100,))):
+        for value in (-(2**31), -101, -100, -99, -2, -1, 0, 6, 7, 2**31 - 1):
+            array = np.full((2, 3), 5, np.int32)
+            array[1, 1] = value
+            if 0 <= value < 7 or value in allowed:
+                Limits((7,), pad).check(array)
+            else:
+                with pytest.raises(CorruptChunkError, match="do not exist"):
+                    Limits((7,), pad).check(array)
+
+
+@pytest.mark.parametrize("check_chunks", [True, False])
+def test_a_chunk_is_looked_at_once_where_checksums_vouch_for_it(tmp_path, check_chunks):
+    """By any reader of the store; a chunk that fails, or that another one was put in place of, every time."""
+    path = write_store(tmp_path / "store", codec="none")
+    store = open_store(path)
+    seen = []
+    for _ in range(3):
+        reader = store.reader("train/seeds/y", check_chunks=check_chunks)
+        for chunk in (0, 1):
+            reader.read(chunk, check=lambda rows: seen.append(rows.copy()))
+    assert len(seen) == (2 if check_chunks else 6)
+    assert not np.array_equal(seen[0], seen[1])
+    store.reader("train/seeds/y", check_chunks=False).read(0, check=seen.append)
+    assert len(seen) == (3 if check_chunks else 7)
+
+    def refuse(rows):
+        raise CorruptChunkError("refused")
+
+    for _ in range(2):
+        with pytest.raises(CorruptChunkError, match=r"train/seeds/y/2\.0 .split train, batch 6 to .*: refused"):
+            store.reader("train/seeds/y", check_chunks=check_chunks).read(2, check=refuse)
+    last = store.spec("train/seeds/y").num_chunks - 1
+    store.reader("train/seeds/y", check_chunks=check_chunks).read(last, check=seen.append)
+    spoil(path, "train/seeds/y", NUM_CLASSES)
+    with pytest.raises(CorruptChunkError, match="checksum" if check_chunks else "refused"):
+        store.reader("train/seeds/y", check_chunks=check_chunks).read(last, check=refuse)
