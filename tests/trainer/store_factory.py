@@ -185,9 +185,7 @@ def write_store(
     values: Dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "zarr_format": zarr_format,
-        "fingerprint": f"factory-{rng_seed}-{features}"
-        + (f"-{shapes}" if shapes > 1 else "")
-        + (f"-{zeros}" if zeros else ""),
+        "fingerprint": "-".join(["factory", *map(str, (rng_seed, features, shapes, zeros))]),
         "complete": True,
         "graph": graph,
         "sampling": sampling(rounds, rng_seed),
