@@ -1,6 +1,5 @@
 """The module that a backend compiles: one flat batch in, `(out, loss)` on its seed nodes out."""
 
-from types import MappingProxyType
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
@@ -44,13 +43,14 @@ class SeedModel(nn.Module):
         config: ModelConfig,
         featureless: Optional[Featureless] = None,
         resident: Optional[ResidentFeatures] = None,
-        sparse: Mapping[str, Callable[[int], int]] = MappingProxyType({}),
+        sparse: Optional[Mapping[str, Callable[[int], int]]] = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.resident = resident
         self.featureless = Featureless(graph, config) if featureless is None else featureless
         self.extra_inputs: Tuple[str, ...] = tuple(getattr(model, "extra_inputs", ()))
+        sparse = dict(sparse or {})
         entries = {name: most(budget.num_nodes[name] - 1) for name, most in sparse.items()}  # the last row is a pad
         self.inputs: List[InputSpec] = model_inputs(graph, budget, self.extra_inputs, resident is not None, entries)
         self._widths = {name: int(graph.node(name).num_features or 0) for name in sparse}
