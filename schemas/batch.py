@@ -6,7 +6,8 @@ Shapes and chunks are derived here from the graph schema and the budget, and sta
 import hashlib
 import json
 import math
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
+from types import MappingProxyType
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from pydantic import Field, model_validator
 
@@ -287,8 +288,8 @@ ITEM_BYTES = {"int32": 4, "uint32": 4, "uint8": 1, "bool": 1, "float16": 2, "flo
 class InputSpec(NamedTuple):
     """One tensor of the flat, ordered set that a compiled model receives for one batch.
 
-    `kind` is one of `x`, `n_id`, `edge_index`, `edge_attr`, `e_id`, `node_mask`, `edge_mask`, `y`, `seed_mask`;
-    `key` is the node type or edge type key it belongs to (the seed type for `y` and `seed_mask`).
+    `kind` is one of `x`, `n_id`, `edge_index`, `edge_attr`, `e_id`, `node_mask`, `edge_mask`, `y`, `seed_mask`, or of
+    `SPARSE_X`; `key` is the node type or edge type key it belongs to (the seed type for `y` and `seed_mask`).
     """
 
     kind: str
@@ -299,9 +300,16 @@ class InputSpec(NamedTuple):
 
 EXTRA_INPUTS = ("n_id", "edge_attr", "node_mask", "edge_mask")
 
+# `x` by rows (CSR): where each row begins, and the column and value of each entry that is not zero.
+SPARSE_X = ("x_starts", "x_columns", "x_values")
+
 
 def model_inputs(
-    graph: GraphSchema, budget: Budget, extras: Iterable[str] = (), features_by_id: bool = False
+    graph: GraphSchema,
+    budget: Budget,
+    extras: Iterable[str] = (),
+    features_by_id: bool = False,
+    sparse_entries: Mapping[str, int] = MappingProxyType({}),
 ) -> List[InputSpec]:
     """The inputs of a model over these batches, in schema order (never in a dict's insertion order).
 
@@ -309,6 +317,7 @@ def model_inputs(
     and `seed_mask`. `extras` asks for more, for every type that has them: any of `EXTRA_INPUTS`.
 
     With `features_by_id`, `n_id` stands for `x` and `e_id` for `edge_attr`: the model has the feature tables itself.
+    Node types in `sparse_entries` have `SPARSE_X` instead of `x`, with room for so many entries.
     """
     wanted = set(extras)
     unknown = wanted - set(EXTRA_INPUTS)
@@ -317,7 +326,9 @@ def model_inputs(
     inputs = []
     for node in graph.node_types:
         rows = budget.num_nodes[node.name]
-        if node.num_features and node.feature_dtype and not features_by_id:
+        if node.name in sparse_entries:
+            inputs += _sparse_inputs(node, rows, sparse_entries[node.name])
+        elif node.num_features and node.feature_dtype and not features_by_id:
             inputs.append(InputSpec("x", node.name, (rows, node.num_features), node.feature_dtype))
         if not node.num_features or features_by_id or "n_id" in wanted:
             inputs.append(InputSpec("n_id", node.name, (rows,), "int32"))
@@ -334,6 +345,16 @@ def model_inputs(
     inputs.append(InputSpec("y", graph.seed_type, (budget.max_seeds,), "int32"))
     inputs.append(InputSpec("seed_mask", graph.seed_type, (budget.max_seeds,), "bool"))
     return inputs
+
+
+def _sparse_inputs(node: NodeTypeSchema, rows: int, entries: int) -> List[InputSpec]:
+    starts, columns, values = SPARSE_X
+    assert node.feature_dtype
+    return [
+        InputSpec(starts, node.name, (rows + 1,), "int32"),
+        InputSpec(columns, node.name, (entries,), "int32"),
+        InputSpec(values, node.name, (entries,), node.feature_dtype),
+    ]
 
 
 def bytes_to_device(inputs: Iterable[InputSpec]) -> int:

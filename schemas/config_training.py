@@ -48,6 +48,9 @@ class TrainConfig(Frozen):
         backend: `auto`, `eager`, `inductor`, `cuda_graphs` on an NVIDIA GPU, or `poptorch` on an IPU (see `[ipu]`).
         device_features: whether feature tables lie beside the model, so that batches bring ids only: `never`,
             `always`, or with `auto` where a GPU has room for them. Needs a store with features = "table".
+        sparse_features: whether node features that are mostly zeros come to the model as sparse rows: `never`, `auto`
+            (where the backend runs on the CPU, the model takes them, and at most one entry in 16 is not zero), or
+            `always`, however many are not zero. Needs a store with features = "table".
         prefetch: shards read ahead in the background.
         check_chunks: compare everything that is read, chunks, manifest and metadata, with its checksum.
         on_corrupt: what a damaged shard does: `stop`, or `skip`: go on without its batches, and report them.
@@ -65,6 +68,7 @@ class TrainConfig(Frozen):
     eval_every: int = Field(default=1, ge=1)
     backend: Literal["auto", "eager", "inductor", "cuda_graphs", "poptorch"] = "auto"
     device_features: Literal["auto", "always", "never"] = "auto"
+    sparse_features: Literal["auto", "always", "never"] = "auto"
     prefetch: int = Field(default=2, ge=1, le=64)
     check_chunks: bool = True
     on_corrupt: Literal["stop", "skip"] = "stop"

@@ -3,21 +3,21 @@
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from schemas.batch import InputSpec, model_inputs, shape_signature, table_bytes
+from schemas.batch import InputSpec, model_inputs, shape_signature
 from schemas.chunks import REBUILD
-from schemas.config import JobConfig, TrainConfig
+from schemas.config import JobConfig
 from schemas.errors import BackendError, ConfigError, CorruptChunkError, StoreError
 from trainer.backends import Backend, CompiledModel, resolve_backend
 from trainer.backends.poptorch import PopTorchBackend, PopTorchModel
 from trainer.backends.poptorch_options import cache_folder
+from trainer.features import resident_features, sparse_features
 from trainer.models import build_model
-from trainer.models.resident import ResidentFeatures
 from trainer.quarantine import Quarantine
 from trainer.report import SILENT, Console
 from trainer.seed_model import SeedModel
@@ -86,15 +86,16 @@ def open_job(config: JobConfig, store: Store, backend: Backend, console: Console
     Raises:
         ModelError, BackendError: the model cannot be built or compiled.
         StoreError: no batch can be read to build it with.
-        ConfigError: feature tables shall lie beside the model, and cannot.
+        ConfigError: feature tables shall lie beside the model, or features come as sparse rows, and cannot.
     """
     torch.manual_seed(config.train.rng_seed)
     manifest = store.manifest
     first, *others = manifest.budgets
     inner = build_model(config.model, manifest.graph)
     extras = tuple(getattr(inner, "extra_inputs", ()))
-    resident = _resident_features(store, config.train, backend, with_edges="edge_attr" in extras)
-    model = SeedModel(inner, manifest.graph, first, config.model, resident=resident)
+    resident = resident_features(store, config.train, backend, with_edges="edge_attr" in extras)
+    sparse = sparse_features(store, config.train, backend, inner)
+    model = SeedModel(inner, manifest.graph, first, config.model, resident=resident, sparse=sparse)
     siblings = [model.for_budget(budget) for budget in others]
     inputs = tuple(tuple(shape.inputs) for shape in (model, *siblings))
     quarantine = Quarantine(store, config.train.on_corrupt == "skip", console)
@@ -105,26 +106,6 @@ def open_job(config: JobConfig, store: Store, backend: Backend, console: Console
         yield Job(config, store, inputs, compiled, identity, quarantine)
     finally:
         compiled.close()
-
-
-def _resident_features(
-    store: Store, train: TrainConfig, backend: Backend, with_edges: bool
-) -> Optional[ResidentFeatures]:
-    """The store's feature tables as a part of the model, where `[train] device_features` and the backend want it."""
-    graph, choice = store.manifest.graph, train.device_features
-    where = "[train] device_features = 'always'"
-    if choice == "always" and backend.name == "poptorch":
-        hint = "Use 'auto': an IPU's own memory is small, and features are gathered on the host."
-        raise ConfigError("an IPU cannot hold feature tables", where=where, hint=hint)
-    if choice == "always" and store.manifest.features != "table":
-        hint = "Prepare it with [store] features = 'table', or use 'auto'."
-        raise ConfigError(f"{store.path} has its features inline", where=where, hint=hint)
-    is_small = store.manifest.features == "table" and table_bytes(graph) <= backend.room_for_features()
-    if choice == "never" or (choice == "auto" and not is_small):
-        return None
-    return ResidentFeatures(
-        graph, lambda path: torch.from_numpy(store.read_table(path, train.check_chunks)), with_edges
-    )
 
 
 def identity_of(config: JobConfig, store: Store, backend: str) -> Dict[str, Any]:

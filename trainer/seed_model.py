@@ -1,19 +1,20 @@
 """The module that a backend compiles: one flat batch in, `(out, loss)` on its seed nodes out."""
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parameter import is_lazy
 
-from schemas.batch import LABEL_PAD, InputSpec, model_inputs
+from schemas.batch import LABEL_PAD, SPARSE_X, InputSpec, model_inputs
 from schemas.budget import Budget
 from schemas.config import ModelConfig
 from schemas.errors import HeteroShardsError, ModelError
 from schemas.graph import GraphSchema
 from trainer.models.featureless import Featureless
 from trainer.models.resident import ResidentFeatures
+from trainer.models.sparse import SparseRows
 from trainer.models.trimming import LayerTrimmer
 from trainer.user_errors import model_failed
 
@@ -28,6 +29,7 @@ class SeedModel(nn.Module):
         model: see `trainer.models`.
         featureless: what `for_budget` shares.
         resident: feature tables, which make ids of the features among the inputs.
+        sparse: node types that come as sparse rows: most entries that so many different nodes have.
 
     Attributes:
         inputs: the tensors `forward` takes, in order: their kind, type, shape and dtype.
@@ -41,13 +43,17 @@ class SeedModel(nn.Module):
         config: ModelConfig,
         featureless: Optional[Featureless] = None,
         resident: Optional[ResidentFeatures] = None,
+        sparse: Optional[Mapping[str, Callable[[int], int]]] = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.resident = resident
         self.featureless = Featureless(graph, config) if featureless is None else featureless
         self.extra_inputs: Tuple[str, ...] = tuple(getattr(model, "extra_inputs", ()))
-        self.inputs: List[InputSpec] = model_inputs(graph, budget, self.extra_inputs, resident is not None)
+        sparse = dict(sparse or {})
+        entries = {name: most(budget.num_nodes[name] - 1) for name, most in sparse.items()}  # the last row is a pad
+        self.inputs: List[InputSpec] = model_inputs(graph, budget, self.extra_inputs, resident is not None, entries)
+        self._widths = {name: int(graph.node(name).num_features or 0) for name in sparse}
         self._node_names = graph.node_names
         self._edge_types = {edge.key: edge.type for edge in graph.edge_types}
         self._seed_type = graph.seed_type
@@ -56,11 +62,11 @@ class SeedModel(nn.Module):
         self._trimmed_layers: int = getattr(model, "trimmed_layers", 0)
         self._trimmer = LayerTrimmer(graph, budget)
         self._max_seeds = budget.max_seeds
-        self._graph, self._config = graph, config
+        self._graph, self._config, self._sparse = graph, config, sparse
 
     def for_budget(self, budget: Budget) -> "SeedModel":
         """The same model for batches of another shape: all modules, parameters and buffers are shared."""
-        return SeedModel(self.model, self._graph, budget, self._config, self.featureless, self.resident)
+        return SeedModel(self.model, self._graph, budget, self._config, self.featureless, self.resident, self._sparse)
 
     def forward(self, *tensors: Tensor) -> Tuple[Tensor, Tensor]:
         """The tensors of `inputs`, in that order.
@@ -163,12 +169,15 @@ class SeedModel(nn.Module):
         return extras
 
     def _unflatten(self, tensors: Sequence[Tensor]) -> Dict[str, Dict[str, Tensor]]:
-        """kind -> node type or edge type key -> tensor."""
+        """kind -> node type or edge type key -> tensor, or under `x` also SparseRows."""
         if len(tensors) != len(self.inputs):
             raise ModelError("a batch has the wrong number of tensors", actual=len(tensors), limit=len(self.inputs))
-        batch: Dict[str, Dict[str, Tensor]] = {"edge_index": {}}
+        batch: Dict[str, Dict[str, Any]] = {"edge_index": {}}
         for spec, tensor in zip(self.inputs, tensors):
             batch.setdefault(spec.kind, {})[spec.key] = tensor
+        starts, columns, values = (batch.pop(kind, {}) for kind in SPARSE_X)
+        for name, width in self._widths.items():
+            batch.setdefault("x", {})[name] = SparseRows(starts[name], columns[name], values[name], width)
         return batch
 
     def _seed_rows(self, out: Any) -> Any:

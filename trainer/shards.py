@@ -1,18 +1,19 @@
 """From an `InputSpec` to its tensors: which arrays of a store it needs, and how a shard's batches are made of them."""
 
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from schemas import layout
-from schemas.batch import InputSpec
+from schemas.batch import SPARSE_X, InputSpec, bytes_to_device
 from schemas.errors import SignatureMismatchError
 from trainer.buffers import BufferPool, aligned_empty
 from trainer.ids import limits_of
 from trainer.order import shard_numbers
 from trainer.store import Store
+from trainer.tables import DenseTable, SparseTable
 from trainer.transfer import Transfer
 
 _STORED = {"node_mask": "mask", "edge_mask": "mask", "seed_mask": "mask", "seed_n_id": "n_id"}
@@ -32,7 +33,7 @@ class InputSource(NamedTuple):
 def input_source(store: Store, part: str, spec: InputSpec) -> InputSource:
     """Where a store keeps one model input of a part (or an `e_id` or `seed_n_id`, which models do not take)."""
     in_table = store.manifest.features == "table"
-    if spec.kind == "x" and in_table:
+    if spec.kind in SPARSE_X or (spec.kind == "x" and in_table):
         return InputSource(layout.node_path(part, spec.key, "n_id"), layout.feature_path(spec.key))
     if spec.kind == "edge_attr" and in_table:
         return InputSource(layout.edge_path(part, spec.key, "e_id"), layout.edge_feature_path(spec.key))
@@ -47,12 +48,37 @@ class ShardArrays(NamedTuple):
     """What was read of one shard, by path, each [batches of the shard, ...].
 
     Attributes:
+        shard: its number in the part.
         host: as read.
         placed: what inputs take as it is, where the model runs.
     """
 
+    shard: int
     host: Dict[str, np.ndarray]
     placed: Dict[str, Tensor]
+
+
+class _Gather(NamedTuple):
+    """Inputs that one table has for the ids in array `path`."""
+
+    path: str
+    table: Union[DenseTable, SparseTable]
+    inputs: Tuple[InputSpec, ...]
+
+
+def _gathers(
+    store: Store, sources: Iterable[Tuple[InputSpec, InputSource]], check_chunks: Optional[bool]
+) -> Iterator[_Gather]:
+    """One for each dense input, and one for the three of a type that comes as sparse rows."""
+    sparse: Dict[Tuple[str, str], List[InputSpec]] = {}
+    for spec, (path, table) in sources:
+        if table and spec.kind in SPARSE_X:
+            sparse.setdefault((path, table), []).append(spec)
+        elif table:
+            yield _Gather(path, DenseTable(store.table(table, check_chunks)), (spec,))
+    for (path, table), inputs in sparse.items():
+        in_order = sorted(inputs, key=lambda spec: SPARSE_X.index(spec.kind))
+        yield _Gather(path, store.sparse_table(table, check_chunks), tuple(in_order))
 
 
 class ShardReader:
@@ -89,8 +115,7 @@ class ShardReader:
         self._readers = {path: store.reader(path, files, check_chunks) for path in paths}
         limits = [(path, limits_of(store, part, spec, path)) for spec, (path, _) in zip(inputs, self._sources)]
         self._limits = {path: limit for path, limit in limits if limit}
-        names = dict.fromkeys(source.table for source in self._sources if source.table)
-        self._tables = {name: store.table(name, check_chunks) for name in names}
+        self._gathers = list(_gathers(store, zip(self.inputs, self._sources), check_chunks))
         for spec, source in zip(self.inputs, self._sources):
             self._check(store, spec, source)
 
@@ -100,6 +125,10 @@ class ShardReader:
         if source.table:
             table = store.spec(source.table)
             shape, dtype = (shape[0], table.shape[1]), table.dtype
+        if spec.kind in SPARSE_X:  # the number of entries is the model's choice, and checked when they are gathered
+            is_starts = spec.kind == "x_starts"
+            shape, dtype = ((shape[0] + 1,), "int32") if is_starts else (spec.shape, dtype)
+            dtype = "int32" if spec.kind == "x_columns" else dtype
         if (shape, dtype) != (tuple(spec.shape), spec.dtype):
             raise SignatureMismatchError(
                 f"input {spec.kind} of '{spec.key}' has another shape than the store",
@@ -112,8 +141,7 @@ class ShardReader:
     @property
     def gathered_bytes(self) -> int:
         """Bytes per batch that are gathered from feature tables."""
-        pairs = zip(self.inputs, self._sources)
-        return sum(int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize for spec, source in pairs if source.table)
+        return bytes_to_device(spec for gather in self._gathers for spec in gather.inputs)
 
     def read(self, shard: int) -> ShardArrays:
         """The stored arrays of one shard.
@@ -127,7 +155,7 @@ class ShardReader:
             limits = self._limits.get(path)
             arrays[path] = reader.read(shard, make, limits.check if limits else None)
         placed = self._transfer([torch.from_numpy(arrays[path]) for path in self._direct])
-        return ShardArrays(arrays, dict(zip(self._direct, placed)))
+        return ShardArrays(shard, arrays, dict(zip(self._direct, placed)))
 
     def batches(self, arrays: ShardArrays, rows: np.ndarray, group: int = 1) -> List[Sequence[Tensor]]:
         """Rows of a shard as tensors, `group` batches a time joined on dim 0, in the order of `inputs`.
@@ -136,7 +164,7 @@ class ShardReader:
         Stored tensors are views of the shard where the rows of a group follow one another (else copies); gathered
         ones fill one buffer per input for all rows. `rows` are a multiple of `group`.
         """
-        gathered, places = self._gather_all(arrays.host, rows, group), rows.tolist()
+        gathered, places = self._gather_all(arrays, rows, group), rows.tolist()
         columns: List[Sequence[Tensor]] = []
         for spec, source in zip(self.inputs, self._sources):
             if source.table:
@@ -148,30 +176,35 @@ class ShardReader:
                 columns.append([_join(arrays.placed[source.path], call) for call in rows.reshape(-1, group)])
         return list(zip(*columns))
 
-    def _gather_all(self, arrays: Dict[str, np.ndarray], rows: np.ndarray, group: int) -> Dict[InputSpec, Tensor]:
+    def _gather_all(self, arrays: ShardArrays, rows: np.ndarray, group: int) -> Dict[InputSpec, Tensor]:
         """Every gathered input, [calls, ...]."""
-        pairs = [(spec, source) for spec, source in zip(self.inputs, self._sources) if source.table]
-        gathered = [self._gather(spec, source, arrays[source.path][rows], group) for spec, source in pairs]
-        buffers = self._transfer([torch.from_numpy(buffer) for buffer, _ in gathered])
+        slots = {spec: self._slots(spec, len(rows) // group, group) for g in self._gathers for spec in g.inputs}
+        for gather in self._gathers:
+            calls = arrays.host[gather.path][rows].reshape(len(rows) // group, -1)
+            outputs = [slots[spec][0] for spec in gather.inputs]
+            with self._readers[gather.path].naming(arrays.shard):
+                for i, ids in enumerate(calls):
+                    gather.table.gather(ids, [out[i] for out in outputs])
+        placed = self._transfer([torch.from_numpy(buffer) for _, buffer in slots.values()])
         found = {}
-        for (spec, _), (_, num_bytes), buffer in zip(pairs, gathered, buffers):
-            shape = (len(buffer), group * spec.shape[0], *spec.shape[1:])
-            found[spec] = buffer[:, :num_bytes].view(getattr(torch, spec.dtype)).view(shape)
+        for (spec, (out, _)), buffer in zip(slots.items(), placed):
+            used = buffer[:, : out[0].nbytes]
+            found[spec] = used.view(getattr(torch, spec.dtype)).view(len(buffer), *out.shape[1:])
         return found
 
-    def _gather(self, spec: InputSpec, source: InputSource, ids: np.ndarray, group: int) -> Tuple[np.ndarray, int]:
-        """Bytes of the features of ids [batches, ...]: uint8 [calls, slot], and how many of a slot are used."""
-        table = self._tables[str(source.table)]
-        calls = ids.reshape(len(ids) // group, -1)
-        num_bytes = calls.shape[1] * int(np.prod(spec.shape[1:])) * table.itemsize
+    def _slots(self, spec: InputSpec, num_calls: int, group: int) -> Tuple[np.ndarray, np.ndarray]:
+        """An array [calls, group * dim 0, ...] to gather an input into, and the buffer it lies in, uint8 [calls, slot].
+
+        Slots are in line with SLOT_BYTES.
+        """
+        num_bytes = group * bytes_to_device([spec])
         slot_bytes = -(-num_bytes // SLOT_BYTES) * SLOT_BYTES
-        total = len(calls) * slot_bytes
-        buffer = (self._pool.take(total) if self._pool else aligned_empty(total)).reshape(len(calls), slot_bytes)
-        for slot, batch in zip(buffer, calls):
-            out = slot[:num_bytes].view(table.dtype).reshape(-1, *table.shape[1:])
-            # "wrap" sends the pad id -1 to the last row, the pad row, and is the mode that writes straight into `out`
-            np.take(table, batch, axis=0, out=out, mode="wrap")
-        return buffer, num_bytes
+        total = num_calls * slot_bytes
+        buffer = (self._pool.take(total) if self._pool else aligned_empty(total)).reshape(num_calls, slot_bytes)
+        shape = (group * spec.shape[0], *spec.shape[1:])
+        strides = np.empty(shape, spec.dtype).strides
+        out = np.ndarray((num_calls, *shape), spec.dtype, buffer, strides=(slot_bytes, *strides))
+        return out, buffer
 
 
 class Shard(NamedTuple):

@@ -16,6 +16,7 @@ from schemas.errors import ConfigError, CorruptChunkError, StoreChangedError, St
 from schemas.manifest import SplitInfo
 from trainer.chunks import NOWHERE, Files, LocalFiles, Place, StoredTensor, TensorReader, ZarrFiles
 from trainer.metadata import PREPARE, Root, check_array, read_root
+from trainer.tables import SparseTable
 
 
 class Store:
@@ -34,6 +35,7 @@ class Store:
         self._root, self._stamp = root, root.stamp
         self._files = files
         self._tables: Dict[str, np.ndarray] = {}
+        self._sparse_tables: Dict[str, SparseTable] = {}
         self._checksums: Dict[str, np.ndarray] = {}
         self._tensors: Dict[str, StoredTensor] = {}
         self._specs = {tensor.path: tensor for tensor in root.manifest.tensors}
@@ -169,6 +171,14 @@ class Store:
                 table.flags.writeable = False
                 self._tables[path] = table
             return self._tables[path]
+
+    def sparse_table(self, path: str, check_chunks: Optional[bool] = None) -> SparseTable:
+        """A feature table without its zeros; its pad row is zeros. Kept with the store."""
+        with self._lock:
+            if path not in self._sparse_tables:
+                self._sparse_tables[path] = SparseTable.of(self.table(path, check_chunks))
+                del self._tables[path]  # read anew where somebody wants that, too
+            return self._sparse_tables[path]
 
     def read_table(self, path: str, check_chunks: Optional[bool] = None) -> np.ndarray:
         """As `table`, read anew and not kept."""

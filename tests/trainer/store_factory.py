@@ -80,12 +80,14 @@ class Source(NamedTuple):
     labels: np.ndarray
 
 
-def source(rng_seed: int = 0) -> Source:
+def source(rng_seed: int = 0, zeros: float = 0.0) -> Source:
+    """`zeros`: the share of entries of node features that are zero."""
     graph, rng = graph_schema(), np.random.default_rng(rng_seed)
     tables = {}
     for node in graph.node_types:
         if node.num_features:
             x = rng.normal(size=(node.num_nodes, node.num_features)).astype("float32")
+            x *= np.random.default_rng(rng_seed).random(x.shape) >= zeros
             tables[layout.feature_path(node.name)] = x
     for edge in graph.edge_types:
         if edge.num_attributes:
@@ -157,10 +159,11 @@ def write_store(
     config: Optional[JobConfig] = None,
     rng_seed: int = 0,
     shapes: int = 1,
+    zeros: float = 0.0,
     **manifest_values: Any,
 ) -> Path:
     """Write a store of splits train, val and test; returns `path`. Pairs of batches take the shapes in turn."""
-    graph, rng, src = graph_schema(), np.random.default_rng(rng_seed), source(rng_seed)
+    graph, rng, src = graph_schema(), np.random.default_rng(rng_seed), source(rng_seed, zeros)
     rounds = {"train": 2, "val": 1, "test": 1} if rounds is None else rounds
     codecs = dict.fromkeys(src.tables, codec)
     options = BatchOptions(features == "inline", True, PAD_VALUE, chunk_batches, codec, codecs)
@@ -182,7 +185,7 @@ def write_store(
     values: Dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "zarr_format": zarr_format,
-        "fingerprint": f"factory-{rng_seed}-{features}" + (f"-{shapes}" if shapes > 1 else ""),
+        "fingerprint": "-".join(["factory", *map(str, (rng_seed, features, shapes, zeros))]),
         "complete": True,
         "graph": graph,
         "sampling": sampling(rounds, rng_seed),

@@ -78,9 +78,14 @@ class CompiledModel(ABC):
 
 
 class Backend(ABC):
-    """One way to run models."""
+    """One way to run models.
+
+    Attributes:
+        takes_sparse_features: whether models may get features as sparse rows (`trainer.models.sparse`).
+    """
 
     name: str
+    takes_sparse_features = False
 
     @abstractmethod
     def is_available(self) -> Tuple[bool, str]:

@@ -20,6 +20,7 @@ class EagerBackend(Backend):
     """Works everywhere; nothing is compiled."""
 
     name = "eager"
+    takes_sparse_features = True
 
     def is_available(self) -> Tuple[bool, str]:
         return True, ""

@@ -37,6 +37,7 @@ class InductorBackend(Backend):
     """
 
     name = "inductor"
+    takes_sparse_features = True
 
     def __init__(self, cache: Path) -> None:
         self._cache = cache / "inductor"

@@ -1,6 +1,6 @@
 """The optimizer that a config asks for."""
 
-from typing import Any, Iterable
+from typing import Any, Iterable, List, Tuple
 
 import torch
 from torch import nn
@@ -14,8 +14,44 @@ FUSES_ON_CPU = (2, 5)
 def make_optimizer(parameters: Iterable[nn.Parameter], train: TrainConfig) -> torch.optim.Optimizer:
     """Adam, AdamW or SGD over `parameters`, in one pass over each where torch can.
 
-    Adam's dozen passes over every weight else take a quarter of a step on a CPU.
+    Adam's dozen passes over every weight else take a quarter of a step on a CPU. Matrices that lie column by column
+    (see `trainer.models.sparse`) are handed over transposed, with their gradients: torch's fused kernels copy what is
+    not contiguous, and compute nonsense where a matrix and its gradient lie differently.
     """
+    parameters, transposed = _row_by_row(parameters)
+    optimizer = _make(parameters, train)
+    if transposed:
+        optimizer.register_step_pre_hook(lambda *_: _hand_over_gradients(transposed))
+        optimizer.register_step_post_hook(lambda *_: _drop_gradients(transposed))
+    return optimizer
+
+
+_Pairs = List[Tuple[nn.Parameter, nn.Parameter]]
+
+
+def _row_by_row(parameters: Iterable[nn.Parameter]) -> Tuple[List[nn.Parameter], _Pairs]:
+    """What the optimizer takes, and of it the transposed ones, each after the matrix whose memory it shares."""
+    taken: List[nn.Parameter] = []
+    transposed: _Pairs = []
+    for parameter in parameters:
+        if parameter.dim() == 2 and not parameter.is_contiguous() and parameter.t().is_contiguous():
+            transposed.append((parameter, nn.Parameter(parameter.data.t())))
+        taken.append(transposed[-1][1] if transposed and transposed[-1][0] is parameter else parameter)
+    return taken, transposed
+
+
+def _hand_over_gradients(transposed: _Pairs) -> None:
+    for parameter, view in transposed:
+        view.grad = None if parameter.grad is None else parameter.grad.t().contiguous()
+
+
+def _drop_gradients(transposed: _Pairs) -> None:
+    """The optimizer's `zero_grad` does not know of them."""
+    for parameter, view in transposed:
+        parameter.grad = view.grad = None
+
+
+def _make(parameters: List[nn.Parameter], train: TrainConfig) -> torch.optim.Optimizer:
     fused = {"fused": True} if torch_version() >= FUSES_ON_CPU else {}
     options: Any = {"lr": train.lr, "weight_decay": train.weight_decay, **fused}
     if train.optimizer == "sgd":

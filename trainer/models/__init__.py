@@ -15,6 +15,11 @@ layer it asks the trimmer for less, and it returns logits for the seed rows at l
             x_dict, edge_index_dict = trimmer.trim(self.trimmed_layers - i, x_dict, edge_index_dict)
             x_dict = layer(x_dict, edge_index_dict)
         return self.head(x_dict["movie"])
+
+A model with an attribute `sparse_features = True` may find `trainer.models.sparse.SparseRows` in `x_dict`, instead of
+tensors, for types whose features are mostly zeros (`[train] sparse_features`). All that they do is to be cut to the
+first rows, `x[:n]`, and multiplied, `x.linear(weight, bias)`; `apply_linear(layer, x)` takes either, and lazy layers.
+Features of pad rows are zeros then, whatever the store's pad value.
 """
 
 from typing import Callable, Dict

@@ -1,14 +1,15 @@
 """PyG's HeteroConv with SAGEConv and GATConv side by side."""
 
 import warnings
-from typing import Any, Dict, List, Sequence
+from typing import Dict
 
 from torch import Tensor, nn
 from torch_geometric.nn import GATConv, HeteroConv, Linear, SAGEConv
 
 from schemas.config import ModelConfig
 from schemas.graph import EdgeTypeTuple, GraphSchema
-from trainer.models.sage import Relation, sage
+from trainer.models.convolutions import by_destination, gat, sage
+from trainer.models.sparse import Features, apply_linear
 from trainer.models.stack import HeteroStack, LayerPlan, head_channels
 
 
@@ -33,22 +34,19 @@ class HeteroConvLayer(nn.Module):
 
     def forward(
         self,
-        x_dict: Dict[str, Tensor],
-        own_dict: Dict[str, Tensor],
+        x_dict: Dict[str, Features],
+        own_dict: Dict[str, Features],
         edge_index_dict: Dict[EdgeTypeTuple, Tensor],
     ) -> Dict[str, Tensor]:
         # As HeteroConv's own forward, which takes the same rows as sources and as destinations.
-        updated = {name: linear(own_dict[name]) for name, linear in self.carry.items()}
-        convs: Sequence[Any] = () if self.conv is None else list(self.conv.convs.values())
-        into: Dict[str, List[Relation]] = {}
-        for edge_type, conv in zip(self._plan.relations, convs):
-            relation = (conv, x_dict[edge_type[0]], edge_index_dict[edge_type])
-            into.setdefault(edge_type[2], []).append(relation)
+        updated = {name: apply_linear(linear, own_dict[name]) for name, linear in self.carry.items()}
+        convs = () if self.conv is None else self.conv.convs.values()
+        into = by_destination(zip(self._plan.relations, convs), x_dict, edge_index_dict)
         for name, relations in into.items():
-            updated[name] = sage([r for r in relations if isinstance(r[0], SAGEConv)], own_dict[name])
+            updated[name] = sage([r for r in relations if isinstance(r.conv, SAGEConv)], own_dict[name])
             for conv, x_src, edge_index in relations:
                 if isinstance(conv, GATConv):
-                    updated[name] = updated[name] + conv((x_src, own_dict[name]), edge_index)
+                    updated[name] = updated[name] + gat(conv, x_src, own_dict[name], edge_index)
         return {name: updated[name].relu() for name in self._plan.outputs}
 
 

@@ -9,6 +9,7 @@ from torch_geometric.nn import Linear
 from schemas.config import ModelConfig
 from schemas.errors import ModelError
 from schemas.graph import EdgeTypeTuple, GraphSchema
+from trainer.models.sparse import Features, apply_linear
 from trainer.models.trimming import LayerTrimmer
 
 _ORDINARY = re.compile("[A-Za-z](_?[A-Za-z0-9])*(?<=[A-Za-z])")
@@ -104,8 +105,10 @@ class HeteroStack(nn.Module):
         encode: bring every type to `hidden_channels` with a linear layer and a ReLU first.
 
     Attributes:
-        trimmed_layers: layers, see `trainer.models`.
+        trimmed_layers, sparse_features: see `trainer.models`.
     """
+
+    sparse_features = True
 
     def __init__(
         self,
@@ -130,14 +133,14 @@ class HeteroStack(nn.Module):
 
     def forward(
         self,
-        x_dict: Dict[str, Tensor],
+        x_dict: Dict[str, Features],
         edge_index_dict: Dict[EdgeTypeTuple, Tensor],
         trimmer: Optional[LayerTrimmer] = None,
     ) -> Tensor:
         """Logits `[rows, num_classes]`, of all rows of the seed type, or with a `trimmer` of those that it keeps."""
         hidden = {name: x_dict[self._node_names[name]] for name in self._plans[0].inputs}
         for name, linear in self.encoder.items():
-            hidden[name] = linear(hidden[name]).relu()
+            hidden[name] = apply_linear(linear, hidden[name]).relu()
         for i, (layer, plan) in enumerate(zip(self.layers, self._plans)):
             hops = len(self._plans) - i
             own = self._nodes(trimmer, hops - 1, plan.outputs, hidden)
@@ -147,8 +150,8 @@ class HeteroStack(nn.Module):
         return self.head(hidden[self._seed_type])
 
     def _nodes(
-        self, trimmer: Optional[LayerTrimmer], hops: int, names: Sequence[str], hidden: Mapping[str, Tensor]
-    ) -> Dict[str, Tensor]:
+        self, trimmer: Optional[LayerTrimmer], hops: int, names: Sequence[str], hidden: Mapping[str, Features]
+    ) -> Dict[str, Features]:
         if trimmer is None:
             return {name: hidden[name] for name in names}
         return {name: hidden[name][: trimmer.rows(self._node_names[name], hops)] for name in names}

@@ -1,7 +1,7 @@
 """SAGEConv layers made heterogeneous by PyG's `to_hetero`: mean over a relation's neighbors, sum over relations."""
 
 import warnings
-from typing import Any, Dict, List
+from typing import Dict, Iterator, Tuple
 
 from torch import Tensor, nn
 from torch_geometric.nn import Linear, SAGEConv
@@ -9,7 +9,8 @@ from torch_geometric.nn import to_hetero as pyg_to_hetero
 
 from schemas.config import ModelConfig
 from schemas.graph import EdgeTypeTuple, GraphSchema
-from trainer.models.sage import Relation, sage
+from trainer.models.convolutions import by_destination, sage
+from trainer.models.sparse import Features, apply_linear
 from trainer.models.stack import HeteroStack, LayerPlan
 
 
@@ -42,19 +43,19 @@ class ToHeteroLayer(nn.Module):
 
     def forward(
         self,
-        x_dict: Dict[str, Tensor],
-        own_dict: Dict[str, Tensor],
+        x_dict: Dict[str, Features],
+        own_dict: Dict[str, Features],
         edge_index_dict: Dict[EdgeTypeTuple, Tensor],
     ) -> Dict[str, Tensor]:
-        updated = {name: linear(own_dict[name]) for name, linear in self.carry.items()}
-        into: Dict[str, List[Relation]] = {}
+        updated = {name: apply_linear(linear, own_dict[name]) for name, linear in self.carry.items()}
+        relations = by_destination(self._convolutions(), x_dict, edge_index_dict)
+        updated.update({name: sage(into, own_dict[name]) for name, into in relations.items()})
+        return {name: updated[name].relu() for name in self._plan.outputs}
+
+    def _convolutions(self) -> Iterator[Tuple[EdgeTypeTuple, nn.Module]]:
         for edge_type in self._plan.relations:
             assert self.conv is not None
-            conv: Any = self.conv.get_submodule("conv." + "__".join(edge_type))  # a copied graph is no ModuleDict
-            relation = (conv, x_dict[edge_type[0]], edge_index_dict[edge_type])
-            into.setdefault(edge_type[2], []).append(relation)
-        updated.update({name: sage(relations, own_dict[name]) for name, relations in into.items()})
-        return {name: updated[name].relu() for name in self._plan.outputs}
+            yield edge_type, self.conv.get_submodule("conv." + "__".join(edge_type))  # a copied graph, no ModuleDict
 
 
 def _convert(layer: nn.Module, plan: LayerPlan) -> nn.Module:

@@ -42,7 +42,7 @@ def user_model(factory: Callable[..., Any], graph: GraphSchema, config: ModelCon
 
     Raises:
         ModelError: it takes other arguments, raises anything, returns no module, asks for unknown `extra_inputs`, or
-            has `trimmed_layers` that is no count.
+            has `trimmed_layers` that is no count, or `sparse_features` that is no truth value.
     """
     try:
         model = factory(graph, config)
@@ -66,6 +66,9 @@ def user_model(factory: Callable[..., Any], graph: GraphSchema, config: ModelCon
     if not isinstance(layers, int) or isinstance(layers, bool) or layers < 0:
         limit = "the number of message-passing layers"
         raise ModelError("trimmed_layers of the model is no count", actual=repr(layers), limit=limit, where=config.name)
+    if not isinstance(getattr(model, "sparse_features", False), bool):
+        what, actual = "sparse_features of the model is neither True nor False", repr(model.sparse_features)
+        raise ModelError(what, actual=actual, where=config.name)
     return model
 
 

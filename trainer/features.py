@@ -1,0 +1,83 @@
+"""In which form node features reach a model: dense, as ids of tables beside it, or as sparse rows."""
+
+from typing import Callable, Dict, Optional
+
+import numpy as np
+import torch
+from torch import nn
+
+from schemas import layout
+from schemas.batch import table_bytes
+from schemas.config import TrainConfig
+from schemas.errors import ConfigError
+from trainer.backends import Backend
+from trainer.models.resident import ResidentFeatures
+from trainer.store import Store
+
+# Sparse products cost about as much per entry as ten of a dense matrix, and rows are gathered by entry, too.
+SPARSE_SHARE = 1 / 16
+
+
+def resident_features(
+    store: Store, train: TrainConfig, backend: Backend, with_edges: bool
+) -> Optional[ResidentFeatures]:
+    """The store's feature tables as a part of the model, where `[train] device_features` and the backend want it.
+
+    Raises:
+        ConfigError: they shall be, and cannot.
+    """
+    graph, choice = store.manifest.graph, train.device_features
+    where = "[train] device_features = 'always'"
+    if choice == "always" and backend.name == "poptorch":
+        hint = "Use 'auto': an IPU's own memory is small, and features are gathered on the host."
+        raise ConfigError("an IPU cannot hold feature tables", where=where, hint=hint)
+    if choice == "always":
+        _require_tables(store, where)
+    is_small = store.manifest.features == "table" and table_bytes(graph) <= backend.room_for_features()
+    if choice == "never" or (choice == "auto" and not is_small):
+        return None
+    return ResidentFeatures(
+        graph, lambda path: torch.from_numpy(store.read_table(path, train.check_chunks)), with_edges
+    )
+
+
+def sparse_features(
+    store: Store, train: TrainConfig, backend: Backend, model: nn.Module
+) -> Dict[str, Callable[[int], int]]:
+    """Node types that come as sparse rows, and the most entries that so many different nodes of each have.
+
+    Raises:
+        ConfigError: `[train] sparse_features` is 'always', and cannot be.
+    """
+    choice, where = train.sparse_features, "[train] sparse_features = 'always'"
+    is_taken = getattr(model, "sparse_features", False)
+    if choice == "always":
+        _require_tables(store, where)
+        if train.device_features == "always":
+            raise ConfigError("'device_features' and 'sparse_features' cannot both be 'always'", where="[train]")
+        if not backend.takes_sparse_features:
+            hint = "Use 'auto'. Backends 'eager' and 'inductor' take them."
+            raise ConfigError("the backend takes no sparse features", actual=backend.name, where=where, hint=hint)
+        if not is_taken:
+            hint = "Give it an attribute sparse_features = True (see trainer.models), or use 'auto'."
+            raise ConfigError("the model takes no sparse features", actual=type(model).__name__, where=where, hint=hint)
+    is_possible = backend.takes_sparse_features and is_taken and store.manifest.features == "table"
+    if choice == "never" or train.device_features == "always" or not is_possible:
+        return {}
+    found: Dict[str, Callable[[int], int]] = {}
+    for node in store.manifest.graph.node_types:
+        path = layout.feature_path(node.name)
+        if node.num_features and (choice == "always" or _is_sparse(store.table(path, train.check_chunks))):
+            found[node.name] = store.sparse_table(path, train.check_chunks).most
+    return found
+
+
+def _is_sparse(table: np.ndarray) -> bool:
+    rows = table[:-1]  # the last one is the pad row
+    return rows.size > 0 and int(np.count_nonzero(rows)) <= SPARSE_SHARE * rows.size
+
+
+def _require_tables(store: Store, where: str) -> None:
+    if store.manifest.features != "table":
+        hint = "Prepare it with [store] features = 'table', or use 'auto'."
+        raise ConfigError(f"{store.path} has its features inline", where=where, hint=hint)

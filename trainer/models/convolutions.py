@@ -1,0 +1,97 @@
+"""PyG's convolutions over several relations at once, with own features for the destinations.
+
+Modules are PyG's, and so are their parameters, initialisation and results, up to rounding. The forward passes are not:
+they take sources and destinations apart, features as sparse rows, and leave out products that cancel.
+"""
+
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import leaky_relu, linear
+from torch_geometric.nn import GATConv, Linear
+from torch_geometric.utils import scatter, softmax
+
+from schemas.graph import EdgeTypeTuple
+from trainer.models.sparse import Features, SparseRows, lay_by_columns, one_row
+
+
+class Relation(NamedTuple):
+    """One edge type: `x_src` `[rows, features]`, `edge_index` `[2, columns]`."""
+
+    conv: Any
+    x_src: Features
+    edge_index: Tensor
+
+
+def by_destination(
+    convs: Iterable[Tuple[EdgeTypeTuple, nn.Module]],
+    x_dict: Mapping[str, Features],
+    edge_index_dict: Mapping[EdgeTypeTuple, Tensor],
+) -> Dict[str, List[Relation]]:
+    """The relations into each type, in the order given."""
+    into: Dict[str, List[Relation]] = {}
+    for edge_type, conv in convs:
+        relation = Relation(conv, x_dict[edge_type[0]], edge_index_dict[edge_type])
+        into.setdefault(edge_type[2], []).append(relation)
+    return into
+
+
+def sage(relations: Sequence[Relation], x_dst: Features) -> Tensor:
+    """The sum over relations of `conv((x_src, x_dst), edge_index)`, for SAGEConvs that take the mean.
+
+    Returns:
+        `[rows of x_dst, out_channels]`.
+
+    Each relation has a matrix of its own for the destinations' features; they are added up before they multiply.
+    Sparse sources are multiplied before the mean is taken, and so are as narrow as the result.
+    """
+    for conv, x_src, _ in relations:
+        if conv.lin_l.in_channels < 0:  # lazy, until its first call
+            _initialise(conv, x_src, x_dst, conv.lin_l, conv.lin_r)
+    first, *others = [conv.lin_r.weight for conv, _, _ in relations]
+    out = _product(x_dst, sum(others, first))
+    for conv, x_src, edge_index in relations:
+        sources, destinations = edge_index.unbind(dim=0)
+        is_sparse = isinstance(x_src, SparseRows)
+        rows = x_src.linear(conv.lin_l.weight) if isinstance(x_src, SparseRows) else x_src
+        mean = scatter(rows.index_select(0, sources), destinations, dim=0, dim_size=len(out), reduce="mean")
+        out = out + (mean + conv.lin_l.bias if is_sparse else conv.lin_l(mean))
+    return out
+
+
+def gat(conv: GATConv, x_src: Features, x_dst: Features, edge_index: Tensor) -> Tensor:
+    """`conv((x_src, x_dst), edge_index)`, for a GATConv with concatenated heads, and nothing else added to it.
+
+    The destinations' features serve the attention only, which is linear in them: its vector is multiplied with their
+    matrix first, and they with one column per head.
+
+    Returns:
+        `[rows of x_dst, heads * out_channels]`.
+    """
+    lin_src = conv.lin_src if conv.lin_src is not None else conv.lin  # a shared one: see `_convolutions`
+    lin_dst = conv.lin_dst if conv.lin_dst is not None else conv.lin
+    if lin_src.in_channels < 0:  # lazy, until its first call
+        _initialise(conv, x_src, x_dst, lin_src, lin_dst)
+    heads = (conv.heads, conv.out_channels)
+    sources, destinations = edge_index.unbind(dim=0)
+    values = _product(x_src, lin_src.weight).view(len(x_src), *heads)
+    of_dst = (lin_dst.weight.view(*heads, -1) * conv.att_dst.view(*heads, 1)).sum(dim=1)
+    score = (values * conv.att_src).sum(dim=-1).index_select(0, sources)
+    score = score + _product(x_dst, of_dst).index_select(0, destinations)
+    weight = softmax(leaky_relu(score, conv.negative_slope), destinations, num_nodes=len(x_dst))
+    messages = (values.index_select(0, sources) * weight.unsqueeze(-1)).flatten(1)
+    return scatter(messages, destinations, dim=0, dim_size=len(x_dst), reduce="sum") + conv.bias
+
+
+def _product(x: Features, weight: Tensor) -> Tensor:
+    return x.linear(weight) if isinstance(x, SparseRows) else linear(x, weight)
+
+
+def _initialise(conv: nn.Module, x_src: Features, x_dst: Features, lin_src: Linear, lin_dst: Linear) -> None:
+    """PyG's own forward pass gives lazy parameters their shapes and values."""
+    row = one_row(x_src)
+    conv((row, one_row(x_dst)), torch.zeros(2, 1, dtype=torch.long, device=row.device))
+    for x, layer in ((x_src, lin_src), (x_dst, lin_dst)):
+        if isinstance(x, SparseRows):
+            lay_by_columns(layer.weight)
