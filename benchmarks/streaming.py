@@ -96,7 +96,8 @@ class Streams:
 
 def rates(streams: Streams, repeats: int) -> list[list[str]]:
     total, few = len(streams.order), min(len(streams.order), 40)
-    ids_only = [spec for spec in streams.inputs if not input_source(streams.store, "train", spec).table]
+    graph, budget = streams.store.manifest.graph, streams.store.manifest.budgets[0]
+    ids_only = list(model_inputs(graph, budget, features_by_id=True))
     runs = {
         "stream": lambda: streams.stream(streams.inputs),
         "stream, ids only": lambda: streams.stream(ids_only),

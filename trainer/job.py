@@ -16,6 +16,7 @@ from schemas.errors import BackendError, ConfigError, CorruptChunkError, StoreEr
 from trainer.backends import Backend, CompiledModel, resolve_backend
 from trainer.backends.poptorch import PopTorchBackend, PopTorchModel
 from trainer.backends.poptorch_options import cache_folder
+from trainer.buffers import BufferPool
 from trainer.features import resident_features, sparse_features
 from trainer.models import build_model
 from trainer.quarantine import Quarantine
@@ -47,6 +48,7 @@ class Job:
         inputs: what the model takes, in order, for each shape of the store.
         identity: what a checkpoint must agree with, as plain values.
         quarantine: the batches that are left out because they are damaged.
+        pool: the memory of its streams.
     """
 
     config: JobConfig
@@ -55,6 +57,7 @@ class Job:
     compiled: CompiledModel
     identity: Dict[str, Any]
     quarantine: Quarantine
+    pool: BufferPool
 
     def stream(self, split: str, order: np.ndarray, start: int = 0, group: int = 1) -> BatchStream:
         """Batches of a split as the model takes them, `group` a call."""
@@ -69,6 +72,7 @@ class Job:
             check_chunks=train.check_chunks,
             group=group,
             transfer=self.compiled.transfer,
+            pool=self.pool,
         )
 
 
@@ -103,7 +107,7 @@ def open_job(config: JobConfig, store: Store, backend: Backend, console: Console
     try:
         shapes = [spec for budget in manifest.budgets for spec in model_inputs(manifest.graph, budget, extras)]
         identity = {**identity_of(config, store, backend.name), "shape_signature": shape_signature(shapes)}
-        yield Job(config, store, inputs, compiled, identity, quarantine)
+        yield Job(config, store, inputs, compiled, identity, quarantine, BufferPool(compiled.transfer.allocate))
     finally:
         compiled.close()
 

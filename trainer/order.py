@@ -35,6 +35,8 @@ def shard_numbers(split: SplitInfo, batches: np.ndarray, chunk_batches: int) -> 
 
     Example: parts of 3 and 2 batches, chunk_batches 2: batches 0..4 lie in shards 0, 0, 1, 2, 2.
     """
+    if len(split.parts) == 1:
+        return batches // chunk_batches
     firsts = np.array(split.first_batches, dtype=np.int64)
     num_shards = -(-np.diff(firsts) // chunk_batches)
     part = np.searchsorted(firsts, batches, side="right") - 1

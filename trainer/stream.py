@@ -41,6 +41,8 @@ class BatchStream:
         check_chunks: verify the checksum of every chunk; None does as the store was opened.
         group: batches per call; more than one only where the split has one part, for a call has one shape.
         transfer: brings batches to where the model runs; by default they stay in the host's memory.
+        pool: where buffers come from, made for `transfer`. Streams that follow one another share one, or each of them
+            faults all of its pages anew. By default a stream has its own.
 
     Attributes:
         position: position in `order` of the next batch.
@@ -62,10 +64,12 @@ class BatchStream:
         check_chunks: Optional[bool] = None,
         group: int = 1,
         transfer: Optional[Transfer] = None,
+        pool: Optional[BufferPool] = None,
     ) -> None:
         assert (len(order) - start) % group == 0, "see `rest_of`"
         transfer = transfer or Transfer()
-        reader = SplitReader(store, split, inputs, BufferPool(transfer.allocate), check_chunks, transfer)
+        pool = BufferPool(transfer.allocate) if pool is None else pool
+        reader = SplitReader(store, split, inputs, pool, check_chunks, transfer)
         assert group == 1 or reader.num_parts == 1, "a call is of one shape"
         part_calls = max(1, PART_BYTES // max(1, group * reader.gathered_bytes))
         self.position = start

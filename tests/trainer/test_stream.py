@@ -12,6 +12,7 @@ from schemas.batch import EXTRA_INPUTS, InputSpec, model_inputs
 from schemas.errors import CorruptChunkError, SignatureMismatchError, StoreError
 from tests.trainer.store_factory import PAD_VALUE, chunk_file, source, write_store
 from trainer import stream as stream_module
+from trainer.buffers import BufferPool
 from trainer.order import rest_of, sequential_order, shuffled_order
 from trainer.store import open_store
 from trainer.stream import BatchStream
@@ -147,6 +148,26 @@ def test_memory_is_reused_when_batches_are_dropped(table_store, monkeypatch):
             pass
     # 300 shards of about 20 arrays; parts of one, two or three batches differ in size
     assert pools[0].num_buffers < 10 * len(inputs)
+
+
+def test_streams_share_the_memory_of_a_pool(table_store):
+    """One after another they need no more of it; side by side, neither writes where the other's batches lie."""
+    inputs, order = inputs_of(table_store), sequential_order(table_store.split("train"), 0)
+    with BatchStream(table_store, "train", [inputs], order) as stream:
+        expected = [tensors for _, tensors in stream]
+    pool = BufferPool()
+    for _ in range(40):
+        with BatchStream(table_store, "train", [inputs], order, prefetch=1, pool=pool) as stream:
+            for _ in stream:
+                pass
+    assert 0 < pool.num_buffers < 10 * len(inputs)
+    one, other = (
+        BatchStream(table_store, "train", [inputs], np.tile(order[::step], 20), pool=pool) for step in (1, -1)
+    )
+    with one, other:
+        for pair in zip(one, other):
+            for (batch,), tensors in pair:
+                assert all(map(torch.equal, tensors, expected[batch]))
 
 
 def test_errors_reach_the_consumer(tmp_path):
