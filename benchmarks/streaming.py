@@ -52,9 +52,11 @@ class Streams:
         self.info = store.split("train")
         self.order = shuffled_order(self.info, 0, store.manifest.chunk_batches, 0, 0)
         self.paths = list(dict.fromkeys(input_source(store, "train", spec).path for spec in inputs))
+        self.pool = BufferPool()  # as the streams of a job have it, one epoch after another
+        self.buffers = [aligned_empty(store.spec(path).chunk_bytes) for path in self.paths]
 
     def stream(self, inputs: list[InputSpec]) -> None:
-        with BatchStream(self.store, "train", [inputs], self.order) as stream:
+        with BatchStream(self.store, "train", [inputs], self.order, pool=self.pool) as stream:
             for _, tensors in stream:
                 assert len(tensors) == len(inputs)
 
@@ -65,9 +67,8 @@ class Streams:
         decoders = {"blosc-lz4": numcodecs.Blosc().decode, "zstd": numcodecs.Zstd().decode}
         root, zarr_format = Path(self.store.path), self.store.manifest.zarr_format
         specs = [self.store.spec(path) for path in self.paths]
-        buffers = [aligned_empty(int(np.prod(s.chunks)) * np.dtype(s.dtype).itemsize) for s in specs]
         for chunk in range(specs[0].num_chunks):
-            for spec, buffer in zip(specs, buffers, strict=True):
+            for spec, buffer in zip(specs, self.buffers, strict=True):
                 name = layout.chunk_name(zarr_format, chunk, len(spec.shape))
                 data = (root / spec.path / name).read_bytes()
                 if spec.codec in decoders:

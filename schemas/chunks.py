@@ -4,6 +4,7 @@ Both sides read chunks. What a store says of itself decides how much memory that
 made by somebody else: so nothing is believed that the bytes at hand could not hold.
 """
 
+import struct
 from typing import Any, Callable, Dict, Union
 
 import numcodecs
@@ -18,17 +19,17 @@ REBUILD = "The store is damaged: build it again with `make prepare` (or `python 
 
 # Content per byte of file, at most: an LZ4 run adds 255 bytes per byte, a Zstandard block has 4 bytes for 128 KiB.
 MAX_RATIO = {"none": 1, "blosc-lz4": 255, "zstd": 2**15}
-BLOSC_HEADER_BYTES = 16
+BLOSC_HEADER = struct.Struct("<4x3i")  # bytes of content, of a block, of the frame
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
-def require_plausible(spec: TensorSpec, num_bytes: int) -> None:
-    """Raises CorruptChunkError when no file of so many bytes holds a chunk of this array."""
-    if spec.chunk_bytes > num_bytes * MAX_RATIO[spec.codec]:
+def require_plausible(codec: str, chunk_bytes: int, num_bytes: int) -> None:
+    """Raises CorruptChunkError when no file of `num_bytes` holds a chunk of `chunk_bytes`."""
+    if chunk_bytes > num_bytes * MAX_RATIO[codec]:
         raise CorruptChunkError(
             "a chunk is said to hold more than its file can",
-            actual=f"{spec.chunk_bytes} bytes in a file of {num_bytes}, codec {spec.codec}",
-            limit=f"at most {num_bytes * MAX_RATIO[spec.codec]} bytes",
+            actual=f"{chunk_bytes} bytes in a file of {num_bytes}, codec {codec}",
+            limit=f"at most {num_bytes * MAX_RATIO[codec]} bytes",
             hint=REBUILD,
         )
 
@@ -49,8 +50,8 @@ def decode_chunk(spec: TensorSpec, data: Bytes, make: Callable[[int], np.ndarray
     Raises:
         CorruptChunkError: the bytes are no chunk of this array.
     """
-    require_plausible(spec, len(data))
     codec, num_bytes = spec.codec, spec.chunk_bytes
+    require_plausible(codec, num_bytes, len(data))
     try:
         if _content_bytes(codec, data) != num_bytes:
             raise ValueError("it holds another number of bytes")
@@ -75,9 +76,10 @@ def _content_bytes(codec: str, data: Bytes) -> int:
         return len(data)
     head = bytes(data[:18])
     if codec == "blosc-lz4":
-        if len(head) < BLOSC_HEADER_BYTES or int.from_bytes(head[12:16], "little", signed=True) != len(data):
+        content, _, frame = BLOSC_HEADER.unpack_from(head) if len(head) >= BLOSC_HEADER.size else (0, 0, -1)
+        if frame != len(data):
             raise ValueError("it is no whole Blosc frame")
-        return int.from_bytes(head[4:8], "little", signed=True)
+        return int(content)
     if head[:4] != ZSTD_MAGIC:
         raise ValueError("it is no Zstandard frame")
     flags = head[4]  # RFC 8878, 3.1.1.1

@@ -187,6 +187,10 @@ class StoredTensor:
         """Where chunk `index` lies in the store."""
         return f"{self.spec.path}/{layout.chunk_name(self._zarr_format, index, len(self.chunks))}"
 
+    def num_rows(self, index: int) -> int:
+        """Rows of chunk `index` that belong to the tensor; the last chunk is padded to full size on disk."""
+        return min(self.chunks[0], self.spec.shape[0] - index * self.chunks[0])
+
 
 class TensorReader:
     """Reads the chunks of one tensor.
@@ -209,11 +213,7 @@ class TensorReader:
         if len(sizes):
             smallest = int(sizes.argmin())
             with self.naming(smallest):
-                require_plausible(self.spec, int(sizes[smallest]))
-
-    def num_rows(self, index: int) -> int:
-        """Rows of chunk `index` that belong to the tensor; the last chunk is padded to full size on disk."""
-        return min(self.spec.chunk_rows, self.spec.shape[0] - index * self.spec.chunk_rows)
+                require_plausible(self.spec.codec, self.tensor.chunk_bytes, int(sizes[smallest]))
 
     def read(self, index: int, make: Make = aligned_empty, check: Optional[Check] = None) -> np.ndarray:
         """Chunk `index`, [num_rows(index), ...], decoded into memory from `make(spec.chunk_bytes)`.
@@ -249,7 +249,7 @@ class TensorReader:
         check_chunk(data, crc, size, self._check_chunks)
         out = data if is_plain else decode_chunk(self.spec, data, make)
         assert isinstance(out, np.ndarray)
-        return out.view(tensor.dtype).reshape(tensor.chunks)[: self.num_rows(index)]
+        return out.view(tensor.dtype).reshape(tensor.chunks)[: tensor.num_rows(index)]
 
     def read_all(self, on_corrupt: Optional[Callable[[CorruptChunkError], None]] = None, more_rows: int = 0) -> Any:
         """The whole tensor, freshly allocated, and `more_rows` rows after it.
@@ -271,7 +271,7 @@ class TensorReader:
         scratch: Dict[int, np.ndarray] = {}
         for index in range(self.spec.num_chunks):
             start = index * self.spec.chunk_rows
-            rows = values[start : start + self.num_rows(index)]
+            rows = values[start : start + self.tensor.num_rows(index)]
             try:
                 rows[...] = self.read(index, lambda size: scratch.setdefault(size, aligned_empty(size)))
             except CorruptChunkError as error:
@@ -303,7 +303,7 @@ class TensorReader:
     def _named(self, error: CorruptChunkError, index: int) -> CorruptChunkError:
         split, first_batch = self.tensor.place
         first = first_batch + index * self.spec.chunk_rows
-        last = first + self.num_rows(index) - 1
+        last = first + self.tensor.num_rows(index) - 1
         kind = self.spec.path.partition("/")[0]
         place = f"{f'split {split}' if split else kind}, {self.spec.dims[0]} {first} to {last}"
         return error.of(self.files.where(self.tensor.key(index)), place, split, (first, last) if split else None)
