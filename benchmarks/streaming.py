@@ -3,13 +3,14 @@
     python -m benchmarks.streaming configs/imdb.toml
 
 Every labelled node is a training seed. Compared on one store, page cache warm:
-- batches/s of the trainer's stream alone, features gathered or (`ids only`) not;
+- batches/s of the trainer's stream alone, features gathered (those that are mostly zeros also as sparse rows) or
+  (`ids only`) not;
 - the floor: reading the same chunk files and decoding them, one after another in a loop, nothing else;
 - `zarr.open(...)[path][k]` for every tensor of every batch;
 - bytes/s of gathering features, beside copying as many bytes;
 - the step of a model on one resident batch, beside the step fed by the stream, with `--threads` threads of torch (with
-  as many as there are cores none is left for the stream); with `--device-features always`, too,
-  features are gathered by the step.
+  as many as there are cores none is left for the stream); with `--device-features always`, too, features are gathered
+  by the step, and with `--sparse-features never` all of them are dense.
 """
 
 import tempfile
@@ -28,6 +29,7 @@ from schemas.batch import InputSpec, model_inputs
 from schemas.config import JobConfig, load_config
 from trainer import open_store
 from trainer.buffers import BufferPool, aligned_empty
+from trainer.features import sparse_types
 from trainer.order import shuffled_order
 from trainer.shards import ShardReader, input_source
 from trainer.store import Store
@@ -49,6 +51,10 @@ class Streams:
 
     def __init__(self, store: Store, inputs: list[InputSpec]) -> None:
         self.store, self.inputs = store, inputs
+        graph, budget = store.manifest.graph, store.manifest.budgets[0]
+        types = sparse_types(store, True) if store.manifest.features == "table" else {}
+        entries = {name: most(budget.num_nodes[name] - 1) for name, most in types.items()}
+        self.sparse_inputs = model_inputs(graph, budget, sparse_entries=entries)
         self.info = store.split("train")
         self.order = shuffled_order(self.info, 0, store.manifest.chunk_batches, 0, 0)
         self.paths = list(dict.fromkeys(input_source(store, "train", spec).path for spec in inputs))
@@ -101,6 +107,7 @@ def rates(streams: Streams, repeats: int) -> list[list[str]]:
     ids_only = list(model_inputs(graph, budget, features_by_id=True))
     runs = {
         "stream": lambda: streams.stream(streams.inputs),
+        "stream, sparse features": lambda: streams.stream(streams.sparse_inputs),
         "stream, ids only": lambda: streams.stream(ids_only),
         "floor": streams.floor,
         "zarr": lambda: streams.through_zarr(few),
@@ -118,13 +125,14 @@ def rates(streams: Streams, repeats: int) -> list[list[str]]:
     return rows
 
 
-def steps(job: JobConfig, store: Store, model: str, backend: str, features: str, repeats: int) -> list[str]:
+def steps(job: JobConfig, store: Store, model: str, backend: str, device: str, sparse: str, repeats: int) -> list[str]:
     """Seconds per step on one resident batch and under the stream, and the share spent waiting."""
     from trainer.job import backend_of, open_job
 
     values = job.model_dump(exclude_unset=True)
     values["model"] = {**values.get("model", {}), "name": model}
-    values["train"] = {**values.get("train", {}), "backend": backend, "device_features": features}
+    values["train"] = {**values.get("train", {}), "backend": backend, "device_features": device}
+    values["train"]["sparse_features"] = sparse
     job = JobConfig.model_validate(values)
     order = shuffled_order(store.split("train"), 0, store.manifest.chunk_batches, 0, 0)
     waited: list[float] = []
@@ -151,7 +159,8 @@ def steps(job: JobConfig, store: Store, model: str, backend: str, features: str,
     return [
         model,
         backend,
-        features,
+        device,
+        sparse,
         f"{per_step['resident']:.2f}",
         f"{per_step['stream']:.2f}",
         f"{slower:+.1%}",
@@ -165,6 +174,7 @@ def steps(job: JobConfig, store: Store, model: str, backend: str, features: str,
 @click.option("--model", "models", multiple=True, default=("to_hetero",), show_default=True)
 @click.option("--backend", "backends", multiple=True, default=("eager", "inductor"), show_default=True)
 @click.option("--device-features", "features", multiple=True, default=("never",), show_default=True)
+@click.option("--sparse-features", "sparse", multiple=True, default=("auto", "never"), show_default=True)
 @click.option("--threads", type=int, help="Threads of torch; its default by default.")
 @click.option("--repeats", default=5, show_default=True)
 @click.option("--write", is_flag=True, help="Add the tables to benchmarks/RESULTS.md.")
@@ -174,6 +184,7 @@ def main(
     models: tuple[str, ...],
     backends: tuple[str, ...],
     features: tuple[str, ...],
+    sparse: tuple[str, ...],
     threads: int | None,
     repeats: int,
     write: bool,
@@ -190,9 +201,10 @@ def main(
         store = open_store(prepare_source(load_dataset(job.dataset), job).path)
         streams = Streams(store, list(model_inputs(store.manifest.graph, store.manifest.budgets[0])))
         first = table(["way", "batches/s", "of the floor", "times zarr"], rates(streams, repeats))
-        cases = product(models, backends, features)
+        cases = product(models, backends, features, sparse)
         found = [steps(job, store, *case, repeats) for case in cases]
-        header = ["model", "backend", "device_features", "resident, ms/step", "stream, ms/step", "slower by", "waiting"]
+        header = ["model", "backend", "device_features", "sparse_features", "resident, ms/step", "stream, ms/step"]
+        header += ["slower by", "waiting"]
         command = f"python -m benchmarks.streaming {config}" + (f" --batch-size {batch_size}" if batch_size else "")
         command += f" --threads {threads}" if threads else ""
         show(f"Streaming, {job.name}", command, f"{first}\n\n{table(header, found)}", write)

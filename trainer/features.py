@@ -64,11 +64,16 @@ def sparse_features(
     is_possible = backend.takes_sparse_features and is_taken and store.manifest.features == "table"
     if choice == "never" or train.device_features == "always" or not is_possible:
         return {}
+    return sparse_types(store, train.check_chunks, every=choice == "always")
+
+
+def sparse_types(store: Store, check_chunks: bool, every: bool = False) -> Dict[str, Callable[[int], int]]:
+    """As `sparse_features`, of a store with feature tables: types that are mostly zeros, or `every` one."""
     found: Dict[str, Callable[[int], int]] = {}
     for node in store.manifest.graph.node_types:
         path = layout.feature_path(node.name)
-        if node.num_features and (choice == "always" or _is_sparse(store.table(path, train.check_chunks))):
-            found[node.name] = store.sparse_table(path, train.check_chunks).most
+        if node.num_features and (every or _is_sparse(store.table(path, check_chunks))):
+            found[node.name] = store.sparse_table(path, check_chunks).most
     return found
 
 

@@ -55,7 +55,7 @@ def sage(relations: Sequence[Relation], x_dst: Features) -> Tensor:
         sources, destinations = edge_index.unbind(dim=0)
         is_sparse = isinstance(x_src, SparseRows)
         rows = x_src.linear(conv.lin_l.weight) if isinstance(x_src, SparseRows) else x_src
-        mean = scatter(rows.index_select(0, sources), destinations, dim=0, dim_size=len(out), reduce="mean")
+        mean = scatter(rows.index_select(0, sources), destinations, dim=0, dim_size=out.size(0), reduce="mean")
         out = out + (mean + conv.lin_l.bias if is_sparse else conv.lin_l(mean))
     return out
 
@@ -75,13 +75,13 @@ def gat(conv: GATConv, x_src: Features, x_dst: Features, edge_index: Tensor) -> 
         _initialise(conv, x_src, x_dst, lin_src, lin_dst)
     heads = (conv.heads, conv.out_channels)
     sources, destinations = edge_index.unbind(dim=0)
-    values = _product(x_src, lin_src.weight).view(len(x_src), *heads)
+    values = _product(x_src, lin_src.weight).view(x_src.size(0), *heads)
     of_dst = (lin_dst.weight.view(*heads, -1) * conv.att_dst.view(*heads, 1)).sum(dim=1)
     score = (values * conv.att_src).sum(dim=-1).index_select(0, sources)
     score = score + _product(x_dst, of_dst).index_select(0, destinations)
-    weight = softmax(leaky_relu(score, conv.negative_slope), destinations, num_nodes=len(x_dst))
+    weight = softmax(leaky_relu(score, conv.negative_slope), destinations, num_nodes=x_dst.size(0))
     messages = (values.index_select(0, sources) * weight.unsqueeze(-1)).flatten(1)
-    return scatter(messages, destinations, dim=0, dim_size=len(x_dst), reduce="sum") + conv.bias
+    return scatter(messages, destinations, dim=0, dim_size=x_dst.size(0), reduce="sum") + conv.bias
 
 
 def _product(x: Features, weight: Tensor) -> Tensor:
