@@ -48,7 +48,7 @@ class Job:
         inputs: what the model takes, in order, for each shape of the store.
         identity: what a checkpoint must agree with, as plain values.
         quarantine: the batches that are left out because they are damaged.
-        pool: the memory of its streams.
+        pool: the memory of its streams, kept from one to the next.
     """
 
     config: JobConfig
