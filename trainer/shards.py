@@ -170,7 +170,8 @@ class ShardReader:
             if source.table:
                 columns.append(gathered[spec].unbind(0))
             elif group == 1:
-                views = arrays.placed[source.path].unbind(0)
+                array = arrays.placed[source.path]
+                views = array.unbind(0) if 2 * len(places) > len(array) else array  # one of all costs half of one alone
                 columns.append([views[place] for place in places])
             else:
                 columns.append([_join(arrays.placed[source.path], call) for call in rows.reshape(-1, group)])
