@@ -136,8 +136,12 @@ def _produce(
 def _parts(
     reader: SplitReader, order: np.ndarray, group: int, part_calls: int, stop: threading.Event
 ) -> Iterator[List[Batch]]:
-    """Calls in the order given, some at a time. A call whose batches lie in several shards is joined by copying."""
+    """Calls in the order given, some at a time. A call whose batches lie in several shards is joined by copying.
+
+    The first parts are small, each twice the one before, so that the first step need not wait for a whole part.
+    """
     begun: List[Batch] = []
+    num_calls = 1
     for begin, end in shard_runs(reader.shard_numbers(order)):
         if stop.is_set():
             return
@@ -149,9 +153,11 @@ def _parts(
             yield [(np.concatenate([batch for batch, _ in begun]), join_batches([tensors for _, tensors in begun]))]
             begun = []
         whole = (len(run) - missing) // group * group
-        for first in range(missing, missing + whole, part_calls * group):
-            part = run[first : min(first + part_calls * group, missing + whole)]
-            yield _calls(shard, part, group)
+        first = missing
+        while first < missing + whole:
+            end_of_part = min(first + num_calls * group, missing + whole)
+            yield _calls(shard, run[first:end_of_part], group)
+            first, num_calls = end_of_part, min(2 * num_calls, part_calls)
         begun += _calls(shard, run[missing + whole :], 1)
 
 
