@@ -79,7 +79,12 @@ def resolve_batch_options(
 
 
 def unchunked_options(config: StoreConfig, graph: HeteroGraph) -> BatchOptions:
-    """What can be said before there is a budget: everything but batches per chunk, which are 1 here."""
+    """What can be said before there is a budget: everything but batches per chunk, which are 1 here.
+
+    Raises:
+        ConfigError: the features' dtype does not hold `pad_value`.
+    """
+    _require_pad_value(config.pad_value, graph.schema.narrowest_features())
     dense = "blosc-lz4" if config.codec == "auto" else config.codec
     tables = {layout.feature_path(name): x for name, x in graph.features.items()}
     tables |= {layout.edge_feature_path(key): x for key, x in graph.edge_attr.items()}
@@ -91,6 +96,13 @@ def unchunked_options(config: StoreConfig, graph: HeteroGraph) -> BatchOptions:
         codec=dense,
         feature_codecs={path: _feature_codec(config.codec, x) for path, x in tables.items()},
     )
+
+
+def _require_pad_value(pad_value: float, dtype: str | None) -> None:
+    if dtype is None or abs(pad_value) <= float(np.finfo(dtype).max):
+        return
+    limit = f"{np.finfo(dtype).max:.4g}, the largest {dtype}"
+    raise ConfigError("the features' dtype does not hold pad_value", actual=pad_value, limit=limit, where="[store]")
 
 
 def require_encodable(tensors: Sequence[TensorSpec]) -> None:

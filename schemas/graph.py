@@ -10,7 +10,7 @@ from schemas.base import Frozen
 EdgeTypeTuple = Tuple[str, str, str]
 
 MAX_NAME_BYTES = 200
-FEATURE_DTYPES = ("float16", "float32", "float64")
+FEATURE_DTYPES = ("float16", "float32", "float64")  # from narrow to wide
 _FORBIDDEN = re.compile(r"[/\\\x00-\x1f]")
 
 
@@ -121,6 +121,11 @@ class GraphSchema(Frozen):
     def metadata(self) -> Tuple[Tuple[str, ...], Tuple[EdgeTypeTuple, ...]]:
         """What `HeteroData.metadata()` gives: (node types, edge types)."""
         return self.node_names, tuple(t.type for t in self.edge_types)
+
+    def narrowest_features(self) -> Optional[str]:
+        """The dtype of features, of nodes or edges, that holds the smallest numbers; None where there are none."""
+        found = {node.feature_dtype for node in self.node_types} | {edge.attribute_dtype for edge in self.edge_types}
+        return next((dtype for dtype in FEATURE_DTYPES if dtype in found), None)
 
     def node(self, name: str) -> NodeTypeSchema:
         return {t.name: t for t in self.node_types}[name]

@@ -209,6 +209,11 @@ CONFIGS = {
         "unknown edge type; got author__wrote__paper. Did you mean 'author__writes__paper'",
         sampling={"fanout": {"author__wrote__paper": [2], "default": [2]}},
     ),
+    "a pad value too large": config_error(
+        r"dtype does not hold pad_value; got 1e\+39; expected 3.403e\+38, the largest float32",
+        store={"pad_value": 1e39},
+        store={"pad_value": 1e39},
+    ),
     "an edge type too few": config_error(
         "leaves an edge type out; got paper__in__venue. Add it, or a 'default'",
         sampling={"fanout": {"author__writes__paper": [2]}},
@@ -262,7 +267,8 @@ NOT_SAVED = ("homogeneous", "numpy", "objects", "a list", "meta", "nested", "a\u
 def sections_of(row: Row, root: Path) -> dict[str, Any]:
     given = {"sampling": SMALL, **row.sections}
     dataset = {"seed_type": "paper", **given.pop("dataset", {})}
-    return {"name": "job", "dataset": dataset, "store": {"root": str(root)}, **given}
+    store = {"root": str(root), **given.pop("store", {})}
+    return {"name": "job", "dataset": dataset, "store": store, **given}
 
 
 def spoilt(row: Row) -> Any:

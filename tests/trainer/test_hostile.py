@@ -120,6 +120,7 @@ CHANGES = {
     "hops beyond the budget": set_at("budgets", 0, "hop_nodes", "movie", value=[1, 2, 99]),
     "an odd config": set_at("config", value={"store": [1]}),
     "pad_value": set_at("pad_value", value=float("inf")),
+    "a large pad_value": set_at("pad_value", value=1e39),
     "another codec": set_at("tensors", 0, "codec", value="none"),
     "smaller shards": set_at("tensors", 0, "chunk_rows", value=1),
 }
