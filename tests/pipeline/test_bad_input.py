@@ -212,7 +212,6 @@ CONFIGS = {
     "a pad value too large": config_error(
         r"dtype does not hold pad_value; got 1e\+39; expected 3.403e\+38, the largest float32",
         store={"pad_value": 1e39},
-        store={"pad_value": 1e39},
     ),
     "an edge type too few": config_error(
         "leaves an edge type out; got paper__in__venue. Add it, or a 'default'",
