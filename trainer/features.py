@@ -1,8 +1,8 @@
 """In which form node features reach a model: dense, as ids of tables beside it, or as sparse rows."""
 
+import math
 from typing import Callable, Dict, Optional
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -72,14 +72,14 @@ def sparse_types(store: Store, check_chunks: bool, every: bool = False) -> Dict[
     found: Dict[str, Callable[[int], int]] = {}
     for node in store.manifest.graph.node_types:
         path = layout.feature_path(node.name)
-        if node.num_features and (every or _is_sparse(store.table(path, check_chunks))):
+        if node.num_features and (every or _is_sparse(store, path, check_chunks)):
             found[node.name] = store.sparse_table(path, check_chunks).most
     return found
 
 
-def _is_sparse(table: np.ndarray) -> bool:
-    rows = table[:-1]  # the last one is the pad row
-    return rows.size > 0 and int(np.count_nonzero(rows)) <= SPARSE_SHARE * rows.size
+def _is_sparse(store: Store, path: str, check_chunks: bool) -> bool:
+    num_entries = math.prod(store.spec(path).shape)
+    return num_entries > 0 and store.count_nonzero(path, check_chunks) <= SPARSE_SHARE * num_entries
 
 
 def _require_tables(store: Store, where: str) -> None:

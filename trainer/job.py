@@ -107,6 +107,7 @@ def open_job(config: JobConfig, store: Store, backend: Backend, console: Console
     try:
         shapes = [spec for budget in manifest.budgets for spec in model_inputs(manifest.graph, budget, extras)]
         identity = {**identity_of(config, store, backend.name), "shape_signature": shape_signature(shapes)}
+        identity["sparse_features"] = sorted(sparse)  # what "auto" came to; `device_features` may change it
         yield Job(config, store, inputs, compiled, identity, quarantine, BufferPool(compiled.transfer.allocate))
     finally:
         compiled.close()

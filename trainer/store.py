@@ -180,6 +180,13 @@ class Store:
                 del self._tables[path]  # read anew where somebody wants that, too
             return self._sparse_tables[path]
 
+    def count_nonzero(self, path: str, check_chunks: Optional[bool] = None) -> int:
+        """How many entries of a feature table are not zero. Reads no table again that is kept in either form."""
+        with self._lock:
+            if path in self._sparse_tables:
+                return len(self._sparse_tables[path].values)
+            return int(np.count_nonzero(self.table(path, check_chunks)[:-1]))  # the last row is the pad row
+
     def read_table(self, path: str, check_chunks: Optional[bool] = None) -> np.ndarray:
         """As `table`, read anew and not kept."""
         table = self.reader(path, check_chunks=check_chunks).read_all(more_rows=1)

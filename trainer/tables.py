@@ -64,7 +64,9 @@ class SparseTable(NamedTuple):
         np.cumsum(lengths, out=starts[1:])
         num = int(starts[-1])
         if num > len(columns):
-            raise CorruptChunkError("a batch names nodes more than once", actual=f"{num} entries", limit=len(columns))
+            hint = "Build the store again, or train with [train] sparse_features = 'never' if that is how it shall be."
+            what, actual = "a batch names nodes more than once", f"{num} entries that are not zero"
+            raise CorruptChunkError(what, actual=actual, limit=len(columns), hint=hint)
         places = np.repeat(self.begins.take(ids, mode="wrap") - starts[:-1], lengths) + np.arange(num)
         np.take(self.columns, places, out=columns[:num], mode="wrap")
         np.take(self.values, places, out=values[:num], mode="wrap")

@@ -11,6 +11,7 @@ from schemas.budget import Budget
 from schemas.config import ModelConfig
 from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
 from trainer.models import build_model
+from trainer.models.sparse import SparseRows
 from trainer.seed_model import SeedModel
 
 Relations = Sequence[Tuple[str, str, str]]
@@ -108,3 +109,13 @@ def seed_model(graph: GraphSchema, limits: Budget, config: ModelConfig) -> Tuple
     batch = random_batch(graph, model.inputs, limits.num_nodes)
     model.initialise(batch)
     return model, batch
+
+
+def sparse_rows(matrix: np.ndarray, spare: int = 0) -> SparseRows:
+    """`spare` entries more than there are, which lead nowhere."""
+    rows, columns = np.nonzero(matrix)
+    starts = np.concatenate([[0], np.cumsum(np.count_nonzero(matrix, axis=1))])
+    values = np.append(matrix[rows, columns], np.full(spare, np.nan, np.float32))
+    columns = np.append(columns, np.full(spare, -(2**30)))
+    as_tensors = [torch.from_numpy(array) for array in (starts.astype(np.int32), columns.astype(np.int32), values)]
+    return SparseRows(*as_tensors, matrix.shape[1])

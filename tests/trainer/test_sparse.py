@@ -15,17 +15,19 @@ from torch_geometric.nn import Linear
 
 from schemas.batch import SPARSE_X, model_inputs
 from schemas.config import TrainConfig
-from schemas.errors import ConfigError, CorruptChunkError, ModelError, SignatureMismatchError
+from schemas.errors import CheckpointError, ConfigError, CorruptChunkError, ModelError, SignatureMismatchError
 from tests.trainer.conftest import make_config
+from tests.trainer.model_cases import sparse_rows
 from tests.trainer.run_cases import equal, losses, stop_at, weights
 from tests.trainer.store_factory import write_store
 from trainer.backends.eager import EagerBackend
 from trainer.backends.inductor import InductorBackend
 from trainer.backends.optimizers import make_optimizer
+from trainer.checkpoint import BEST, load_model
 from trainer.evaluate import answer
 from trainer.job import Job, open_job
 from trainer.models import MODELS, build_model
-from trainer.models.sparse import SparseRows
+from trainer.models.sparse import SparseRows, apply_linear
 from trainer.store import Store, open_store
 from trainer.stream import BatchStream
 from trainer.tables import DenseTable, SparseTable
@@ -48,16 +50,6 @@ def matrices(draw: Any) -> np.ndarray:
     shape = (draw(st.integers(1, 12)), draw(st.integers(1, 20)))
     values = st.sampled_from([0.0, 0.0, 0.0, 0.0, 1.0, -2.5, 0.25])
     return draw(arrays.arrays(np.float32, shape, elements=values))
-
-
-def sparse_rows(matrix: np.ndarray, spare: int = 0) -> SparseRows:
-    """`spare` entries more than there are, which lead nowhere."""
-    rows, columns = np.nonzero(matrix)
-    starts = np.concatenate([[0], np.cumsum(np.count_nonzero(matrix, axis=1))])
-    values = np.append(matrix[rows, columns], np.full(spare, np.nan, np.float32))
-    columns = np.append(columns, np.full(spare, -(2**30)))
-    as_tensors = [torch.from_numpy(array) for array in (starts.astype(np.int32), columns.astype(np.int32), values)]
-    return SparseRows(*as_tensors, matrix.shape[1])
 
 
 @given(matrix=matrices(), width=st.integers(1, 5), spare=st.integers(0, 3), data=st.data())
@@ -87,6 +79,34 @@ def test_wide_matrices_have_the_same_gradients() -> None:
     weight = torch.zeros(1, 70_001, requires_grad=True)
     x.linear(weight).backward(torch.tensor([[1.0], [10.0]]))
     assert {int(i): float(weight.grad[0, i]) for i in weight.grad[0].nonzero()} == {3: 2.0, 65_536: 30.0, 70_000: 41.0}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_products_are_in_the_dtype_of_the_matrix(dtype: torch.dtype) -> None:
+    matrix = np.array([[0, 2, 0], [1, 0, 4]], np.float32)
+    weight = torch.tensor([[1, 2, 3], [4, 5, 6]], dtype=dtype, requires_grad=True)
+    out = sparse_rows(matrix).to(dtype).linear(weight)
+    out.sum().backward()
+    assert torch.equal(out, torch.tensor([[4, 10], [13, 28]], dtype=dtype))
+    assert torch.equal(weight.grad, torch.tensor([[1, 2, 4]] * 2, dtype=dtype))
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+@pytest.mark.parametrize("kind", [Linear, nn.Linear, nn.LazyLinear])
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear_layers_take_either_kind(kind: Any, bias: bool) -> None:
+    matrix, found = np.array([[0, 2, 0], [1, 0, 4]], np.float32), []
+    for x in (torch.from_numpy(matrix), sparse_rows(matrix)):
+        torch.manual_seed(0)
+        layer = kind(5, bias=bias) if kind is nn.LazyLinear else kind(-1 if kind is Linear else 3, 5, bias=bias)
+        found.append(apply_linear(layer, x).detach())
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("rows", [slice(1, None), slice(None, -1), slice(None, None, 2), 0])
+def test_sparse_rows_are_cut_to_the_first_ones_only(rows: Any) -> None:
+    with pytest.raises(AssertionError, match="only the first rows"):
+        sparse_rows(np.eye(3, dtype=np.float32))[rows]
 
 
 @given(matrix=matrices(), data=st.data())
@@ -205,17 +225,61 @@ def test_runs_go_on_bit_for_bit(store: Store, tmp_path: Path, model: str) -> Non
     assert again["test"] == whole["test"]
 
 
-def test_a_compiler_makes_one_graph_of_it(store: Store, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("model", ["hetero_conv", "hgt"])  # between them they have every layer that takes sparse rows
+def test_a_compiler_makes_one_graph_of_it(
+    store: Store, tmp_path: Path, request: pytest.FixtureRequest, model: str
+) -> None:
     backend = InductorBackend(request.config.cache.mkdir("compiled"))
     is_available, reason = backend.is_available()
     if not is_available:
         pytest.skip(reason)
     config = make_config(tmp_path, epochs=2)
-    config = config.model_copy(update={"model": config.model.model_copy(update={"dropout": 0.0})})
+    config = config.model_copy(update={"model": config.model.model_copy(update={"name": model, "dropout": 0.0})})
     result = fit(config, store, tmp_path / "compiled", backend=backend)
     assert result["num_compilations"] == {"train": 1, "infer": 1}
     fit(config, store, tmp_path / "eager", backend=EagerBackend())
     assert losses(tmp_path / "compiled") == pytest.approx(losses(tmp_path / "eager"), rel=1e-4)
+
+
+def test_runs_go_on_with_the_same_features_only(store: Store, tmp_path: Path) -> None:
+    """An optimizer's momentum lies as the matrices do, and sums are rounded otherwise. Scores are the same."""
+    by_rows, by_id = make_config(tmp_path), make_config(tmp_path, device_features="always")
+    for one, other, types in ((by_rows, by_id, r'\["actor", "movie"\] -> \[\]'), (by_id, by_rows, r"\[\] -> \[.*\]")):
+        run = tmp_path / one.train.device_features
+        with pytest.raises(KeyboardInterrupt):
+            fit(one, store, run, backend=stop_at(EagerBackend(), 11))
+        with pytest.raises(CheckpointError, match=f"to another job: sparse_features: {types}"):
+            fit(other, store, run, True, backend=EagerBackend())
+        answers = []
+        for config in (one, other):
+            with open_job(config, store, EagerBackend()) as job:
+                load_model(run / BEST, job)
+                answers.append(answer(job, "test").probability)
+        np.testing.assert_allclose(*answers, rtol=1e-4)
+
+
+def test_gradients_of_a_step_that_failed_are_forgotten(store: Store, tmp_path: Path) -> None:
+    ends = []
+    for fails in (False, True):
+        (compiled, batches), _ = compiled_pair(store, tmp_path, "to_hetero")
+        if fails:
+            compiled._optimizer.step, step = lambda: 1 / 0, compiled._optimizer.step
+            with pytest.raises(ZeroDivisionError):
+                compiled.step(batches[1])
+            compiled._optimizer.step = step
+        compiled.step(batches[0])
+        ends.append(compiled.model_state())
+    assert equal(*ends)
+
+
+def test_tables_are_read_once_and_kept_in_one_form(store: Store, tmp_path: Path, monkeypatch: Any) -> None:
+    read, paths = store.read_table, []
+    monkeypatch.setattr(store, "read_table", lambda path, *args: [paths.append(path), read(path, *args)][1])
+    for _ in range(2):
+        with open_job(make_config(tmp_path), store, EagerBackend()) as job:
+            assert SPARSE_X[0] in kinds(job)
+    assert sorted(paths) == ["features/actor/x", "features/movie/x"]
+    assert sorted(store._sparse_tables) == sorted(paths) and not store._tables
 
 
 def test_auto_takes_what_is_sparse(store_of: Any, store: Store, tmp_path: Path) -> None:

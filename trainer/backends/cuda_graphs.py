@@ -123,7 +123,7 @@ class CudaGraphsModel(TorchModel):
             return self._recordings[kind, shape](batch)
 
     def _train(self, shape: int, inputs: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
-        self._optimizer.zero_grad(set_to_none=True)
+        self.drop_gradients()
         out, loss = self._models[shape](*inputs)
         loss.backward()
         self._optimizer.step()

@@ -52,7 +52,8 @@ class TorchModel(CompiledModel):
         check_signature(model.inputs, example)
         model.initialise(example)
         model.to(device)
-        self._optimizer = make_optimizer(model.parameters(), train)
+        self._parameters = list(model.parameters())
+        self._optimizer = make_optimizer(self._parameters, train)
 
     def forward(self, kind: str, shape: int, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
         """`(out, loss)`; `kind` is "train" or "infer", `shape` the index of the batch's."""
@@ -65,7 +66,7 @@ class TorchModel(CompiledModel):
     def step(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
         shape = find_shape(self._inputs, batch)
         self._set_mode(training=True)
-        self._optimizer.zero_grad(set_to_none=True)
+        self.drop_gradients()
         out, loss = self.forward("train", shape, batch)
         self.backward(loss)
         self._optimizer.step()
@@ -89,8 +90,13 @@ class TorchModel(CompiledModel):
     def load_optimizer_state(self, state: Dict[str, Any]) -> None:
         self._optimizer.load_state_dict(copy.deepcopy(state))
 
+    def drop_gradients(self) -> None:
+        """Of every parameter; the optimizer may have been handed others in their place."""
+        for parameter in self._parameters:
+            parameter.grad = None
+
     def close(self) -> None:
-        self._optimizer.zero_grad(set_to_none=True)
+        self.drop_gradients()
 
     def _set_mode(self, training: bool) -> None:
         for model in self._models:

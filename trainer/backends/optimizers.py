@@ -46,7 +46,7 @@ def _hand_over_gradients(transposed: _Pairs) -> None:
 
 
 def _drop_gradients(transposed: _Pairs) -> None:
-    """The optimizer's `zero_grad` does not know of them."""
+    """The optimizer's `zero_grad` does not know of the matrices' own."""
     for parameter, view in transposed:
         parameter.grad = view.grad = None
 

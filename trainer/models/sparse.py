@@ -9,6 +9,7 @@ from typing import Any, Optional, Union
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch_geometric.nn import Linear
 
@@ -37,7 +38,8 @@ class SparseRows:
 
     def __getitem__(self, rows: slice) -> "SparseRows":
         """The first rows, `[:n]`."""
-        assert rows.start is None and rows.step is None, "only the first rows are a view"
+        is_first = isinstance(rows, slice) and rows.start is None and rows.step is None
+        assert is_first and (rows.stop is None or rows.stop >= 0), "only the first rows are a view"
         stop = len(self) if rows.stop is None else min(rows.stop, len(self))
         return SparseRows(self.starts[: stop + 1], self.columns, self.values, self.num_columns)
 
@@ -57,13 +59,13 @@ class SparseRows:
         return dense.index_put_((rows, self.columns[:num].long()), self.values[:num], accumulate=True)
 
 
-def apply_linear(layer: Linear, x: Features) -> Tensor:
-    """`layer(x)`, for PyG's Linear, lazy or not."""
+def apply_linear(layer: Union[Linear, nn.Linear], x: Features) -> Tensor:
+    """`layer(x)`, for the Linear of PyG or torch, lazy or not."""
     if isinstance(x, Tensor):
         return layer(x)
-    if layer.in_channels < 0:  # lazy, until its first call
+    if isinstance(layer.weight, nn.UninitializedParameter):  # lazy, until its first call
         layer(one_row(x))
-        lay_by_columns(layer.weight)
+        lay_by_columns(layer.get_parameter("weight"))
     return x.linear(layer.weight, layer.bias)
 
 
@@ -98,6 +100,7 @@ class _SparseMM(torch.autograd.Function):
         return torch.ops.heteroshards.sparse_mm_forward(starts, columns, values, dense)
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor) -> Any:
         gradient = torch.ops.heteroshards.sparse_mm_backward(*ctx.saved_tensors, grads[0], ctx.num_rows)
         return None, None, None, gradient
@@ -117,12 +120,12 @@ def _backward(starts: Tensor, columns: Tensor, values: Tensor, grad: Tensor, row
     num = int(starts[-1])
     found = columns[:num].numpy()
     narrow = found.astype(np.uint16) if rows <= 2**16 else found  # radix sort, five times as fast
-    order = np.argsort(narrow, kind="stable")
+    order = torch.from_numpy(np.argsort(narrow, kind="stable"))
     row_of = np.repeat(np.arange(len(starts) - 1, dtype=np.int32), np.diff(starts.numpy()))
     begins = np.zeros(rows, np.int32)
     np.cumsum(np.bincount(found, minlength=rows)[:-1], out=begins[1:])
-    by_column = (torch.from_numpy(array) for array in (row_of[order], begins, values[:num].numpy()[order]))
-    return _sum_of_rows(grad.contiguous(), *by_column)
+    index, factors = torch.from_numpy(row_of).index_select(0, order), values[:num].index_select(0, order)
+    return _sum_of_rows(grad.contiguous(), index, torch.from_numpy(begins), factors)
 
 
 def _sum_of_rows(dense: Tensor, index: Tensor, begins: Tensor, factors: Tensor) -> Tensor:
