@@ -42,6 +42,7 @@ BLOCK_ELEMENTS = 2**23  # a worker takes some 50 to 100 bytes for each
 PROBED_SEEDS = 64
 SAFE_HOPS = 3  # up to as many, a union is never too small
 MIN_BLOCK_GROUPS = 8
+MIN_CAPACITY = 64  # of a group's table of bundles, so that small ones never lack room
 
 
 class Limits(NamedTuple):
@@ -180,7 +181,7 @@ def _start(traced: Contributions, sizes: np.ndarray, max_members: int) -> Groups
     room = min(max_members, int(starts[-1]) - len(sizes) + 1)
     members = starts[:-1, None] + np.arange(max(room, int(sizes.max())))
     members[members >= starts[1:, None]] = EMPTY
-    capacity = power_of_two(2 * int(np.diff(traced.first[starts]).max()))
+    capacity = power_of_two(max(MIN_CAPACITY, 2 * int(np.diff(traced.first[starts]).max())))
     groups = Groups(
         members.astype(np.int32),
         sizes.astype(np.int64),
