@@ -222,7 +222,9 @@ def _promises(load, own, one, other, mover, back, target, overlap, before):
         expected += over * over
         over = max(load[other, d] + moved - target[d], 0)
         expected += over * over
-    return expected < before
+        if expected >= before:
+            return False
+    return True
 
 
 @njit(cache=True, nogil=True)
