@@ -8,7 +8,7 @@ from numba import njit
 
 from pipeline.draws import mix
 
-EMPTY = -1
+EMPTY = -1  # no seed, no bundle, or a free slot
 
 
 @njit(cache=True, nogil=True)

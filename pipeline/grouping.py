@@ -23,9 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline import grouping_kernels as kernels
-from pipeline.contribution_kernels import EMPTY
 from pipeline.contributions import Contributions, power_of_two, trace
-from pipeline.grouping_kernels import Groups
+from pipeline.grouping_kernels import EMPTY, Groups
 from pipeline.plan import RoundPlan, SplitPlan
 from pipeline.rng import keyed, stream_root
 from pipeline.sampler import NeighborSampler

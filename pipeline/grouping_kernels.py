@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from pipeline.contribution_kernels import EMPTY
 from pipeline.draws import below
 
+EMPTY = -1  # no seed, no group, or a free slot
 SCALE_BITS = 10
 SCALE = 1 << SCALE_BITS  # fixed point of overlap ratios
 FORBIDDEN = np.int64(2**63 - 1)

@@ -11,18 +11,18 @@ disk notices a change of the file that a kernel is in, not of the kernels it cal
 import numpy as np
 from numba import njit
 
-from pipeline import draws
-from pipeline.draws import below, mix
-from schemas.batch import ID_PAD
+from pipeline.draws import below, mix, pick
 
 LARGEST = 2**31 - 1  # counts are int32
+PAD_ID = -1  # of pad rows and pad edges
 OUTSIDE = -1  # in local_id: not in the batch
 DROPPED = -1  # in new_id: trimmed away
 REACHED = -2  # in new_id: a kept edge leads to it, not numbered yet
 
-# Numba counts references of every array of a tuple around each call that could raise, which for a batch of a few seeds
-# would take most of the time. What is called for every edge type or node of a batch is therefore inlined.
-_pick = njit(cache=True, nogil=True, inline="always")(draws.pick.py_func)
+# Numba counts references to every array of a tuple at each call that could raise, which for a batch of few seeds takes
+# most of the time. What is called for every edge type or node of a batch is therefore inlined; pick, which never
+# changes, from its source (without the compiler there is nothing else).
+_pick = njit(nogil=True, inline="always")(getattr(pick, "py_func", pick))
 
 
 @njit(cache=True, nogil=True)
@@ -352,11 +352,11 @@ def pad_batches(
         for t in range(node_limit.size):
             rows = node_limit[t] + 1
             start = num_batches * out.row_offset[t] + b * rows
-            _write_row(out.n_id, start, rows, work.nodes, graph.node_offset[t], work.node_end[t, -1], ID_PAD)
+            _write_row(out.n_id, start, rows, work.nodes, graph.node_offset[t], work.node_end[t, -1], PAD_ID)
         for e in range(edge_limit.size):
             columns, first, count = edge_limit[e] + 1, work.slot_offset[e], work.edge_end[e, -1]
             start = num_batches * out.column_offset[e] + b * columns
-            _write_row(out.e_id, start, columns, work.e_id, first, count, ID_PAD)
+            _write_row(out.e_id, start, columns, work.e_id, first, count, PAD_ID)
             start += num_batches * out.column_offset[e] + b * columns
             _write_row(out.edge_index, start, columns, work.src, first, count, node_limit[graph.src_type[e]])
             start += columns
