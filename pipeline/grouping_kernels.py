@@ -4,6 +4,9 @@ A group's load of a type is what its seeds bring, bundles that several of them b
 `pipeline.contributions`), which is the size of its batch. Everything is an integer, so that every machine finds the
 same groups.
 
+Numba counts references to every array of a tuple wherever it is handed on by a function that was given it, unless what
+is called is simple enough to be inlined. So `approach` calls small functions that call next to nothing themselves.
+
 Letters: N seeds, G groups, M members at most, D types (node types, then edge types).
 """
 
@@ -37,19 +40,6 @@ class Groups(NamedTuple):
     keys: np.ndarray
     counts: np.ndarray
     used: np.ndarray
-
-
-class Scratch(NamedTuple):
-    """Of a search.
-
-    Attributes:
-        change, other_change: int64 [D], what an exchange does to the loads of two groups.
-        once: int32 [most bundles of a seed], those of an entering seed that a single member of its new group brings.
-    """
-
-    change: np.ndarray
-    other_change: np.ndarray
-    once: np.ndarray
 
 
 @njit(cache=True, nogil=True)
@@ -118,7 +108,11 @@ def _free(groups, group, slot, mask):
 
 @njit(cache=True, nogil=True)
 def _set_change(seeds, groups, group, leaving, entering, once, change):
-    """Write to `change`, int64 [D], what the loads of a group gain when two seeds (EMPTY: none) leave and enter it."""
+    """Write to `change`, int64 [D], what the loads of a group gain when two seeds (EMPTY: none) leave and enter it.
+
+    `once`, int32 [most bundles of a seed], is for those of the entering seed that a single member of the group brings:
+    they stay even if it is that one which leaves.
+    """
     change[:] = 0
     num_once = 0
     if entering != EMPTY:
@@ -152,24 +146,23 @@ def _add_bundle(seeds, bundle, times, load):
 
 
 @njit(cache=True, nogil=True)
-def _scratch(seeds):
+def _most_bundles(first):
     most = 0
-    for seed in range(seeds.first.size - 1):
-        most = max(most, seeds.first[seed + 1] - seeds.first[seed])
-    num_types = seeds.own.shape[1]
-    return Scratch(np.empty(num_types, np.int64), np.empty(num_types, np.int64), np.empty(most, np.int32))
+    for seed in range(first.size - 1):
+        most = max(most, first[seed + 1] - first[seed])
+    return most
 
 
 @njit(cache=True, nogil=True)
 def fill_groups(seeds, groups):
     """Count the bundles and loads of every group from `members` and `size`; all else must be empty."""
-    scratch = _scratch(seeds)
+    once, change = np.empty(_most_bundles(seeds.first), np.int32), np.empty(seeds.own.shape[1], np.int64)
     for group in range(groups.size.size):
         for m in range(groups.size[group]):
             seed = groups.members[group, m]
-            _set_change(seeds, groups, group, EMPTY, seed, scratch.once, scratch.change)
+            _set_change(seeds, groups, group, EMPTY, seed, once, change)
             _enter(seeds, groups, group, seed)
-            _add(groups.load, group, scratch.change)
+            _add(groups.load, group, change)
 
 
 @njit(cache=True, nogil=True)
@@ -273,20 +266,11 @@ def approach(seeds, groups, target, ceiling, overlap, state, max_tries, is_movin
     Returns:
         How many groups may still be over the target (0: none is), and the next state of the draws.
     """
-    scratch, num_groups, most_members = _scratch(seeds), groups.size.size, groups.members.shape[1]
-    own, first, load, size, used, capacity = (
-        seeds.own,
-        seeds.first,
-        groups.load,
-        groups.size,
-        groups.used,
-        groups.keys.shape[1],
-    )
-    excess, over, is_over = (
-        np.empty(num_groups, np.int64),
-        np.empty(num_groups, np.int64),
-        np.empty(num_groups, np.bool_),
-    )
+    own, first, load, size, used = seeds.own, seeds.first, groups.load, groups.size, groups.used
+    num_groups, most_members, capacity = groups.members.shape[0], groups.members.shape[1], groups.keys.shape[1]
+    change, other_change = np.empty(target.size, np.int64), np.empty(target.size, np.int64)
+    excess, over = np.empty(num_groups, np.int64), np.empty(num_groups, np.int64)
+    once, is_over = np.empty(_most_bundles(first), np.int32), np.empty(num_groups, np.bool_)
     num_over = _list_over(load, target, excess, over, is_over)
     tries = 0
     while num_over > 0 and tries < max_tries:
@@ -310,12 +294,12 @@ def approach(seeds, groups, target, ceiling, overlap, state, max_tries, is_movin
             continue
         if not (_has_room(used[other], capacity, first, mover) and _has_room(used[one], capacity, first, back)):
             continue
-        _set_change(seeds, groups, other, back, mover, scratch.once, scratch.other_change)
-        of_other = _excess_after(load, other, scratch.other_change, target, ceiling)
+        _set_change(seeds, groups, other, back, mover, once, other_change)
+        of_other = _excess_after(load, other, other_change, target, ceiling)
         if of_other >= before:
             continue
-        _set_change(seeds, groups, one, mover, back, scratch.once, scratch.change)
-        of_one = _excess_after(load, one, scratch.change, target, ceiling)
+        _set_change(seeds, groups, one, mover, back, once, change)
+        of_one = _excess_after(load, one, change, target, ceiling)
         if of_one >= before - of_other:
             continue
         _leave(seeds, groups, one, mover)
@@ -323,8 +307,8 @@ def approach(seeds, groups, target, ceiling, overlap, state, max_tries, is_movin
         if not is_move:
             _leave(seeds, groups, other, back)
             _enter(seeds, groups, one, back)
-        _add(load, one, scratch.change)
-        _add(load, other, scratch.other_change)
+        _add(load, one, change)
+        _add(load, other, other_change)
         excess[one], excess[other] = of_one, of_other
         _seat(groups.members, size, one, row, other, back_row, is_move)
         if not is_over[other] and of_other > 0:
