@@ -40,18 +40,26 @@ ROOM = 1.2  # of PyG's pads: its samples are others than ours
 
 
 class Prepare:
-    """Writes stores of one job to one place, which is to be cleared in between."""
+    """Writes stores of one job, each to a place of its own after `clear`.
 
-    def __init__(self, source: SourceGraph, job: JobConfig, folder: str) -> None:
-        self.source, self.job, self.folder = source, job, folder
+    Small ones are left to lie: for some seconds ext4 takes no file number again, so that the next store would mostly
+    wait for it to look for others.
+    """
+
+    def __init__(self, source: SourceGraph, job: JobConfig, folder: str, is_removing: bool = False) -> None:
+        self.source, self.job, self.folder = source, job, Path(folder)
+        self.is_removing = is_removing
+        self.root = Path(tempfile.mkdtemp(dir=self.folder))
         self.manifest: Manifest | None = None
 
     def clear(self) -> None:
-        shutil.rmtree(Path(self.folder) / "stores", ignore_errors=True)
+        if self.is_removing:
+            shutil.rmtree(self.root)
+        self.root = Path(tempfile.mkdtemp(dir=self.folder))
 
     def run(self, workers: int, **changes: Any) -> None:
         values = self.job.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-        for name, value in {"store.root": f"{self.folder}/stores", **changes}.items():
+        for name, value in {"store.root": str(self.root), **changes}.items():
             section, key = name.split(".")
             values[section] = {**values.get(section, {}), key: value}
         self.manifest = prepare_source(self.source, JobConfig.model_validate(values), workers=workers).manifest
@@ -141,13 +149,13 @@ def inline(source: SourceGraph, job: JobConfig, folder: str, repeats: int) -> st
     """Writing features into every batch, beside writing as many bytes to one file."""
     rows = []
     for codec in ("none", "auto"):
-        ours = Prepare(source, job, folder)
+        ours = Prepare(source, job, folder, is_removing=True)
         changes = {"store.features": "inline", "store.codec": codec, "sampling.rounds": 1}
         ours.clear()
         ours.run(2, **changes)
         assert ours.manifest is not None
         logical = sum(spec.num_bytes for spec in ours.manifest.tensors)
-        on_disk = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+        on_disk = sum(file.stat().st_size for file in ours.root.rglob("*") if file.is_file())
         piece = np.random.default_rng(0).bytes(2**24)
         seconds = in_turns(
             {"ours": lambda: ours.run(2, **changes), "plain": lambda: _write(Path(folder) / "plain", piece, logical)},  # noqa: B023

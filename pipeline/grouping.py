@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline import grouping_kernels as kernels
-from pipeline.grouping_kernels import EMPTY, Contributions, Groups
+from pipeline.contributions import Contributions, power_of_two, trace
+from pipeline.grouping_kernels import EMPTY, Groups
 from pipeline.plan import RoundPlan, SplitPlan
 from pipeline.rng import keyed, stream_root
 from pipeline.sampler import NeighborSampler
@@ -40,6 +41,7 @@ BLOCK_ELEMENTS = 2**23  # a worker takes some 50 to 100 bytes for each
 PROBED_SEEDS = 64
 SAFE_HOPS = 3  # up to as many, a union is never too small
 MIN_BLOCK_GROUPS = 8
+MIN_CAPACITY = 64  # of a group's table of bundles, so that small ones never lack room
 
 
 class Limits(NamedTuple):
@@ -120,7 +122,7 @@ def _grouped_plans(
     is_packed = spec.grouping == "packed"
 
     def group(sampler: NeighborSampler, block: Block) -> RoundPlan:
-        traced = trace(sampler, block)
+        traced = trace(sampler, block.seeds, block.key, block.num_elements * 6 // 5)
         if is_packed and limits is not None:
             groups = _pack(traced, block, spec.max_seeds, limits)
             if spec.num_hops > SAFE_HOPS:
@@ -172,39 +174,19 @@ def _blocks(name: str, seeds: np.ndarray, spec: SamplingSpec, elements_per_seed:
             yield Block(name, r, part, sizes[first:last], key, states[i], len(part) * elements_per_seed)
 
 
-def trace(sampler: NeighborSampler, block: Block) -> Contributions:
-    """What each seed of a block brings into a batch of its round."""
-    first, keys, key_kinds, key_weights = sampler.trace(block.seeds, block.key, block.num_elements * 6 // 5)
-    slots = np.full(_power_of_two(2 * len(keys)), EMPTY, np.int64)
-    element, kind, weight = (np.empty(len(keys), np.int32) for _ in range(3))
-    with np.errstate(over="ignore"):
-        num = kernels.number_elements(
-            keys, slots, np.empty(len(slots), np.int32), element, kind, weight, key_kinds, key_weights
-        )
-    num_types = sampler.graph.num_node_types + sampler.graph.num_edge_types
-    cells = np.repeat(np.arange(len(block.seeds)), np.diff(first)) * num_types + key_kinds
-    own = np.bincount(cells, weights=key_weights, minlength=len(block.seeds) * num_types)
-    return Contributions(first, element, kind[:num], weight[:num], own.astype(np.int64).reshape(-1, num_types))
-
-
-def _power_of_two(least: int) -> int:
-    return 1 << max(3, int(least - 1).bit_length())
-
-
 def _start(traced: Contributions, sizes: np.ndarray, max_members: int) -> Groups:
     """Groups of consecutive seeds, with room for `max_members` each, or for all that the others can spare."""
     starts = np.concatenate([[0], np.cumsum(sizes)])
     room = min(max_members, int(starts[-1]) - len(sizes) + 1)
-    members = np.full((len(sizes), max(room, int(sizes.max()))), EMPTY, np.int64)
-    for g, size in enumerate(sizes):
-        members[g, :size] = np.arange(starts[g], starts[g + 1])
-    held = np.diff(traced.first[starts])
-    capacity = _power_of_two(max(2 * int(held.max()), 4 * int(held.mean())))
+    members = starts[:-1, None] + np.arange(max(room, int(sizes.max())))
+    members[members >= starts[1:, None]] = EMPTY
+    capacity = power_of_two(max(MIN_CAPACITY, 2 * int(np.diff(traced.first[starts]).max())))
     groups = Groups(
-        members,
+        members.astype(np.int32),
         sizes.astype(np.int64),
         np.zeros((len(sizes), traced.own.shape[1]), np.int64),
-        np.full((len(sizes), capacity, 2), EMPTY, np.int32),
+        np.full((len(sizes), capacity), EMPTY, np.int32),
+        np.empty((len(sizes), capacity), np.int32),
         np.zeros(len(sizes), np.int64),
     )
     with np.errstate(over="ignore"):
@@ -221,7 +203,9 @@ def _level(traced: Contributions, block: Block, max_seeds: int) -> list[np.ndarr
     groups = _start(traced, block.sizes, max_seeds)
     if len(block.sizes) > 1:
         with np.errstate(over="ignore"):
-            kernels.level(traced, groups, block.state, TRIES_PER_SEED, MAX_PHASES, max_seeds > 0)
+            kernels.level(
+                traced, groups, traced.own.sum(axis=0), block.state, TRIES_PER_SEED, MAX_PHASES, max_seeds > 0
+            )
     return _members(groups)
 
 
@@ -234,7 +218,8 @@ def _pack(traced: Contributions, block: Block, max_seeds: int, limits: Limits) -
     fitting = np.flatnonzero(~is_too_large)
     if len(fitting) == 0:
         return alone
-    traced = _subset(traced, fitting)
+    if len(fitting) < len(traced.own):
+        traced = traced.of(fitting)
     num_groups = -(-len(fitting) // max_seeds)
     while True:
         sizes = np.full(num_groups, len(fitting) // num_groups)
@@ -243,7 +228,7 @@ def _pack(traced: Contributions, block: Block, max_seeds: int, limits: Limits) -
         needed = int(np.max(-(-groups.load.sum(axis=0) // np.maximum(limits.most, 1))))
         if needed <= num_groups:
             overlap, ceiling = np.empty(len(limits.most), np.int64), np.full(len(limits.most), 2**62)
-            kernels.set_overlap(traced, groups, overlap)
+            kernels.set_overlap(groups, traced.own.sum(axis=0), overlap)
             tries = PACK_TRIES_PER_SEED * len(fitting)
             with np.errstate(over="ignore"):
                 num_over, _ = kernels.approach(traced, groups, limits.most, ceiling, overlap, block.state, tries, True)
@@ -269,14 +254,6 @@ def _halved_until_they_fit(
         else:
             found.append(group)
     return found
-
-
-def _subset(traced: Contributions, rows: np.ndarray) -> Contributions:
-    if len(rows) == len(traced.own):
-        return traced
-    parts = [traced.element[traced.first[i] : traced.first[i + 1]] for i in rows]
-    first = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
-    return traced._replace(first=first, element=np.concatenate(parts), own=traced.own[rows])
 
 
 def _refuse_seed(traced: Contributions, block: Block, limits: Limits, row: int) -> None:

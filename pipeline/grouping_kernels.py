@@ -1,10 +1,13 @@
 """Numba kernels that move seeds between groups until no type is much fuller in one group than in another.
 
-A seed's sample is a set of *elements*: one per node of a type, and one per expansion of a node along an edge type,
-weighted by the edges drawn. A group's load of a type is the weight of the union of its seeds' elements, which is the
-size of its batch (see `pipeline.grouping`). Everything is an integer, so that every machine finds the same groups.
+A group's load of a type is what its seeds bring, bundles that several of them bring counted once (see
+`pipeline.contributions`), which is the size of its batch. Everything is an integer, so that every machine finds the
+same groups.
 
-Letters: N seeds, G groups, M members at most, D types (node types, then edge types), U elements.
+Numba counts references to every array of a tuple wherever it is handed on by a function that was given it, unless what
+is called is simple enough to be inlined. So `approach` calls small functions that call next to nothing themselves.
+
+Letters: N seeds, G groups, M members at most, D types (node types, then edge types).
 """
 
 from typing import NamedTuple
@@ -12,232 +15,245 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from pipeline.draws import below, mix
+from pipeline.draws import below
 
-EMPTY = -1
-SCALE = 1024  # fixed point of overlap ratios
-
-
-class Contributions(NamedTuple):
-    """What each seed brings into a batch.
-
-    Attributes:
-        first: int64 [N + 1], where each seed's elements start in `element`.
-        element: int32 [all], distinct within a seed.
-        kind: int32 [U], the type that an element counts for. weight: int32 [U], how much.
-        own: int64 [N, D], load of each seed alone.
-    """
-
-    first: np.ndarray
-    element: np.ndarray
-    kind: np.ndarray
-    weight: np.ndarray
-    own: np.ndarray
+EMPTY = -1  # no seed, no group, or a free slot
+SCALE_BITS = 10
+SCALE = 1 << SCALE_BITS  # fixed point of overlap ratios
+FORBIDDEN = np.int64(2**63 - 1)
 
 
 class Groups(NamedTuple):
-    """Groups of seeds, and how often each holds each element.
+    """Groups of seeds, and how many members of each bring each bundle.
 
     Attributes:
-        members: int64 [G, M], seeds; size: int64 [G], how many of them.
+        members: int32 [G, M], seeds; size: int64 [G], how many of them.
         load: int64 [G, D].
-        slots: int32 [G, capacity, 2], open-addressing tables, capacity a power of two: an element (EMPTY: free), and
-            how many members have it; one that none has any more keeps its slot until the table is rebuilt.
-        used: int64 [G], slots that are not free.
+        keys: int32 [G, capacity], open-addressing tables of bundles (EMPTY: free), capacity a power of two.
+        counts: int32 [G, capacity], how many members bring each, 1 or more.
+        used: int64 [G], slots that are not free: at most three quarters of all.
     """
 
     members: np.ndarray
     size: np.ndarray
     load: np.ndarray
-    slots: np.ndarray
+    keys: np.ndarray
+    counts: np.ndarray
     used: np.ndarray
 
 
 @njit(cache=True, nogil=True)
-def number_elements(keys, slots, slot_ids, element, kind, weight, key_kind, key_weight):
-    """Number distinct keys 0, 1, ... in order of appearance.
-
-    Args:
-        keys: int64 [all]; slots: int64 [capacity], all EMPTY, a power of two of at least twice `keys.size`;
-        slot_ids: int32 [capacity]. key_kind, key_weight: int32 [all].
-
-    Writes element int32 [all], and kind, weight int32 [>= distinct]; returns how many are distinct.
-    """
-    mask = np.uint64(slots.size - 1)
-    num = 0
-    for i in range(keys.size):
-        slot = mix(np.uint64(keys[i])) & mask
-        while slots[slot] != EMPTY and slots[slot] != keys[i]:
-            slot = (slot + np.uint64(1)) & mask
-        if slots[slot] == EMPTY:
-            slots[slot] = keys[i]
-            slot_ids[slot] = num
-            kind[num], weight[num] = key_kind[i], key_weight[i]
-            num += 1
-        element[i] = slot_ids[slot]
-    return num
+def _home(bundle, mask):
+    return np.uint64(bundle) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32) & mask
 
 
 @njit(cache=True, nogil=True)
-def _find(slots, group, element):
-    """The slot of an element in its group's table, or the free one where it belongs."""
-    mask = np.uint64(slots.shape[1] - 1)
-    slot = (np.uint64(element) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)) & mask
-    while slots[group, slot, 0] != EMPTY and slots[group, slot, 0] != element:
+def _count(groups, group, bundle):
+    """How many members of a group bring a bundle."""
+    mask = np.uint64(groups.keys.shape[1] - 1)
+    slot = _home(bundle, mask)
+    while groups.keys[group, slot] != bundle:
+        if groups.keys[group, slot] == EMPTY:
+            return np.int32(0)
         slot = (slot + np.uint64(1)) & mask
-    return slot
+    return groups.counts[group, slot]
 
 
 @njit(cache=True, nogil=True)
-def _add(seeds, groups, group, seed):
+def _enter(seeds, groups, group, seed):
+    """Count the bundles of a seed in its group's table."""
+    mask = np.uint64(groups.keys.shape[1] - 1)
     for i in range(seeds.first[seed], seeds.first[seed + 1]):
-        element = seeds.element[i]
-        slot = _find(groups.slots, group, element)
-        if groups.slots[group, slot, 0] == EMPTY:
-            groups.slots[group, slot, 0] = element
-            groups.slots[group, slot, 1] = 0
+        bundle = seeds.bundle[i]
+        slot = _home(bundle, mask)
+        while groups.keys[group, slot] != EMPTY and groups.keys[group, slot] != bundle:
+            slot = (slot + np.uint64(1)) & mask
+        if groups.keys[group, slot] == EMPTY:
+            groups.keys[group, slot], groups.counts[group, slot] = bundle, 0
             groups.used[group] += 1
-        if groups.slots[group, slot, 1] == 0:
-            groups.load[group, seeds.kind[element]] += seeds.weight[element]
-        groups.slots[group, slot, 1] += 1
+        groups.counts[group, slot] += 1
 
 
 @njit(cache=True, nogil=True)
-def _remove(seeds, groups, group, seed):
+def _leave(seeds, groups, group, seed):
+    """Take the bundles of a member out of its group's table."""
+    mask = np.uint64(groups.keys.shape[1] - 1)
     for i in range(seeds.first[seed], seeds.first[seed + 1]):
-        element = seeds.element[i]
-        slot = _find(groups.slots, group, element)
-        groups.slots[group, slot, 1] -= 1
-        if groups.slots[group, slot, 1] == 0:
-            groups.load[group, seeds.kind[element]] -= seeds.weight[element]
+        bundle = seeds.bundle[i]
+        slot = _home(bundle, mask)
+        while groups.keys[group, slot] != bundle:
+            slot = (slot + np.uint64(1)) & mask
+        groups.counts[group, slot] -= 1
+        if groups.counts[group, slot] == 0:
+            _free(groups, group, slot, mask)
+            groups.used[group] -= 1
 
 
 @njit(cache=True, nogil=True)
-def _rebuild(seeds, groups, group):
-    """Drop the slots of elements that are no longer there."""
-    groups.slots[group, :, 0] = EMPTY
-    groups.load[group, :] = 0
-    groups.used[group] = 0
-    for m in range(groups.size[group]):
-        _add(seeds, groups, group, groups.members[group, m])
+def _free(groups, group, slot, mask):
+    """Free a slot, and let those behind it move up that would not be found any more (Knuth, TAOCP 3, 6.4, R)."""
+    later = slot
+    while True:
+        groups.keys[group, slot] = EMPTY
+        while True:
+            later = (later + np.uint64(1)) & mask
+            if groups.keys[group, later] == EMPTY:
+                return
+            home = _home(groups.keys[group, later], mask)
+            if (later - home) & mask >= (later - slot) & mask:
+                break
+        groups.keys[group, slot], groups.counts[group, slot] = groups.keys[group, later], groups.counts[group, later]
+        slot = later
+
+
+@njit(cache=True, nogil=True)
+def _set_change(seeds, groups, group, leaving, entering, once, change):
+    """Write to `change`, int64 [D], what the loads of a group gain when two seeds (EMPTY: none) leave and enter it.
+
+    `once`, int32 [most bundles of a seed], is for those of the entering seed that a single member of the group brings:
+    they stay even if it is that one which leaves.
+    """
+    change[:] = 0
+    num_once = 0
+    if entering != EMPTY:
+        for d in range(change.size):
+            change[d] += seeds.own[entering, d]
+        for i in range(seeds.first[entering], seeds.first[entering + 1]):
+            count = _count(groups, group, seeds.bundle[i])
+            if count > 0:
+                _add_bundle(seeds, seeds.bundle[i], -1, change)
+                if count == 1:
+                    once[num_once] = seeds.bundle[i]
+                    num_once += 1
+    if leaving != EMPTY:
+        for d in range(change.size):
+            change[d] -= seeds.own[leaving, d]
+        for i in range(seeds.first[leaving], seeds.first[leaving + 1]):
+            bundle = seeds.bundle[i]
+            count = _count(groups, group, bundle)
+            stays = count > 1
+            if count == 1:
+                for j in range(num_once):
+                    stays |= once[j] == bundle
+            if stays:
+                _add_bundle(seeds, bundle, 1, change)
+
+
+@njit(cache=True, nogil=True)
+def _add_bundle(seeds, bundle, times, load):
+    for i in range(seeds.part[bundle], seeds.part[bundle + 1]):
+        load[seeds.kind[i]] += times * seeds.weight[i]
+
+
+@njit(cache=True, nogil=True)
+def _most_bundles(first):
+    most = 0
+    for seed in range(first.size - 1):
+        most = max(most, first[seed + 1] - first[seed])
+    return most
 
 
 @njit(cache=True, nogil=True)
 def fill_groups(seeds, groups):
-    """Count the elements of every group anew from `members` and `size`."""
+    """Count the bundles and loads of every group from `members` and `size`; all else must be empty."""
+    once, change = np.empty(_most_bundles(seeds.first), np.int32), np.empty(seeds.own.shape[1], np.int64)
     for group in range(groups.size.size):
-        _rebuild(seeds, groups, group)
+        for m in range(groups.size[group]):
+            seed = groups.members[group, m]
+            _set_change(seeds, groups, group, EMPTY, seed, once, change)
+            _enter(seeds, groups, group, seed)
+            _add(groups.load, group, change)
 
 
 @njit(cache=True, nogil=True)
-def _has_room(seeds, groups, group, seed):
-    """Whether a seed's elements surely fit the group's table, which is kept at most three quarters full."""
-    limit = 3 * groups.slots.shape[1] // 4
-    wanted = seeds.first[seed + 1] - seeds.first[seed]
-    if groups.used[group] + wanted > limit:
-        _rebuild(seeds, groups, group)
-    return groups.used[group] + wanted <= limit
+def _add(load, group, change):
+    for d in range(change.size):
+        load[group, d] += change[d]
 
 
 @njit(cache=True, nogil=True)
-def _excess(load, target):
-    """Sum over types of the squared load above the target, int64 [D] each."""
+def _has_room(used, capacity, first, seed):
+    """Whether a seed's bundles surely fit a group's table, which is kept at most three quarters full."""
+    return seed == EMPTY or used + first[seed + 1] - first[seed] <= 3 * capacity // 4
+
+
+@njit(cache=True, nogil=True)
+def _excess(load, group, target):
+    """Sum over types of the squared load of a group above the target, int64 [D]."""
     total = np.int64(0)
-    for d in range(load.size):
-        over = load[d] - target[d]
-        if over > 0:
-            total += over * over
+    for d in range(target.size):
+        over = max(load[group, d] - target[d], 0)
+        total += over * over
     return total
 
 
 @njit(cache=True, nogil=True)
-def _promises(seeds, groups, from_group, to_group, mover, back, target, overlap, before):
-    """Whether moving `mover` (and `back` the other way, EMPTY for none) looks like lowering the excess of both groups.
+def _excess_after(load, group, change, target, ceiling):
+    """The excess of a group after a change, FORBIDDEN where a load would rise above the ceiling."""
+    total = np.int64(0)
+    for d in range(target.size):
+        changed = load[group, d] + change[d]
+        if changed > ceiling[d]:
+            return FORBIDDEN
+        over = max(changed - target[d], 0)
+        total += over * over
+    return total
 
-    A cheap look that takes elements as shared at the average rate: `overlap` is int64 [D], union over sum, in 1/SCALE.
+
+@njit(cache=True, nogil=True)
+def _promises(load, own, one, other, mover, back, target, overlap, before):
+    """Whether moving `mover` from one group to another (and `back` from there, EMPTY for none) looks like lowering
+    the excess of both.
+
+    A cheap look that takes bundles as shared at the average rate: `overlap` is int64 [D], union over sum, in 1/SCALE.
     """
     expected = np.int64(0)
     for d in range(target.size):
-        moved = seeds.own[mover, d] - (seeds.own[back, d] if back != EMPTY else 0)
-        moved = moved * overlap[d] // SCALE
-        over = groups.load[from_group, d] - moved - target[d]
-        if over > 0:
-            expected += over * over
-        over = groups.load[to_group, d] + moved - target[d]
-        if over > 0:
-            expected += over * over
-    return expected < before
-
-
-@njit(cache=True, nogil=True)
-def _replace(seeds, groups, group, old, new):
-    """Take seed `old` out of a group's table and load, and `new` in (EMPTY: none); `members` stays."""
-    if old != EMPTY:
-        _remove(seeds, groups, group, old)
-    if new != EMPTY:
-        _add(seeds, groups, group, new)
-
-
-@njit(cache=True, nogil=True)
-def _is_within(load, ceiling):
-    for d in range(load.size):  # noqa: SIM110, numba has no all()
-        if load[d] > ceiling[d]:
+        moved = np.int64(own[mover, d]) - (own[back, d] if back != EMPTY else 0)
+        moved = moved * overlap[d] >> SCALE_BITS
+        over = max(load[one, d] - moved - target[d], 0)
+        expected += over * over
+        over = max(load[other, d] + moved - target[d], 0)
+        expected += over * over
+        if expected >= before:
             return False
     return True
 
 
 @njit(cache=True, nogil=True)
-def _improves(seeds, groups, one, other, mover, back, target, ceiling, before):
-    """Exchange two seeds if that lowers the excess of both groups below `before`, else leave the groups alone."""
-    if not _has_room(seeds, groups, other, mover) or (back != EMPTY and not _has_room(seeds, groups, one, back)):
-        return False
-    _replace(seeds, groups, other, back, mover)
-    after = _excess(groups.load[other], target)
-    if after < before and _is_within(groups.load[other], ceiling):
-        _replace(seeds, groups, one, mover, back)
-        after += _excess(groups.load[one], target)
-        if after < before and _is_within(groups.load[one], ceiling):
-            return True
-        _replace(seeds, groups, one, back, mover)
-    _replace(seeds, groups, other, mover, back)
-    return False
-
-
-@njit(cache=True, nogil=True)
-def _seat(groups, one, row, other, back_row, is_move):
-    """Write an exchange down in `members` and `size`."""
-    mover = groups.members[one, row]
-    if not is_move:
-        groups.members[one, row], groups.members[other, back_row] = groups.members[other, back_row], mover
-        return
-    groups.size[one] -= 1
-    groups.members[one, row] = groups.members[one, groups.size[one]]
-    groups.members[other, groups.size[other]] = mover
-    groups.size[other] += 1
-
-
-@njit(cache=True, nogil=True)
-def _try(seeds, groups, one, target, ceiling, overlap, state, is_moving, is_blind):
-    """Draw a seed of group `one`, another group and one of its seeds (or none: a move), and exchange them if it pays.
-
-    Returns the next state, and the other group, or EMPTY where nothing has changed.
-    """
-    state, other = below(state, groups.size.size)
-    state, row = below(state, groups.size[one])
-    state, back_row = below(state, groups.size[other])
+def _draw(size, one, state):
+    """Draw for an exchange with group `one`: another group, a row of each, and a coin. Returns the next state, too."""
+    state, other = below(state, size.size)
+    state, row = below(state, size[one])
+    state, back_row = below(state, size[other])
     state, coin = below(state, 2)
-    is_move = is_moving and coin == 1
-    if other == one or (is_move and (groups.size[other] == groups.members.shape[1] or groups.size[one] == 1)):
-        return state, EMPTY
-    mover = groups.members[one, row]
-    back = EMPTY if is_move else groups.members[other, back_row]
-    before = _excess(groups.load[one], target) + _excess(groups.load[other], target)
-    if not is_blind and not _promises(seeds, groups, one, other, mover, back, target, overlap, before):
-        return state, EMPTY
-    if not _improves(seeds, groups, one, other, mover, back, target, ceiling, before):
-        return state, EMPTY
-    _seat(groups, one, row, other, back_row, is_move)
-    return state, other
+    return state, other, row, back_row, coin == 1
+
+
+@njit(cache=True, nogil=True)
+def _seat(members, size, one, row, other, back_row, is_move):
+    """Write an exchange down in `members` and `size`."""
+    mover = members[one, row]
+    if not is_move:
+        members[one, row], members[other, back_row] = members[other, back_row], mover
+        return
+    size[one] -= 1
+    members[one, row] = members[one, size[one]]
+    members[other, size[other]] = mover
+    size[other] += 1
+
+
+@njit(cache=True, nogil=True)
+def _list_over(load, target, excess, over, is_over):
+    """Write every group's excess, and list those that have any; returns how many."""
+    num_over = 0
+    for group in range(excess.size):
+        excess[group] = _excess(load, group, target)
+        is_over[group] = excess[group] > 0
+        if is_over[group]:
+            over[num_over] = group
+            num_over += 1
+    return num_over
 
 
 @njit(cache=True, nogil=True)
@@ -250,46 +266,73 @@ def approach(seeds, groups, target, ceiling, overlap, state, max_tries, is_movin
     Returns:
         How many groups may still be over the target (0: none is), and the next state of the draws.
     """
-    over, is_over = np.empty(groups.size.size, np.int64), np.zeros(groups.size.size, np.bool_)
-    num_over = 0
-    for group in range(groups.size.size):
-        if _excess(groups.load[group], target) > 0:
-            over[num_over], is_over[group] = group, True
-            num_over += 1
+    own, first, load, size, used = seeds.own, seeds.first, groups.load, groups.size, groups.used
+    num_groups, most_members, capacity = groups.members.shape[0], groups.members.shape[1], groups.keys.shape[1]
+    change, other_change = np.empty(target.size, np.int64), np.empty(target.size, np.int64)
+    excess, over = np.empty(num_groups, np.int64), np.empty(num_groups, np.int64)
+    once, is_over = np.empty(_most_bundles(first), np.int32), np.empty(num_groups, np.bool_)
+    num_over = _list_over(load, target, excess, over, is_over)
     tries = 0
     while num_over > 0 and tries < max_tries:
         tries += 1
         state, at = below(state, num_over)
         one = over[at]
-        if _excess(groups.load[one], target) == 0:
+        if excess[one] == 0:
             is_over[one] = False
             num_over -= 1
             over[at] = over[num_over]
             continue
+        state, other, row, back_row, is_move = _draw(size, one, state)
+        is_move &= is_moving
+        if other == one or (is_move and (size[other] == most_members or size[one] == 1)):
+            continue
+        mover = groups.members[one, row]
+        back = np.int32(EMPTY) if is_move else groups.members[other, back_row]
+        before = excess[one] + excess[other]
         # One in 16 is tried all the same: the average overlap does not see what two seeds really share.
-        state, other = _try(seeds, groups, one, target, ceiling, overlap, state, is_moving, tries % 16 == 0)
-        if other != EMPTY and not is_over[other] and _excess(groups.load[other], target) > 0:
+        if tries % 16 and not _promises(load, own, one, other, mover, back, target, overlap, before):
+            continue
+        if not (_has_room(used[other], capacity, first, mover) and _has_room(used[one], capacity, first, back)):
+            continue
+        _set_change(seeds, groups, other, back, mover, once, other_change)
+        of_other = _excess_after(load, other, other_change, target, ceiling)
+        if of_other >= before:
+            continue
+        _set_change(seeds, groups, one, mover, back, once, change)
+        of_one = _excess_after(load, one, change, target, ceiling)
+        if of_one >= before - of_other:
+            continue
+        _leave(seeds, groups, one, mover)
+        _enter(seeds, groups, other, mover)
+        if not is_move:
+            _leave(seeds, groups, other, back)
+            _enter(seeds, groups, one, back)
+        _add(load, one, change)
+        _add(load, other, other_change)
+        excess[one], excess[other] = of_one, of_other
+        _seat(groups.members, size, one, row, other, back_row, is_move)
+        if not is_over[other] and of_other > 0:
             over[num_over], is_over[other] = other, True
             num_over += 1
     return num_over, state
 
 
 @njit(cache=True, nogil=True)
-def set_overlap(seeds, groups, overlap):
-    """Write union over sum of each type's loads to `overlap`, int64 [D], in 1/SCALE."""
+def set_overlap(groups, alone, overlap):
+    """Write union over sum of each type's loads to `overlap`, int64 [D], in 1/SCALE; `alone`: int64 [D], the sums."""
     for d in range(overlap.size):
-        overlap[d] = SCALE * groups.load[:, d].sum() // max(1, seeds.own[:, d].sum())
+        overlap[d] = SCALE * groups.load[:, d].sum() // max(1, alone[d])
 
 
 @njit(cache=True, nogil=True)
-def level(seeds, groups, state, tries_per_seed, max_phases, is_moving):
+def level(seeds, groups, alone, state, tries_per_seed, max_phases, is_moving):
     """Lower the largest load of every type towards its mean, step by step.
 
     Each phase asks every type to come some way from its largest load down to its mean. A type that fails is asked
     for half as much next time, and left alone after three failures; no load ever rises above the largest one so far.
 
     Seeds that share neighbors make smaller groups, so means fall, too. They are not followed: no type is asked for
-    less than its mean was at random, so that groups do not turn into clusters.
+    less than its mean was at random, so that groups do not turn into clusters. For `alone` see `set_overlap`.
     """
     num_groups, num_types = groups.load.shape
     max_tries = tries_per_seed * (seeds.first.size - 1)
@@ -309,7 +352,7 @@ def level(seeds, groups, state, tries_per_seed, max_phases, is_moving):
                 is_asked = True
         if not is_asked:
             return
-        set_overlap(seeds, groups, overlap)
+        set_overlap(groups, alone, overlap)
         _, state = approach(seeds, groups, target, ceiling, overlap, state, max_tries, is_moving)
         for d in range(num_types):
             if groups.load[:, d].max() > target[d]:

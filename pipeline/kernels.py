@@ -14,9 +14,15 @@ from numba import njit
 from pipeline.draws import below, mix, pick
 
 LARGEST = 2**31 - 1  # counts are int32
+PAD_ID = -1  # of pad rows and pad edges
 OUTSIDE = -1  # in local_id: not in the batch
 DROPPED = -1  # in new_id: trimmed away
 REACHED = -2  # in new_id: a kept edge leads to it, not numbered yet
+
+# Numba counts references to every array of a tuple at each call that could raise, which for a batch of few seeds takes
+# most of the time. What is called for every edge type or node of a batch is therefore inlined; pick, which never
+# changes, from its source (without the compiler there is nothing else).
+_pick = njit(nogil=True, inline="always")(getattr(pick, "py_func", pick))
 
 
 @njit(cache=True, nogil=True)
@@ -48,7 +54,7 @@ def sample_batch(graph, seed_type, seeds, key, fanouts, replace, work, keep_edge
                 _expand(graph, e, h, key, fanouts[h, e], replace, work, keep_edges)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _expand(graph, e, h, key, fanout, replace, work, keep_edges):
     """Sample in-neighbors along edge type e for the nodes first met at hop h."""
     src_type, dst_type = graph.src_type[e], graph.dst_type[e]
@@ -67,21 +73,28 @@ def _expand(graph, e, h, key, fanout, replace, work, keep_edges):
         drawn = fanout >= 0 and degree > 0 and (replace or degree > fanout)
         if drawn:
             count = fanout
-            pick(mix(type_key ^ np.uint64(node)), degree, count, replace, work.picks)
+            _pick(mix(type_key ^ np.uint64(node)), degree, count, replace, work.picks)
         for j in range(count):
             edge = edge_offset + begin + (work.picks[j] if drawn else j)
-            source = graph.row[edge]
+            if keep_edges:
+                work.src[slot], work.dst[slot], work.e_id[slot] = graph.row[edge], i, graph.e_id[edge]
+            else:
+                source = graph.row[edge]
+                if work.local_id[src_offset + source] == OUTSIDE:
+                    work.local_id[src_offset + source] = num_src
+                    work.nodes[src_offset + num_src] = source
+                    num_src += 1
+            slot += 1
+    if keep_edges:  # in a loop of its own, so that neither waits for the other's memory
+        for k in range(start, slot):
+            source = work.src[k]
             local = work.local_id[src_offset + source]
             if local == OUTSIDE:
                 local = num_src
                 work.local_id[src_offset + source] = local
                 work.nodes[src_offset + num_src] = source
                 num_src += 1
-            if keep_edges:
-                work.src[slot] = local
-                work.dst[slot] = i
-                work.e_id[slot] = graph.e_id[edge]
-            slot += 1
+            work.src[k] = local
     work.node_end[src_type, h + 1] = num_src
     work.edge_end[e, h] += slot - start
 
@@ -106,6 +119,10 @@ def trace_seeds(graph, seed_type, seeds, key, fanouts, replace, work, first, ele
     and weights int32 [first[N]].
     """
     num_node_types, num_pointers = graph.node_offset.size - 1, graph.indptr.size
+    told_apart = np.zeros(fanouts.shape, np.int64)
+    for h in range(1, fanouts.shape[0]):
+        for e in range(fanouts.shape[1]):
+            told_apart[h, e] = h if np.any(fanouts[:, e] != fanouts[0, e]) else 0
     n = 0
     for i in range(seeds.size):
         sample_batch(graph, seed_type, seeds[i : i + 1], key, fanouts, replace, work, False)
@@ -117,8 +134,7 @@ def trace_seeds(graph, seed_type, seeds, key, fanouts, replace, work, first, ele
         for e in range(graph.src_type.size):
             dst_type = graph.dst_type[e]
             for h in range(fanouts.shape[0]):
-                hop = h if np.any(fanouts[:, e] != fanouts[0, e]) else 0
-                start = graph.node_offset[-1] + hop * num_pointers + graph.indptr_offset[e]
+                start = graph.node_offset[-1] + told_apart[h, e] * num_pointers + graph.indptr_offset[e]
                 for j in range(_hop_start(work.node_end, dst_type, h), work.node_end[dst_type, h]):
                     node = work.nodes[graph.node_offset[dst_type] + j]
                     count = _num_drawn(graph, e, node, fanouts[h, e], replace)
@@ -130,7 +146,7 @@ def trace_seeds(graph, seed_type, seeds, key, fanouts, replace, work, first, ele
         first[i + 1] = n
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _num_drawn(graph, e, node, fanout, replace):
     """How many neighbors `_expand` takes of one node."""
     begin = graph.indptr_offset[e] + node
@@ -336,18 +352,21 @@ def pad_batches(
         for t in range(node_limit.size):
             rows = node_limit[t] + 1
             start = num_batches * out.row_offset[t] + b * rows
-            count = work.node_end[t, -1]
-            out.n_id[start : start + count] = work.nodes[graph.node_offset[t] : graph.node_offset[t] + count]
-            out.n_id[start + count : start + rows] = -1
+            _write_row(out.n_id, start, rows, work.nodes, graph.node_offset[t], work.node_end[t, -1], PAD_ID)
         for e in range(edge_limit.size):
-            columns = edge_limit[e] + 1
+            columns, first, count = edge_limit[e] + 1, work.slot_offset[e], work.edge_end[e, -1]
             start = num_batches * out.column_offset[e] + b * columns
-            first, count = work.slot_offset[e], work.edge_end[e, -1]
-            out.e_id[start : start + count] = work.e_id[first : first + count]
-            out.e_id[start + count : start + columns] = -1
-            start = 2 * num_batches * out.column_offset[e] + 2 * b * columns
-            out.edge_index[start : start + count] = work.src[first : first + count]
-            out.edge_index[start + count : start + columns] = node_limit[graph.src_type[e]]
+            _write_row(out.e_id, start, columns, work.e_id, first, count, PAD_ID)
+            start += num_batches * out.column_offset[e] + b * columns
+            _write_row(out.edge_index, start, columns, work.src, first, count, node_limit[graph.src_type[e]])
             start += columns
-            out.edge_index[start : start + count] = work.dst[first : first + count]
-            out.edge_index[start + count : start + columns] = node_limit[graph.dst_type[e]]
+            _write_row(out.edge_index, start, columns, work.dst, first, count, node_limit[graph.dst_type[e]])
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _write_row(out, start, size, values, first, count, pad):
+    """Write `count` of the values to a row of `size` of the output, and the pad behind them."""
+    for i in range(count):
+        out[start + i] = values[first + i]
+    for i in range(count, size):
+        out[start + i] = pad

@@ -18,6 +18,7 @@ from schemas.budget import Budget
 from schemas.manifest import Manifest
 
 SHARDS_PER_PARTITION = 16
+SAMPLING_COST = 4  # a byte of a batch takes about as long as so many of a table
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def write_store(planned: Planned, path: Path, progress: Progress) -> None:
             writer.finish_partition(name, job.write(sampler))
         return job.num_batches
 
-    for num_batches in planned.workers.map(write, partitions):
+    dearest_first = sorted(partitions, key=lambda name: -partitions[name].cost)  # so that workers end together
+    for num_batches in planned.workers.map(write, dearest_first):
         done += num_batches
         progress("writing", done, total)
     writer.finalise(list(partitions))
@@ -59,9 +61,11 @@ def write_store(planned: Planned, path: Path, progress: Progress) -> None:
 
 @dataclass(frozen=True)
 class Partition:
-    """A named, independent piece of a store. `write` returns the checksums of its chunks."""
+    """A named, independent piece of a store. `write` returns the checksums of its chunks; `cost` is how long it takes,
+    in bytes of a table."""
 
     write: Callable[[Sampler], Checksums]
+    cost: int = 0
     num_batches: int = 0
 
 
@@ -75,7 +79,7 @@ def _partitions(encoder: Encoder, fitted: dict[str, list[Fitted]]) -> Iterator[t
     for spec in manifest.tensors:
         if spec.path.startswith("features/"):
             name = spec.path.replace("/", "-")
-            yield name, Partition(lambda _, spec=spec: encoder.write_table(spec))  # type: ignore[misc]
+            yield name, Partition(lambda _, spec=spec: encoder.write_table(spec), spec.num_bytes)  # type: ignore[misc]
     for split, parts in fitted.items():
         for fit in parts:
             yield from _part_partitions(encoder, layout.part_path(split, fit.shape, manifest.num_shapes), fit)
@@ -85,11 +89,15 @@ def _part_partitions(encoder: Encoder, part: str, fit: Fitted) -> Iterator[tuple
     manifest, name, num_batches = encoder.writer.manifest, part.replace("/", "-"), fit.plan.num_batches
     yield f"stats-{name}", Partition(lambda _: encoder.write_stats(part, fit))
     shards = list(shards_of(part, num_batches, min(manifest.chunk_batches, num_batches)))
+    num_bytes = sum(spec.num_bytes for spec in manifest.tensors if spec.path.startswith(f"{part}/"))
+    cost = SAMPLING_COST * num_bytes // num_batches
     for index, run in enumerate(partitions_of(shards, SHARDS_PER_PARTITION)):
-        yield f"{name}-{index:06d}", _shard_partition(encoder, fit.plan, manifest.budgets[fit.shape], run)
+        yield f"{name}-{index:06d}", _shard_partition(encoder, fit.plan, manifest.budgets[fit.shape], run, cost)
 
 
-def _shard_partition(encoder: Encoder, plan: SplitPlan, budget: Budget, shards: list[Shard]) -> Partition:
+def _shard_partition(
+    encoder: Encoder, plan: SplitPlan, budget: Budget, shards: list[Shard], cost_per_batch: int
+) -> Partition:
     def write(sampler: Sampler) -> Checksums:
         checksums: Checksums = {}
         for shard in shards:
@@ -98,4 +106,5 @@ def _shard_partition(encoder: Encoder, plan: SplitPlan, budget: Budget, shards: 
                 checksums.setdefault(path, {}).update(chunks)
         return checksums
 
-    return Partition(write, sum(shard.stop - shard.start for shard in shards))
+    num_batches = sum(shard.stop - shard.start for shard in shards)
+    return Partition(write, cost_per_batch * num_batches, num_batches)

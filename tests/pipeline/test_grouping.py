@@ -1,6 +1,7 @@
 """Groupings: every seed once per round, loads that are real sizes, samples that do not depend on the group."""
 
 import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pipeline import grouping as grouping_module
-from pipeline.grouping import Limits, make_plans, random_plan, trace
+from pipeline import grouping_kernels as kernels
+from pipeline.contributions import trace
+from pipeline.grouping import Limits, make_plans, random_plan
 from pipeline.grouping import _blocks as blocks_of
 from pipeline.workers import Workers
 from schemas.errors import BudgetError
@@ -91,22 +94,68 @@ def test_what_seeds_bring_is_never_too_little(data, fanouts, rng_seed):
     assert_loads(data, fanouts, rng_seed, lambda load, real: (load >= real).all())
 
 
+def load_of(traced, members):
+    """What some seeds bring together, int64 [D]: each alone, less what more than one of them brings."""
+    load = traced.own[members].sum(axis=0)
+    held = Counter(itertools.chain(*(traced.bundle[traced.first[m] : traced.first[m + 1]].tolist() for m in members)))
+    for bundle, times in held.items():
+        parts = slice(traced.part[bundle], traced.part[bundle + 1])
+        np.subtract.at(load, traced.kind[parts], (times - 1) * traced.weight[parts])
+    return load
+
+
 def assert_loads(data, fanouts, rng_seed, holds):
     spec = spec_of(data, "balanced", fanouts, batch_size=3, rounds=1, rng_seed=rng_seed)
     fresh = sampler(data, fanouts)
     for block in blocks_of("train", hetero_graph(data).seeds["train"].astype(np.int32), spec, 1):
-        traced = trace(fresh, block)
+        traced = trace(fresh, block.seeds, block.key)
         starts = np.concatenate([[0], np.cumsum(block.sizes)])
         for first, last in itertools.pairwise(starts):
-            union = set(traced.element[traced.first[first] : traced.first[last]].tolist())
-            load = np.zeros(traced.own.shape[1], np.int64)
-            for element in union:
-                load[traced.kind[element]] += traced.weight[element]
+            load = load_of(traced, np.arange(first, last))
             sizes = fresh.count(block.seeds[None, first:last], np.array([block.key]))
             assert holds(load, np.concatenate([sizes.node_totals[0], sizes.edge_totals[0]]))
         for row, seed in enumerate(block.seeds):
             alone = fresh.count(np.array([[seed]]), np.array([block.key]))
             assert holds(traced.own[row], np.concatenate([alone.node_totals[0], alone.edge_totals[0]]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(graphs(), st.lists(st.integers(-1, 4), min_size=1, max_size=3), st.integers(0, 2**32 - 1))
+def test_bundles_are_what_several_seeds_share_and_no_two_are_alike(data, fanouts, key):
+    seeds = hetero_graph(data).seeds["train"].astype(np.int32)
+    traced = trace(sampler(data, fanouts), seeds, np.uint64(key))
+    brought_by = [set() for _ in traced.part[1:]]
+    for seed, (first, last) in enumerate(itertools.pairwise(traced.first)):
+        for bundle in traced.bundle[first:last]:
+            assert seed not in brought_by[bundle]
+            brought_by[bundle].add(seed)
+    assert all(len(some) > 1 for some in brought_by)
+    assert len({frozenset(some) for some in brought_by}) == len(brought_by)
+    assert (np.diff(traced.part) > 0).all() and (traced.weight > 0).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(graphs(max_nodes=40), st.integers(1, 5), st.integers(0, 9), st.integers(0, 2**32 - 1))
+def test_tables_and_loads_stay_true_in_a_search(data, batch_size, room, key):
+    """Bundles and loads that were kept up to date through all exchanges are those of the members in the end."""
+    (block,) = blocks_of(
+        "train", hetero_graph(data).seeds["train"].astype(np.int32), spec_of(data, "packed", [4, 4], batch_size, 1), 1
+    )
+    traced = trace(sampler(data, [4, 4]), block.seeds, np.uint64(key))
+    groups = grouping_module._start(traced, block.sizes, batch_size + room)
+    with np.errstate(over="ignore"):
+        kernels.level(traced, groups, traced.own.sum(axis=0), block.state, 20, 20, room > 0)
+    seen = []
+    for g, size in enumerate(groups.size):
+        members = groups.members[g, :size]
+        seen += members.tolist()
+        lists = [traced.bundle[traced.first[m] : traced.first[m + 1]].tolist() for m in members]
+        held = Counter(itertools.chain(*lists))
+        is_used = groups.keys[g] >= 0
+        assert dict(zip(groups.keys[g][is_used].tolist(), groups.counts[g][is_used].tolist(), strict=True)) == held
+        assert groups.used[g] == len(held) <= 3 * len(is_used) // 4
+        assert np.array_equal(groups.load[g], load_of(traced, members))
+    assert sorted(seen) == list(range(len(block.seeds)))
 
 
 @settings(max_examples=25, deadline=None)
@@ -189,7 +238,7 @@ def test_packing_fills_a_given_budget_and_never_overflows_it(data, max_seeds, ex
     most = np.full(alone.shape[1], 0)
     for name, ids in hetero_graph(data).seeds.items():
         for block in blocks_of(name, ids.astype(np.int32), spec, 1):
-            most = np.maximum(most, trace(fresh, block).own.max(axis=0))
+            most = np.maximum(most, trace(fresh, block.seeds, block.key).own.max(axis=0))
     limits = Limits(most + extra, schema.node_names + schema.edge_keys, is_strict=True)
     for name, plan in plans_of(data, spec, limits).items():
         assert (totals(data, plan, fanout) <= limits.most).all()
@@ -236,10 +285,11 @@ def test_blocks_have_fewer_seeds_the_more_each_brings(monkeypatch):
         most = min(grouping_module.BLOCK_SEEDS, grouping_module.BLOCK_ELEMENTS // brought)
         assert most <= max(len(block.seeds) for block in blocks) < 2 * most + spec.batch_size
     traced = []
-    monkeypatch.setattr(grouping_module, "trace", lambda s, block: traced.append(block) or trace(s, block))
+    monkeypatch.setattr(grouping_module, "trace", lambda *args: traced.append(args) or trace(*args))
     monkeypatch.setattr(grouping_module, "BLOCK_ELEMENTS", 64)
     plan = plans_of(data, spec)["train"]
-    assert sum(block.split == "train" for block in traced) == 20 // grouping_module.MIN_BLOCK_GROUPS
+    is_train = [np.isin(seeds, plan.seeds).all() for _, seeds, *_ in traced]
+    assert sum(is_train) == 20 // grouping_module.MIN_BLOCK_GROUPS
     assert np.array_equal(np.sort(plan.seeds), hetero_graph(data).seeds["train"])
 
 

@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipeline
+from pipeline import partitions
 from pipeline.datasets import from_data
 from pipeline.run import prepare_source
+from pipeline.writer import StoreWriter
 from schemas.errors import BudgetError, ConfigError, StoreError
 from schemas.graph import edge_key
 from tests.pipeline.build import job
@@ -72,6 +74,22 @@ def test_workers_never_change_a_byte(movies, tmp_path, features, budget):
     three = pipeline.prepare(movies, config, store=tmp_path / "three", workers=3)
     assert files_of(one) == files_of(three)
     check_store(one, movies)
+
+
+def test_what_takes_longest_is_written_first(movies, tmp_path, monkeypatch):
+    """Tables by their bytes, batches by four times theirs; and everything once."""
+    monkeypatch.setattr(partitions, "SHARDS_PER_PARTITION", 2)
+    began, finish = [], StoreWriter.finish_partition
+    monkeypatch.setattr(
+        StoreWriter, "finish_partition", lambda self, name, sums: began.append(name) or finish(self, name, sums)
+    )
+    data = movies.clone()
+    data["actor"].x = torch.ones(50, 2000)
+    store = pipeline.prepare(data, job(data, tmp_path, **SMALL, store={"chunk_batches": 2}))
+    assert began[0] == "features-actor-x" and began[-3:] == ["stats-train", "stats-val", "stats-test"]
+    assert began.index("train-000000") < began.index("features-movie-x")
+    assert len(began) == len(set(began))
+    check_store(store, data)
 
 
 def test_inline_features_equal_the_table(movies, tmp_path):
