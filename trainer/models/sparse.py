@@ -100,7 +100,7 @@ class _SparseMM(torch.autograd.Function):
         return torch.ops.heteroshards.sparse_mm_forward(starts, columns, values, dense)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
         gradient = torch.ops.heteroshards.sparse_mm_backward(*ctx.saved_tensors, grads[0], ctx.num_rows)
         return None, None, None, gradient
