@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 
+import click
+from click.core import ParameterSource
+
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 
@@ -42,10 +45,24 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])
 
 
-def show(title: str, command: str, body: str, write: bool) -> None:
-    """Print a section of results; with `write`, append it to RESULTS.md, too."""
-    section = f"\n## {title}\n\n{machine()}\n`{command}`\n\n{body}\n"
+def show(title: str, body: str, write: bool) -> None:
+    """Print a section of results of the command that runs; with `write`, append it to RESULTS.md, too."""
+    section = f"\n## {title}\n\n{machine()}\n`{command_line()}`\n\n{body}\n"
     print(section)
     if write:
         with RESULTS.open("a", encoding="utf-8") as file:
             file.write(section)
+
+
+def command_line() -> str:
+    """How the command that runs was called, but for `--write`."""
+    context = click.get_current_context()
+    words = ["python", "-m", f"benchmarks.{Path(context.command.callback.__code__.co_filename).stem}"]
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+        if given and parameter.name != "write":
+            value = context.params[parameter.name]
+            option = [] if isinstance(parameter, click.Argument) else [parameter.opts[0]]
+            for each in value if isinstance(value, tuple) else (value,):
+                words += option if each is True else [*option, str(each)]
+    return " ".join(words)

@@ -205,9 +205,8 @@ def main(config: Path, batch_size: int | None, rounds: int, repeats: int, write:
         source = load_dataset(job.dataset)
         parts = [speed(source, job, folder, repeats), memory(config, batch_size, rounds)]
         parts += [inline(source, job, folder, repeats), profile(source, job, folder)]
-        command = f"python -m benchmarks.prepare {config}" + (f" --batch-size {batch_size}" if batch_size else "")
         title = f"Preparing {job.name}, {job.sampling.batch_size} seeds a batch, {rounds} rounds"
-        show(title, f"{command} --rounds {rounds}", "\n\n".join(parts), write)
+        show(title, "\n\n".join(parts), write)
 
 
 if __name__ == "__main__":

@@ -142,8 +142,7 @@ def main(
         rows += [rows_of(name, source, batch_size, seeds, repeats) for batch_size in batch_sizes]
     header = ["graph", "seeds a batch", "count, M seeds/s", "sample and pad, M seeds/s", "PyG, M seeds/s"]
     header += ["count / PyG", "pad / PyG", "pad, 2 threads / 1"]
-    command = "python -m benchmarks.sampling" + (f" --dataset {dataset}" if dataset else "")
-    show(f"Sampling, fanout {FANOUT}", command, table(header, rows), write)
+    show(f"Sampling, fanout {FANOUT}", table(header, rows), write)
 
 
 if __name__ == "__main__":

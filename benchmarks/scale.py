@@ -105,10 +105,7 @@ def main(largest: int, seeds: int, grouping: str, workers: int, write: bool) -> 
     by_seeds = [(largest, seeds // part) for part in (8, 4, 2, 1)]
     tables = [rows_of(cases, grouping, workers) for cases in (by_nodes, by_seeds)]
     title = f"Scale, {grouping} grouping, {BATCH_SIZE} seeds a batch, fanout {list(FANOUT)}, {workers} threads"
-    command = (
-        f"python -m benchmarks.scale --largest {largest} --seeds {seeds} --grouping {grouping} --workers {workers}"
-    )
-    show(title, command, "\n\n".join(tables), write)
+    show(title, "\n\n".join(tables), write)
 
 
 def rows_of(cases: list[tuple[int, int]], grouping: str, workers: int) -> str:

@@ -76,8 +76,7 @@ def main(config: Path, models: tuple[str, ...], backend: str, write: bool) -> No
                 rows.append([model, label, *cells])
                 click.echo(" ".join(rows[-1]), err=True)
     header = ["model", "start", "total, s", *PARTS, "of the first"]
-    command = f"python -m benchmarks.startup {config} --backend {backend}"
-    show(f"Starting to train, {config.stem}, {backend}", command, table(header, rows), write)
+    show(f"Starting to train, {config.stem}, {backend}", table(header, rows), write)
 
 
 if __name__ == "__main__":

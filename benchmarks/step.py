@@ -278,9 +278,8 @@ def main(
     feeder = "NeighborLoader" if WITH_PYG_LIB or WITH_TORCH_SPARSE else "our sampler, unpadded"
     title = f"Epochs of {job.name}, {job.sampling.batch_size} seeds a batch, {torch.get_num_threads()} threads"
     note = f"Medians of {epochs} epochs in turns; plain PyG is fed by {feeder}.\n\n"
-    command = f"python -m benchmarks.step {config} --epochs {epochs}" + (f" --threads {threads}" if threads else "")
     operators = table(["model", "operator of the eager step", "matrices", "own time"], profiled)
-    show(title, command, f"{note}{table(header, rows)}\n\n{operators}", write)
+    show(title, f"{note}{table(header, rows)}\n\n{operators}", write)
 
 
 if __name__ == "__main__":

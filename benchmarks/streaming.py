@@ -205,9 +205,7 @@ def main(
         found = [steps(job, store, *case, repeats) for case in cases]
         header = ["model", "backend", "device_features", "sparse_features", "resident, ms/step", "stream, ms/step"]
         header += ["slower by", "waiting"]
-        command = f"python -m benchmarks.streaming {config}" + (f" --batch-size {batch_size}" if batch_size else "")
-        command += f" --threads {threads}" if threads else ""
-        show(f"Streaming, {job.name}", command, f"{first}\n\n{table(header, found)}", write)
+        show(f"Streaming, {job.name}", f"{first}\n\n{table(header, found)}", write)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,9 @@ def test_sampling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (row,) = [line.split("|") for line in result.stdout.splitlines() if line.startswith("| synthetic")]
     assert row[2].strip() == "5" and all(float(cell) >= 0 for cell in row[3:5])
     assert row[5].strip() == "not installed" or float(row[5]) > 0
-    assert "sample and pad" in (tmp_path / "RESULTS.md").read_text()
+    written = (tmp_path / "RESULTS.md").read_text()
+    assert "sample and pad" in written
+    assert "`python -m benchmarks.sampling --batch-size 5 --scale 0.02 --seeds 300 --repeats 1`" in written
 
 
 def test_streaming(tmp_path: Path) -> None:
