@@ -12,11 +12,9 @@ compares groupings: each has a config of its own, derived from the given one, an
 """
 
 import json
-import platform
 import subprocess
 import sys
 import tempfile
-from datetime import date
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
@@ -24,10 +22,10 @@ from typing import Any, get_args
 import click
 import numpy as np
 
+from benchmarks.measure import show
 from schemas.config import load_config
 from schemas.sampling import Grouping
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
 MODELS = ("to_hetero", "hetero_conv", "hgt")
 SCORES = ("accuracy", "macro_f1")
 
@@ -132,21 +130,8 @@ def main(
                 results = [train(configs[grouping], model, backend, seed, runs or folder) for seed in range(seeds)]
                 rows.append(f"| {model} | {backend} | {grouping} | {' | '.join(cells(results))} |")
                 click.echo(rows[-1], err=True)
-    table = "\n".join(rows)
-    click.echo(table)
-    if write:
-        add_results(config, groupings, seeds, table)
-
-
-def add_results(config: Path, groupings: tuple[str, ...], seeds: int, table: str) -> None:
-    """Append a dated section to RESULTS.md."""
-    import torch
-
-    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    options = "".join(f" --grouping {grouping}" for grouping in groupings)
-    heading = f"\n## {date.today().isoformat()}, {config.stem}\n\n{machine}; {seeds} seeds, mean ± standard deviation\n"
-    with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(f"{heading}`python -m benchmarks.accuracy {config}{options}`\n\n{table}\n")
+    title = f"Accuracy, {config.stem}: {seeds} seeds, mean ± standard deviation"
+    show(title, "\n".join(rows), write)
 
 
 if __name__ == "__main__":

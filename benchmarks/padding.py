@@ -128,7 +128,7 @@ def main(configs: tuple[Path, ...], sizes: tuple[int, ...], rounds: int, epochs:
             notes += left_out
         body = "\n".join([table([*COLUMNS, *(TIMES if epochs else ())], rows), *(["", *notes] if notes else [])])
         title = f"Padding, {path.stem}: {len(source.seeds['train'])} seeds, fanout [5, 5], {rounds} rounds"
-        show(title, f"python -m benchmarks.padding {path} --rounds {rounds} --epochs {epochs}", body, write)
+        show(title, body, write)
 
 
 if __name__ == "__main__":

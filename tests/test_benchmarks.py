@@ -94,7 +94,6 @@ def test_startup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = [str(config), "--model", "to_hetero", "--backend", "eager"]
     result = CliRunner().invoke(startup.main, options, catch_exceptions=False)
     assert result.exit_code == 0
-    rows = [
-        [cell.strip() for cell in line.split("|")[1:-1]] for line in result.stdout.splitlines() if "to_hetero" in line
-    ]
+    lines = [line for line in result.stdout.splitlines() if line.startswith("| to_hetero")]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     assert [row[1] for row in rows] == ["first", "second"] and all(float(row[2]) > 0 for row in rows)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import accuracy
+from benchmarks import accuracy, measure
 from schemas.config import load_config
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
@@ -47,7 +47,7 @@ def test_max_seeds_stay_with_packed_and_text_is_quoted(tmp_path):
 
 
 def test_groupings_are_prepared_trained_and_compared(tmp_path, monkeypatch):
-    monkeypatch.setattr(accuracy, "RESULTS", tmp_path / "RESULTS.md")
+    monkeypatch.setattr(measure, "RESULTS", tmp_path / "RESULTS.md")
     config = tmp_path / "tiny.toml"
     config.write_text(TINY.replace("ROOT", str(tmp_path / "out")))
     options = ["--seeds", "1", "--model", "to_hetero", "--backend", "eager", "--write"]
