@@ -257,6 +257,26 @@ def _list_over(load, target, excess, over, is_over):
 
 
 @njit(cache=True, nogil=True)
+def _strike_out(over, is_over, at, num_over):
+    """Take entry `at` from the list of groups; returns how many are left."""
+    is_over[over[at]] = False
+    over[at] = over[num_over - 1]
+    return num_over - 1
+
+
+@njit(cache=True, nogil=True)
+def _exchange(seeds, groups, one, mover, back, change, other, other_change):
+    """`mover` goes from group `one` to `other`, and `back` the other way, unless it is EMPTY; the loads follow."""
+    _leave(seeds, groups, one, mover)
+    _enter(seeds, groups, other, mover)
+    if back != EMPTY:
+        _leave(seeds, groups, other, back)
+        _enter(seeds, groups, one, back)
+    _add(groups.load, one, change)
+    _add(groups.load, other, other_change)
+
+
+@njit(cache=True, nogil=True)
 def approach(seeds, groups, target, ceiling, overlap, state, max_tries, is_moving):
     """Swap (and, with `is_moving`, move) seeds at random until every load is at most `target`, int64 [D].
 
@@ -271,16 +291,13 @@ def approach(seeds, groups, target, ceiling, overlap, state, max_tries, is_movin
     change, other_change = np.empty(target.size, np.int64), np.empty(target.size, np.int64)
     excess, over = np.empty(num_groups, np.int64), np.empty(num_groups, np.int64)
     once, is_over = np.empty(_most_bundles(first), np.int32), np.empty(num_groups, np.bool_)
-    num_over = _list_over(load, target, excess, over, is_over)
-    tries = 0
+    num_over, tries = _list_over(load, target, excess, over, is_over), 0
     while num_over > 0 and tries < max_tries:
         tries += 1
         state, at = below(state, num_over)
         one = over[at]
         if excess[one] == 0:
-            is_over[one] = False
-            num_over -= 1
-            over[at] = over[num_over]
+            num_over = _strike_out(over, is_over, at, num_over)
             continue
         state, other, row, back_row, is_move = _draw(size, one, state)
         is_move &= is_moving
@@ -302,13 +319,7 @@ def approach(seeds, groups, target, ceiling, overlap, state, max_tries, is_movin
         of_one = _excess_after(load, one, change, target, ceiling)
         if of_one >= before - of_other:
             continue
-        _leave(seeds, groups, one, mover)
-        _enter(seeds, groups, other, mover)
-        if not is_move:
-            _leave(seeds, groups, other, back)
-            _enter(seeds, groups, one, back)
-        _add(load, one, change)
-        _add(load, other, other_change)
+        _exchange(seeds, groups, one, mover, back, change, other, other_change)
         excess[one], excess[other] = of_one, of_other
         _seat(groups.members, size, one, row, other, back_row, is_move)
         if not is_over[other] and of_other > 0:
