@@ -47,7 +47,7 @@ def everything_a_seed(config: Path, batch_size: int | None, folder: str, rounds:
 
 
 class Streams:
-    """Ways to go through one round of split train."""
+    """Ways to go through all rounds of split train."""
 
     def __init__(self, store: Store, inputs: list[InputSpec]) -> None:
         self.store, self.inputs = store, inputs
@@ -56,7 +56,8 @@ class Streams:
         entries = {name: most(budget.num_nodes[name] - 1) for name, most in types.items()}
         self.sparse_inputs = model_inputs(graph, budget, sparse_entries=entries)
         self.info = store.split("train")
-        self.order = shuffled_order(self.info, 0, store.manifest.chunk_batches, 0, 0)
+        rounds = [shuffled_order(self.info, r, store.manifest.chunk_batches, 0, r) for r in range(self.info.num_rounds)]
+        self.order = np.concatenate(rounds)
         self.paths = list(dict.fromkeys(input_source(store, "train", spec).path for spec in inputs))
         self.pool = BufferPool()  # as the streams of a job have it, one epoch after another
         self.buffers = [aligned_empty(store.spec(path).chunk_bytes) for path in self.paths]
@@ -171,6 +172,7 @@ def steps(job: JobConfig, store: Store, model: str, backend: str, device: str, s
 @click.command(help=__doc__)
 @click.argument("config", type=click.Path(path_type=Path, exists=True))
 @click.option("--batch-size", type=int, help="Instead of the config's.")
+@click.option("--rounds", default=1, show_default=True, help="Rounds in the store, streamed in one go.")
 @click.option("--model", "models", multiple=True, default=("to_hetero",), show_default=True)
 @click.option("--backend", "backends", multiple=True, default=("eager", "inductor"), show_default=True)
 @click.option("--device-features", "features", multiple=True, default=("never",), show_default=True)
@@ -181,6 +183,7 @@ def steps(job: JobConfig, store: Store, model: str, backend: str, device: str, s
 def main(
     config: Path,
     batch_size: int | None,
+    rounds: int,
     models: tuple[str, ...],
     backends: tuple[str, ...],
     features: tuple[str, ...],
@@ -197,7 +200,7 @@ def main(
     from pipeline.run import prepare_source
 
     with tempfile.TemporaryDirectory() as folder:
-        job = everything_a_seed(config, batch_size, folder)
+        job = everything_a_seed(config, batch_size, folder, rounds)
         store = open_store(prepare_source(load_dataset(job.dataset), job).path)
         streams = Streams(store, list(model_inputs(store.manifest.graph, store.manifest.budgets[0])))
         first = table(["way", "batches/s", "of the floor", "times zarr"], rates(streams, repeats))

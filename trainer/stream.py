@@ -24,6 +24,9 @@ _Queue = queue.Queue  # of parts (List[Batch]); an exception or None ends it
 # size, so that memory stays bounded by (prefetch + 2) parts whatever the number of batches per shard.
 PART_BYTES = 16 * 2**20
 
+# The first parts are smaller, each twice the one before, so that the first step waits for little to be gathered.
+FIRST_PART_BYTES = 2**20
+
 
 class BatchStream:
     """Iterates `(batch indices, tensors)` once, in the order given; use it in a `with` statement, or call `close`.
@@ -71,7 +74,7 @@ class BatchStream:
         pool = BufferPool(transfer.allocate) if pool is None else pool
         reader = SplitReader(store, split, inputs, pool, check_chunks, transfer)
         assert group == 1 or reader.num_parts == 1, "a call is of one shape"
-        part_calls = max(1, PART_BYTES // max(1, group * reader.gathered_bytes))
+        part_bytes = (min(FIRST_PART_BYTES, PART_BYTES), PART_BYTES)
         self.position = start
         self._group = group
         self.waited_s = 0.0
@@ -79,7 +82,7 @@ class BatchStream:
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=_produce,
-            args=(reader, order[start:], group, part_calls, self._queue, self._stop),
+            args=(reader, order[start:], group, part_bytes, self._queue, self._stop),
             name=f"batches of {split}",
             daemon=True,  # so that an abandoned stream never keeps the interpreter from exiting
         )
@@ -122,11 +125,16 @@ class BatchStream:
 
 
 def _produce(
-    reader: SplitReader, order: np.ndarray, group: int, part_calls: int, parts: _Queue, stop: threading.Event
+    reader: SplitReader,
+    order: np.ndarray,
+    group: int,
+    part_bytes: Tuple[int, int],
+    parts: _Queue,
+    stop: threading.Event,
 ) -> None:
     """The background thread. A function, not a method: a thread that held the stream would keep it alive."""
     try:
-        for part in _parts(reader, order, group, part_calls, stop):
+        for part in _parts(reader, order, group, part_bytes, stop):
             _put(parts, part, stop)
         _put(parts, None, stop)
     except BaseException as error:
@@ -134,14 +142,11 @@ def _produce(
 
 
 def _parts(
-    reader: SplitReader, order: np.ndarray, group: int, part_calls: int, stop: threading.Event
+    reader: SplitReader, order: np.ndarray, group: int, part_bytes: Tuple[int, int], stop: threading.Event
 ) -> Iterator[List[Batch]]:
-    """Calls in the order given, some at a time. A call whose batches lie in several shards is joined by copying.
-
-    The first parts are small, each twice the one before, so that the first step need not wait for a whole part.
-    """
+    """Calls in the order given, some at a time. A call whose batches lie in several shards is joined by copying."""
     begun: List[Batch] = []
-    num_calls = 1
+    num_calls, most_calls = (max(1, size // max(1, group * reader.gathered_bytes)) for size in part_bytes)
     for begin, end in shard_runs(reader.shard_numbers(order)):
         if stop.is_set():
             return
@@ -157,7 +162,7 @@ def _parts(
         while first < missing + whole:
             end_of_part = min(first + num_calls * group, missing + whole)
             yield _calls(shard, run[first:end_of_part], group)
-            first, num_calls = end_of_part, min(2 * num_calls, part_calls)
+            first, num_calls = end_of_part, min(2 * num_calls, most_calls)
         begun += _calls(shard, run[missing + whole :], 1)
 
 

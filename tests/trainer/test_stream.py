@@ -72,8 +72,10 @@ def test_resuming_is_an_integer(table_store):
             assert [batch for (batch,), _ in stream] == order[start:].tolist()
 
 
-def test_large_shards_come_in_parts(table_store, monkeypatch):
-    monkeypatch.setattr(stream_module, "PART_BYTES", 1)
+@pytest.mark.parametrize("sizes", [(1, 1), (1, 2**20), (2**10, 2**11)])
+def test_large_shards_come_in_parts(table_store, monkeypatch, sizes):
+    for name, size in zip(("FIRST_PART_BYTES", "PART_BYTES"), sizes):
+        monkeypatch.setattr(stream_module, name, size)
     order = sequential_order(table_store.split("test"), 0)
     with BatchStream(table_store, "test", [inputs_of(table_store)], order) as stream:
         assert [batch for (batch,), _ in stream] == order.tolist()
