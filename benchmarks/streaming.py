@@ -29,7 +29,7 @@ from schemas.batch import InputSpec, model_inputs
 from schemas.config import JobConfig, load_config
 from trainer import open_store
 from trainer.buffers import BufferPool, aligned_empty
-from trainer.features import sparse_types
+from trainer.features import sparse_entries, sparse_types
 from trainer.order import shuffled_order
 from trainer.shards import ShardReader, input_source
 from trainer.store import Store
@@ -52,8 +52,8 @@ class Streams:
     def __init__(self, store: Store, inputs: list[InputSpec]) -> None:
         self.store, self.inputs = store, inputs
         graph, budget = store.manifest.graph, store.manifest.budgets[0]
-        types = sparse_types(store, True) if store.manifest.features == "table" else {}
-        entries = {name: most(budget.num_nodes[name] - 1) for name, most in types.items()}
+        types = sparse_types(store, True) if store.manifest.features == "table" else []
+        entries = sparse_entries(store, types, budget, True)
         self.sparse_inputs = model_inputs(graph, budget, sparse_entries=entries)
         self.info = store.split("train")
         rounds = [shuffled_order(self.info, r, store.manifest.chunk_batches, 0, r) for r in range(self.info.num_rounds)]

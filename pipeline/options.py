@@ -84,7 +84,13 @@ def unchunked_options(config: StoreConfig, graph: HeteroGraph) -> BatchOptions:
     Raises:
         ConfigError: the features' dtype does not hold `pad_value`.
     """
-    _require_pad_value(config.pad_value, graph.schema.narrowest_features())
+    too_narrow = graph.schema.too_narrow_for(config.pad_value)
+    if too_narrow:
+        what, limit = (
+            "the features' dtype does not hold pad_value",
+            f"{np.finfo(too_narrow).max:.4g}, the largest {too_narrow}",
+        )
+        raise ConfigError(what, actual=config.pad_value, limit=limit, where="[store]")
     dense = "blosc-lz4" if config.codec == "auto" else config.codec
     tables = {layout.feature_path(name): x for name, x in graph.features.items()}
     tables |= {layout.edge_feature_path(key): x for key, x in graph.edge_attr.items()}
@@ -96,13 +102,6 @@ def unchunked_options(config: StoreConfig, graph: HeteroGraph) -> BatchOptions:
         codec=dense,
         feature_codecs={path: _feature_codec(config.codec, x) for path, x in tables.items()},
     )
-
-
-def _require_pad_value(pad_value: float, dtype: str | None) -> None:
-    if dtype is None or abs(pad_value) <= float(np.finfo(dtype).max):
-        return
-    limit = f"{np.finfo(dtype).max:.4g}, the largest {dtype}"
-    raise ConfigError("the features' dtype does not hold pad_value", actual=pad_value, limit=limit, where="[store]")
 
 
 def require_encodable(tensors: Sequence[TensorSpec]) -> None:

@@ -327,7 +327,7 @@ def model_inputs(
     for node in graph.node_types:
         rows = budget.num_nodes[node.name]
         if node.name in sparse_entries:
-            inputs += _sparse_inputs(node, rows, sparse_entries[node.name])
+            inputs += sparse_inputs(node, rows, sparse_entries[node.name])
         elif node.num_features and node.feature_dtype and not features_by_id:
             inputs.append(InputSpec("x", node.name, (rows, node.num_features), node.feature_dtype))
         if not node.num_features or features_by_id or "n_id" in wanted:
@@ -347,7 +347,8 @@ def model_inputs(
     return inputs
 
 
-def _sparse_inputs(node: NodeTypeSchema, rows: int, entries: int) -> List[InputSpec]:
+def sparse_inputs(node: NodeTypeSchema, rows: int, entries: int) -> List[InputSpec]:
+    """Those of `SPARSE_X`, in that order, of a type with features."""
     starts, columns, values = SPARSE_X
     assert node.feature_dtype
     return [

@@ -3,6 +3,7 @@
 import re
 from typing import Any, Dict, Optional, Tuple
 
+import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from schemas.base import Frozen
@@ -10,7 +11,7 @@ from schemas.base import Frozen
 EdgeTypeTuple = Tuple[str, str, str]
 
 MAX_NAME_BYTES = 200
-FEATURE_DTYPES = ("float16", "float32", "float64")  # from narrow to wide
+FEATURE_DTYPES = ("float16", "float32", "float64")
 _FORBIDDEN = re.compile(r"[/\\\x00-\x1f]")
 
 
@@ -122,10 +123,10 @@ class GraphSchema(Frozen):
         """What `HeteroData.metadata()` gives: (node types, edge types)."""
         return self.node_names, tuple(t.type for t in self.edge_types)
 
-    def narrowest_features(self) -> Optional[str]:
-        """The dtype of features, of nodes or edges, that holds the smallest numbers; None where there are none."""
-        found = {node.feature_dtype for node in self.node_types} | {edge.attribute_dtype for edge in self.edge_types}
-        return next((dtype for dtype in FEATURE_DTYPES if dtype in found), None)
+    def too_narrow_for(self, value: float) -> Optional[str]:
+        """The first dtype of features, of nodes or edges, that does not hold a number; None where all do."""
+        found = [node.feature_dtype for node in self.node_types] + [edge.attribute_dtype for edge in self.edge_types]
+        return next((dtype for dtype in found if dtype and abs(value) > float(np.finfo(dtype).max)), None)
 
     def node(self, name: str) -> NodeTypeSchema:
         return {t.name: t for t in self.node_types}[name]

@@ -2,7 +2,6 @@
 
 from typing import Any, Dict, List, Literal, Mapping, NamedTuple, Optional, Tuple
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from schemas import FORMAT_VERSION
@@ -140,9 +139,9 @@ class Manifest(Frozen):
                 raise ValueError("the budget and the graph name different node types")
             if set(budget.num_edges) != set(self.graph.edge_keys):
                 raise ValueError("the budget and the graph name different edge types")
-        dtype = self.graph.narrowest_features()
-        if dtype and abs(self.pad_value) > float(np.finfo(dtype).max):
-            raise ValueError(f"pad_value {self.pad_value} does not fit {dtype}")
+        too_narrow = self.graph.too_narrow_for(self.pad_value)
+        if too_narrow:
+            raise ValueError(f"pad_value {self.pad_value} does not fit {too_narrow}")
         self._check_shapes()
         return self
 

@@ -1,13 +1,14 @@
 """In which form node features reach a model: dense, as ids of tables beside it, or as sparse rows."""
 
 import math
-from typing import Callable, Dict, Optional
+from typing import Dict, List, Optional, Sequence
 
 import torch
 from torch import nn
 
 from schemas import layout
 from schemas.batch import table_bytes
+from schemas.budget import Budget
 from schemas.config import TrainConfig
 from schemas.errors import ConfigError
 from trainer.backends import Backend
@@ -41,10 +42,8 @@ def resident_features(
     )
 
 
-def sparse_features(
-    store: Store, train: TrainConfig, backend: Backend, model: nn.Module
-) -> Dict[str, Callable[[int], int]]:
-    """Node types that come as sparse rows, and the most entries that so many different nodes of each have.
+def sparse_features(store: Store, train: TrainConfig, backend: Backend, model: nn.Module) -> List[str]:
+    """Node types that come as sparse rows.
 
     Raises:
         ConfigError: `[train] sparse_features` is 'always', and cannot be.
@@ -63,18 +62,20 @@ def sparse_features(
             raise ConfigError("the model takes no sparse features", actual=type(model).__name__, where=where, hint=hint)
     is_possible = backend.takes_sparse_features and is_taken and store.manifest.features == "table"
     if choice == "never" or train.device_features == "always" or not is_possible:
-        return {}
+        return []
     return sparse_types(store, train.check_chunks, every=choice == "always")
 
 
-def sparse_types(store: Store, check_chunks: bool, every: bool = False) -> Dict[str, Callable[[int], int]]:
+def sparse_types(store: Store, check_chunks: bool, every: bool = False) -> List[str]:
     """As `sparse_features`, of a store with feature tables: types that are mostly zeros, or `every` one."""
-    found: Dict[str, Callable[[int], int]] = {}
-    for node in store.manifest.graph.node_types:
-        path = layout.feature_path(node.name)
-        if node.num_features and (every or _is_sparse(store, path, check_chunks)):
-            found[node.name] = store.sparse_table(path, check_chunks).most
-    return found
+    featured = [node.name for node in store.manifest.graph.node_types if node.num_features]
+    return [name for name in featured if every or _is_sparse(store, layout.feature_path(name), check_chunks)]
+
+
+def sparse_entries(store: Store, types: Sequence[str], budget: Budget, check_chunks: bool) -> Dict[str, int]:
+    """Room that every batch of a shape has for the entries of sparse types: for those of its fullest nodes."""
+    tables = {name: store.sparse_table(layout.feature_path(name), check_chunks) for name in types}
+    return {name: table.most(budget.num_nodes[name] - 1) for name, table in tables.items()}  # the last row is a pad
 
 
 def _is_sparse(store: Store, path: str, check_chunks: bool) -> bool:

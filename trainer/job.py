@@ -17,7 +17,7 @@ from trainer.backends import Backend, CompiledModel, resolve_backend
 from trainer.backends.poptorch import PopTorchBackend, PopTorchModel
 from trainer.backends.poptorch_options import cache_folder
 from trainer.buffers import BufferPool
-from trainer.features import resident_features, sparse_features
+from trainer.features import resident_features, sparse_entries, sparse_features
 from trainer.models import build_model
 from trainer.quarantine import Quarantine
 from trainer.report import SILENT, Console
@@ -99,8 +99,9 @@ def open_job(config: JobConfig, store: Store, backend: Backend, console: Console
     extras = tuple(getattr(inner, "extra_inputs", ()))
     resident = resident_features(store, config.train, backend, with_edges="edge_attr" in extras)
     sparse = sparse_features(store, config.train, backend, inner)
-    model = SeedModel(inner, manifest.graph, first, config.model, resident=resident, sparse=sparse)
-    siblings = [model.for_budget(budget) for budget in others]
+    room = [sparse_entries(store, sparse, budget, config.train.check_chunks) for budget in manifest.budgets]
+    model = SeedModel(inner, manifest.graph, first, config.model, resident=resident, sparse_entries=room[0])
+    siblings = [model.for_budget(budget, entries) for budget, entries in zip(others, room[1:])]
     inputs = tuple(tuple(shape.inputs) for shape in (model, *siblings))
     quarantine = Quarantine(store, config.train.on_corrupt == "skip", console)
     compiled = backend.compile(model, config.train, _example(store, inputs, quarantine), siblings)

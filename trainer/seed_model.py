@@ -1,6 +1,6 @@
 """The module that a backend compiles: one flat batch in, `(out, loss)` on its seed nodes out."""
 
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ class SeedModel(nn.Module):
         model: see `trainer.models`.
         featureless: what `for_budget` shares.
         resident: feature tables, which make ids of the features among the inputs.
-        sparse: node types that come as sparse rows: most entries that so many different nodes have.
+        sparse_entries: node types that come as sparse rows, and room for how many entries a batch has.
 
     Attributes:
         inputs: the tensors `forward` takes, in order: their kind, type, shape and dtype.
@@ -43,17 +43,16 @@ class SeedModel(nn.Module):
         config: ModelConfig,
         featureless: Optional[Featureless] = None,
         resident: Optional[ResidentFeatures] = None,
-        sparse: Optional[Mapping[str, Callable[[int], int]]] = None,
+        sparse_entries: Optional[Mapping[str, int]] = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.resident = resident
         self.featureless = Featureless(graph, config) if featureless is None else featureless
         self.extra_inputs: Tuple[str, ...] = tuple(getattr(model, "extra_inputs", ()))
-        sparse = dict(sparse or {})
-        entries = {name: most(budget.num_nodes[name] - 1) for name, most in sparse.items()}  # the last row is a pad
+        entries = dict(sparse_entries or {})
         self.inputs: List[InputSpec] = model_inputs(graph, budget, self.extra_inputs, resident is not None, entries)
-        self._widths = {name: int(graph.node(name).num_features or 0) for name in sparse}
+        self._widths = {name: int(graph.node(name).num_features or 0) for name in entries}
         self._node_names = graph.node_names
         self._edge_types = {edge.key: edge.type for edge in graph.edge_types}
         self._seed_type = graph.seed_type
@@ -62,11 +61,11 @@ class SeedModel(nn.Module):
         self._trimmed_layers: int = getattr(model, "trimmed_layers", 0)
         self._trimmer = LayerTrimmer(graph, budget)
         self._max_seeds = budget.max_seeds
-        self._graph, self._config, self._sparse = graph, config, sparse
+        self._graph, self._config = graph, config
 
-    def for_budget(self, budget: Budget) -> "SeedModel":
+    def for_budget(self, budget: Budget, sparse_entries: Optional[Mapping[str, int]] = None) -> "SeedModel":
         """The same model for batches of another shape: all modules, parameters and buffers are shared."""
-        return SeedModel(self.model, self._graph, budget, self._config, self.featureless, self.resident, self._sparse)
+        return SeedModel(self.model, self._graph, budget, self._config, self.featureless, self.resident, sparse_entries)
 
     def forward(self, *tensors: Tensor) -> Tuple[Tensor, Tensor]:
         """The tensors of `inputs`, in that order.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from schemas import layout
-from schemas.batch import SPARSE_X, InputSpec, bytes_to_device
+from schemas.batch import SPARSE_X, InputSpec, bytes_to_device, sparse_inputs
 from schemas.errors import SignatureMismatchError
 from trainer.buffers import BufferPool, aligned_empty
 from trainer.ids import limits_of
@@ -122,13 +122,12 @@ class ShardReader:
     def _check(self, store: Store, spec: InputSpec, source: InputSource) -> None:
         stored = store.spec(source.path)
         shape, dtype = stored.shape[1:], stored.dtype
-        if source.table:
+        if spec.kind in SPARSE_X:  # the number of entries is the model's choice, and checked when they are gathered
+            expected = sparse_inputs(store.manifest.graph.node(spec.key), shape[0], spec.shape[0])
+            _, _, shape, dtype = expected[SPARSE_X.index(spec.kind)]
+        elif source.table:
             table = store.spec(source.table)
             shape, dtype = (shape[0], table.shape[1]), table.dtype
-        if spec.kind in SPARSE_X:  # the number of entries is the model's choice, and checked when they are gathered
-            is_starts = spec.kind == "x_starts"
-            shape, dtype = ((shape[0] + 1,), "int32") if is_starts else (spec.shape, dtype)
-            dtype = "int32" if spec.kind == "x_columns" else dtype
         if (shape, dtype) != (tuple(spec.shape), spec.dtype):
             raise SignatureMismatchError(
                 f"input {spec.kind} of '{spec.key}' has another shape than the store",

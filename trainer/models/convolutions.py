@@ -52,12 +52,16 @@ def sage(relations: Sequence[Relation], x_dst: Features) -> Tensor:
     first, *others = [conv.lin_r.weight for conv, _, _ in relations]
     out = _product(x_dst, sum(others, first))
     for conv, x_src, edge_index in relations:
-        sources, destinations = edge_index.unbind(dim=0)
-        is_sparse = isinstance(x_src, SparseRows)
-        rows = x_src.linear(conv.lin_l.weight) if isinstance(x_src, SparseRows) else x_src
-        mean = scatter(rows.index_select(0, sources), destinations, dim=0, dim_size=out.size(0), reduce="mean")
-        out = out + (mean + conv.lin_l.bias if is_sparse else conv.lin_l(mean))
+        if isinstance(x_src, SparseRows):
+            out = out + (_mean(x_src.linear(conv.lin_l.weight), edge_index, out.size(0)) + conv.lin_l.bias)
+        else:
+            out = out + conv.lin_l(_mean(x_src, edge_index, out.size(0)))
     return out
+
+
+def _mean(x_src: Tensor, edge_index: Tensor, num_dst: int) -> Tensor:
+    sources, destinations = edge_index.unbind(dim=0)
+    return scatter(x_src.index_select(0, sources), destinations, dim=0, dim_size=num_dst, reduce="mean")
 
 
 def gat(conv: GATConv, x_src: Features, x_dst: Features, edge_index: Tensor) -> Tensor:
