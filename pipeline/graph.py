@@ -29,7 +29,7 @@ class HeteroGraph:
         features: node type -> float32 or float16 [num_nodes, F], for the types that have `x`.
         edge_attr: edge type key -> float32 or float16 [num_edges, D], likewise.
         edge_index: edge type key -> integers [2, num_edges], global ids per type.
-        labels: int32 [nodes of the seed type], -100 for every node that is no seed of any split.
+        labels: int32 [nodes of the seed type], -100 for every node that is no seed of any split or has no label.
         seeds: split -> int64 ids of its seed nodes, ascending.
         original_ids: node type -> int64 [num_nodes], only where a subset renumbered the nodes.
         description: where the graph came from, in words.
@@ -167,5 +167,5 @@ def _labels(source: "SourceGraph") -> np.ndarray:
     values = source.data[source.seed_type][source.label].numpy()
     labels = np.full(len(values), LABEL_PAD, np.int32)
     for seeds in source.seeds.values():
-        labels[seeds] = values[seeds]
+        labels[seeds] = np.where(values[seeds] < 0, LABEL_PAD, values[seeds])
     return labels

@@ -8,24 +8,26 @@ from pipeline.report import comparison_report, store_report
 from schemas.errors import ConfigError
 
 
-def look_at(path: Path, against: Path | None = None, *, as_json: bool = False, html: Path | None = None) -> str:
+def look_at(
+    path: Path | str, against: Path | str | None = None, *, as_json: bool = False, html: Path | str | None = None
+) -> str:
     """Tables (or JSON) of the store at `path`, compared with the one at `against`; also written to `html` as a page.
 
     Raises:
         StoreError: see `statistics.store_use`.
         ConfigError: the page cannot be written.
     """
-    use = statistics.store_use(path)
+    use = statistics.store_use(Path(path))
     if against is None:
         text = json.dumps(statistics.as_json(use), indent=2) if as_json else store_report(use)
         comparison = None
     else:
-        comparison = compare.compare(use, statistics.store_use(against))
+        comparison = compare.compare(use, statistics.store_use(Path(against)))
         text = json.dumps(compare.as_json(comparison), indent=2) if as_json else comparison_report(comparison)
     if html is not None:
         from pipeline.html import comparison_page, store_page
 
-        _write(html, comparison_page(comparison) if comparison else store_page(use))
+        _write(Path(html), comparison_page(comparison) if comparison else store_page(use))
     return text
 
 

@@ -16,7 +16,7 @@ from schemas.base import Frozen, explain
 from schemas.budget import BudgetMode, OverSizePolicy
 from schemas.config_training import IpuConfig, ModelConfig, TrainConfig
 from schemas.errors import ConfigError
-from schemas.layout import SPLITS, ZarrFormat
+from schemas.layout import PREDICT, SCORED_SPLITS, ZarrFormat
 from schemas.sampling import Grouping
 
 if sys.version_info >= (3, 11):
@@ -37,6 +37,9 @@ def _only_for(
     for key in needed.get(chosen, ()):
         if getattr(section, key) is None:
             raise ValueError(f"{choice} = '{chosen}' needs '{key}'")
+
+
+MAX_CLASSES = 2**20
 
 
 class RandomSplit(Frozen):
@@ -69,6 +72,10 @@ class DatasetConfig(Frozen):
         label: the attribute that holds its classes.
         masks: split -> name of the boolean mask attribute on the seed type.
         random_split: draw the splits instead of reading masks.
+        predict: make a split of this name, too, which is never trained on: of `all` nodes of the seed type, or of
+            those in a boolean mask attribute of that name. Its nodes need no label and may belong to other splits.
+            Then neither masks nor labels are needed, so that a graph of which nothing is known yet can be prepared.
+        num_classes: how many classes there are; default is the largest label + 1.
         subset: node type -> keep its first n nodes (and the edges among what is kept).
         remove_isolated: afterwards drop nodes without any edge.
         feature_values: what to do about NaN or infinite features: `error`, `default` (put `feature_default` in their
@@ -84,8 +91,10 @@ class DatasetConfig(Frozen):
     args: Dict[str, Any] = {}
     seed_type: str = "movie"
     label: str = "y"
-    masks: Dict[str, str] = {split: f"{split}_mask" for split in SPLITS}
+    masks: Dict[str, str] = {split: f"{split}_mask" for split in SCORED_SPLITS}
     random_split: Optional[RandomSplit] = None
+    predict: Optional[str] = Field(default=None, min_length=1)
+    num_classes: Optional[int] = Field(default=None, ge=1, le=MAX_CLASSES)
     subset: Dict[str, int] = {}
     remove_isolated: bool = False
     feature_values: Literal["error", "default", "allow"] = "error"
@@ -94,9 +103,11 @@ class DatasetConfig(Frozen):
     @field_validator("masks")
     @classmethod
     def _check_splits(cls, masks: Dict[str, str]) -> Dict[str, str]:
-        unknown = sorted(set(masks) - set(SPLITS))
+        unknown = sorted(set(masks) - set(SCORED_SPLITS))
+        if PREDICT in unknown:
+            raise ValueError(f"the mask of split '{PREDICT}' is a key of its own: predict = {masks[PREDICT]!r}")
         if unknown or not masks:
-            raise ValueError(f"masks must name some of the splits {SPLITS}, got {sorted(masks)}")
+            raise ValueError(f"masks must name some of the splits {SCORED_SPLITS}, got {sorted(masks)}")
         return masks
 
     @field_validator("subset")
@@ -141,7 +152,7 @@ class SamplingConfig(Frozen):
             type); `packed` (likewise, and the number of seeds varies: with a given budget as many as fit).
         max_seeds: with `packed`, the most seeds in a batch; 0 is twice the batch size.
         rounds: resampling passes over the train split.
-        eval_rounds: resampling passes over val and test.
+        eval_rounds: resampling passes over val, test and predict.
         rng_seed: root of all draws.
     """
 

@@ -6,7 +6,7 @@
   features/<node type>/original_id          [num_nodes]             only where [dataset] renumbered the nodes
   <part>/nodes/<node type>/n_id, mask       [batches, nodes]        (+ x when inline)
   <part>/edges/<edge key>/edge_index        [batches, 2, edges]     (+ mask, e_id, edge_attr when inline)
-  <part>/seeds/n_id, y, mask                [batches, max_seeds]
+  <part>/seeds/n_id, y, mask                [batches, max_seeds]    split predict: y is -100 where no label is known
   <part>/stats/...                          [batches, ...]          the ledger: what `inspect` reads
   checksums                                 [all chunks, 2]         crc32c and size of each chunk file
 
@@ -16,7 +16,9 @@ A part is what batches of one split have one shape: <part> is `<split>` in a sto
 
 from typing import Literal, Sequence, Tuple
 
-SPLITS: Tuple[str, ...] = ("train", "val", "test")
+SCORED_SPLITS: Tuple[str, ...] = ("train", "val", "test")  # every seed has a label, and none belongs to two of them
+PREDICT = "predict"  # made on request: seeds of any kind, with the label where there is one
+SPLITS: Tuple[str, ...] = (*SCORED_SPLITS, PREDICT)
 MANIFEST_ATTRIBUTE = "manifest"
 INTEGRITY_ATTRIBUTE = "integrity"
 ORIGINAL_ID = "original_id"

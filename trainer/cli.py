@@ -11,7 +11,7 @@ import click
 
 from schemas.config import JobConfig, load_config
 from schemas.errors import HeteroShardsError
-from schemas.layout import SPLITS
+from schemas.layout import SCORED_SPLITS, SPLITS
 from trainer.signals import Terminated, sigterm_raises
 
 if TYPE_CHECKING:
@@ -159,7 +159,9 @@ def compile_command(**shared: Any) -> None:
 
 @main.command()
 @shared_options
-@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="The split to score.")
+@click.option(
+    "--split", type=click.Choice(SCORED_SPLITS), default="test", show_default=True, help="The split to score."
+)
 def evaluate(split: str, **shared: Any) -> None:
     """Score the best weights of a run on a split: loss, accuracy and macro-F1, one JSON line.
 
@@ -175,21 +177,28 @@ def evaluate(split: str, **shared: Any) -> None:
 
 @main.command()
 @shared_options
-@click.option("--split", "splits", type=click.Choice(SPLITS), multiple=True, help="May be repeated.  [default: all]")
+@click.option(
+    "--split",
+    "splits",
+    type=click.Choice(SPLITS),
+    multiple=True,
+    help="May be repeated.  [default: predict where there is one, else all]",
+)
 @click.option("--output", metavar="FILE", help="The Parquet file.  [default: <run>/predictions.parquet]")
 def predict(splits: Tuple[str, ...], output: Optional[str], **shared: Any) -> None:
     """Write predictions of the best weights of a run to a Parquet file.
 
-    Columns: split, node_id (global id), label (null where unknown), prediction, probability (a list, one per
-    class), and original_id (the id in the source graph) where the store holds only a part of that graph.
+    Columns: split (null for a node of split predict that is in no other), node_id (global id), label (null where
+    unknown), prediction, probability (a list, one per class), and original_id (the id in the source graph) where
+    the store holds only a part of that graph.
     """
+    from trainer.predict import default_splits
     from trainer.predict import predict as write
     from trainer.report import terminal
 
     with _trained(shared) as (job, run_dir):
         path = Path(output) if output else run_dir / "predictions.parquet"
-        names = splits or tuple(split.name for split in job.store.manifest.splits)
-        num_rows = write(job, names, path, terminal())
+        num_rows = write(job, splits or default_splits(job.store), path, terminal())
         click.echo(json.dumps({"output": str(path), "num_rows": num_rows, "left_out": _left_out(job)}))
 
 

@@ -80,7 +80,7 @@ class ShardDataset(Dataset):
             name: tensor if is_gathered else tensor.clone()  # stored tensors are views of the shard that is kept
             for name, tensor, is_gathered in zip(self._names, tensors, self._are_gathered)
         }
-        return hetero_data(self.store, item) if self.as_hetero_data else item
+        return hetero_data(self.store, item, self.split) if self.as_hetero_data else item
 
     def __reduce__(self) -> Tuple[Any, ...]:
         """Worker processes open the store themselves, instead of receiving tables and handles."""
@@ -142,11 +142,15 @@ def item_name(spec: InputSpec) -> str:
     return f"{place}/{spec.key}/{_NAMES.get(spec.kind, spec.kind)}"
 
 
-def hetero_data(store: Store, item: Dict[str, Tensor]) -> Any:
+def hetero_data(store: Store, item: Dict[str, Tensor], split: str) -> Any:
     """A batch as PyG `HeteroData`, with the keys that poptorch_geometric's `FixedSizeNeighborLoader` gives.
 
     Per node type: `x` (absent where the graph has none), `n_id`, `batch` (0 real, 1 pad: pads are a second graph),
-    `ptr` (0, real rows, all rows), `nodes_mask`. On the seed type also `y` [rows], `batch_size` and `input_id`.
+    `ptr` (0, real rows, all rows), `nodes_mask`. On the seed type also `y` [rows], `batch_size` and `input_id`, and
+    `train_mask`, `val_mask` and `test_mask`, bool [rows], as in the tutorial's graph (`predict_mask`, too, where the
+    store has such a split): True on the real seed rows in the mask of the batch's own split, False on everything else.
+    Nodes that were sampled as neighbors are False even where the graph has them in that split, and their labels are
+    withheld, so `out[batch[seed_type].train_mask]` selects the rows that a loss may count, and no others.
     Per edge type: `edge_index` (int64), `e_id` and `edge_attr` where stored, `edges_mask`. Of the whole batch:
     `graphs_mask` (True, False), `num_nodes`, `num_edges`.
 
@@ -170,6 +174,7 @@ def hetero_data(store: Store, item: Dict[str, Tensor]) -> Any:
             seeds = item["seeds/y"]
             node.y = torch.full(mask.shape, LABEL_PAD)
             node.y[: len(seeds)] = seeds.long()
+            node.update(_split_masks(store, split, item["seeds/mask"], len(mask)))
         node.n_id = item[f"nodes/{name}/n_id"].long()
         node.batch = (~mask).long()
         node.ptr = torch.tensor([0, int(mask.sum()), len(mask)])
@@ -186,3 +191,11 @@ def hetero_data(store: Store, item: Dict[str, Tensor]) -> Any:
                 stored[key] = value.long() if key == "e_id" else value
         stored.edges_mask = item[f"{place}/mask"]
     return data
+
+
+def _split_masks(store: Store, split: str, is_seed: Tensor, num_rows: int) -> Dict[str, Tensor]:
+    """`<split>_mask` of every split that there can be, bool [num_rows]: the real seeds in that of the batch's own."""
+    names = [name for name in layout.SPLITS if name in layout.SCORED_SPLITS or store.has_split(name)]
+    masks = {f"{name}_mask": torch.zeros(num_rows, dtype=torch.bool) for name in names}
+    masks[f"{split}_mask"][: len(is_seed)] = is_seed
+    return masks

@@ -1,14 +1,15 @@
 """Scores of a model on a split, one answer per seed node."""
 
 from dataclasses import dataclass
-from typing import Dict, NamedTuple
+from typing import Dict, List, NamedTuple, Sequence
 
 import numpy as np
 import torch
 
 from schemas.batch import LABEL_PAD
 from schemas.chunks import REBUILD
-from schemas.errors import CorruptChunkError, StoreError
+from schemas.errors import ConfigError, CorruptChunkError, StoreError
+from schemas.layout import PREDICT
 from trainer.job import Job, naming
 from trainer.metrics import scores
 from trainer.report import SILENT, Console
@@ -22,7 +23,7 @@ class Answers:
         node_id: global ids, int64 [seeds].
         label: classes, int64 [seeds]; -100 where unknown.
         probability: mean over rounds of the softmax, float64 [seeds, classes].
-        loss: cross entropy, the mean over all seeds of all rounds.
+        loss: cross entropy, the mean over all seeds with a label of all rounds; NaN where none has one.
         num_batches_left_out: damaged ones; their seeds are answered by other rounds, or not at all.
     """
 
@@ -38,8 +39,16 @@ class Answers:
         return self.probability.argmax(axis=1)
 
     def scores(self) -> Dict[str, float]:
-        """`loss`, `accuracy` and `macro_f1`, and `batches_left_out` where there are any."""
-        found = {"loss": self.loss, **scores(self.label, self.prediction)}
+        """`loss`, `accuracy` and `macro_f1` of the seeds with a label, and `batches_left_out` where there are any.
+
+        Raises:
+            ConfigError: no seed has a label, as may be so in split predict.
+        """
+        has_label = self.label >= 0
+        if not has_label.any():
+            hint = "Evaluate a split with labels; predictions need none: `make predict`."
+            raise ConfigError("no seed has a label, so there is nothing to score", actual=len(self.label), hint=hint)
+        found = {"loss": self.loss, **scores(self.label[has_label], self.prediction[has_label])}
         return {**found, **({"batches_left_out": self.num_batches_left_out} if self.num_batches_left_out else {})}
 
 
@@ -103,10 +112,11 @@ def _answer_intact(job: Job, split: str, seeds: _Seeds, console: Console) -> Ans
     group, num_batches = job.compiled.infer_batches, len(seeds.batches)
     filled = np.minimum(np.arange(-(-num_batches // group) * group), num_batches - 1)  # up with the last batch
     order = seeds.batches[filled]
+    is_open = split == PREDICT  # seeds without a label are among its seeds
     with job.stream(split, order, group=group) as stream, console.bar(f"evaluate {split}", len(order)) as bar:
         for batches, tensors in stream:
             with naming(f"split {split}, batches {batches.tolist()}"):
-                out, losses = job.compiled.infer(tensors)
+                out, losses = job.compiled.infer(_with_classes(job, tensors) if is_open else tensors)
             shares = torch.softmax(out.float(), dim=-1).cpu().numpy().reshape(group, seeds.masks.shape[1], -1)
             num_real = group - max(0, stream.position - num_batches)
             for batch, share, loss in zip(batches[:num_real], shares, losses.reshape(-1).tolist()):
@@ -114,10 +124,28 @@ def _answer_intact(job: Job, split: str, seeds: _Seeds, console: Console) -> Ans
                 rows = seeds.places[batch][mask]  # no seed stands twice in a batch, so adding by index is safe
                 total[rows] += share[mask]
                 counts[rows] += 1
-                loss_sum += loss * len(rows)
+                loss_sum += _loss_sum(share[mask], seeds.label[rows]) if is_open else loss * len(rows)
             bar.update(group)
-    probability, loss = total / counts[:, None], loss_sum / int(counts.sum())
+    probability, num_scored = total / counts[:, None], int(counts[seeds.label >= 0].sum())
+    loss = loss_sum / num_scored if num_scored else float("nan")
     return Answers(seeds.node_id, seeds.label, probability, loss, len(seeds.masks) - num_batches)
+
+
+def _with_classes(job: Job, tensors: Sequence[torch.Tensor]) -> List[torch.Tensor]:
+    """A batch in which every seed has a class, so that the loss that a backend computes is a number; it is not used.
+
+    A batch of nothing but unknown labels would have the loss NaN, at which an IPU may stop, and which does not tell
+    in which order replicas answer.
+    """
+    kinds = [spec.kind for spec in job.inputs[0]]
+    return [torch.where(t < 0, 0, t) if kind == "y" else t for kind, t in zip(kinds, tensors)]
+
+
+def _loss_sum(shares: np.ndarray, label: np.ndarray) -> float:
+    """The cross entropy of the seeds with a label, added up; `shares` float32 [seeds, classes], `label` [seeds]."""
+    known = np.flatnonzero(label >= 0)
+    tiny = np.finfo(np.float32).tiny
+    return float(-np.log(np.maximum(shares[known, label[known]], tiny), dtype=np.float64).sum())
 
 
 def evaluate(job: Job, split: str, console: Console = SILENT) -> Dict[str, float]:

@@ -1,7 +1,7 @@
 """Predictions of every seed node, as a Parquet file with global node ids."""
 
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Sequence, Tuple
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from trainer.evaluate import Answers, answer
 from trainer.files import check_writable, write_atomically
 from trainer.job import Job
 from trainer.report import SILENT, Console
+from trainer.store import Store
 
 
 def predict(job: Job, splits: Sequence[str], output: Path, console: Console = SILENT) -> int:
@@ -18,9 +19,11 @@ def predict(job: Job, splits: Sequence[str], output: Path, console: Console = SI
     Columns: `split` (string), `node_id` (int64, global id of the seed type), `label` (int64, null where unknown),
     `prediction` (int64), `probability` (list of float32, one per class; the mean over the split's rounds), and
     `original_id` (int64), the id in the source graph, where the store holds only a part of it and renumbered nodes.
+    For seeds of split predict, `split` is the one of train, val and test that the node is a seed of, null where none.
 
     Returns:
-        The number of rows: one per seed and split, ordered by split as given, then by `node_id`.
+        The number of rows: one per seed node, ordered by split as given, then by `node_id`. A node that several of
+        the splits hold stands where the first of them does.
 
     Raises:
         CheckpointError: `output` cannot be written; found out before anything is computed.
@@ -29,7 +32,12 @@ def predict(job: Job, splits: Sequence[str], output: Path, console: Console = SI
     import pyarrow.parquet as pq
 
     check_writable(Path(output))
-    tables = [_table(split, answer(job, split, console)) for split in splits]
+    written, tables = np.zeros(0, np.int64), []
+    for split in dict.fromkeys(splits):
+        answers = answer(job, split, console)
+        is_new = ~np.isin(answers.node_id, written)
+        written = np.union1d(written, answers.node_id)
+        tables.append(_table(_names(job, split, answers), answers).filter(pa.array(is_new)))
     table = pa.concat_tables(tables)
     path = layout.original_id_path(job.store.manifest.graph.seed_type)
     if job.store.has_tensor(path):
@@ -39,14 +47,31 @@ def predict(job: Job, splits: Sequence[str], output: Path, console: Console = SI
     return int(table.num_rows)
 
 
-def _table(split: str, answers: Answers) -> Any:
+def default_splits(store: Store) -> Tuple[str, ...]:
+    """What predictions are wanted of: split predict where it was asked for, else every split."""
+    return (layout.PREDICT,) if store.has_split(layout.PREDICT) else tuple(s.name for s in store.manifest.splits)
+
+
+def _names(job: Job, split: str, answers: Answers) -> np.ndarray:
+    """The split that each seed belongs to, objects [seeds]; None for what belongs to none."""
+    if split != layout.PREDICT:
+        return np.full(len(answers.node_id), split, object)
+    names = np.full(len(answers.node_id), None, object)
+    for other in layout.SCORED_SPLITS:
+        if job.store.has_split(other):
+            ids = job.store.read_seeds(other, "n_id", job.quarantine.add)
+            names[np.isin(answers.node_id, ids)] = other
+    return names
+
+
+def _table(splits: np.ndarray, answers: Answers) -> Any:
     import pyarrow as pa
 
     num_classes = answers.probability.shape[1]
     flat = pa.array(answers.probability.astype(np.float32).reshape(-1))
     return pa.table(
         {
-            "split": pa.array([split] * len(answers.node_id), pa.string()),
+            "split": pa.array(splits, pa.string()),
             "node_id": pa.array(answers.node_id, pa.int64()),
             "label": pa.array(answers.label, pa.int64(), mask=answers.label < 0),
             "prediction": pa.array(answers.prediction, pa.int64()),

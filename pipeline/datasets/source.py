@@ -24,8 +24,8 @@ class SourceGraph:
             and masks, as plain tensors on the CPU; features are float32 or float16, contiguous.
         seed_type: node type that is predicted.
         label: name of the attribute of `seed_type` with its classes: integers [nodes], negative where unlabelled.
-        num_classes: largest class of the graph, before any subset, + 1.
-        seeds: split -> ids of its seed nodes, int64, ascending, disjoint between splits.
+        num_classes: largest class of the graph, before any subset, + 1, unless the config says.
+        seeds: split -> ids of its seed nodes, int64, ascending, disjoint between splits; but `predict` may hold any.
         description: where the graph comes from, in plain words.
         node_ids: node type -> id in the source of each node, int64; only types whose nodes were renumbered.
         notes: lines worth reading: what is odd about the graph, and what was changed.
@@ -50,15 +50,19 @@ def from_data(data: HeteroData, config: DatasetConfig, description: dict[str, An
     """
     from pipeline.datasets.features import to_floats
     from pipeline.datasets.subset import take_subset
-    from pipeline.datasets.targets import check_labels, check_mask, find_targets
+    from pipeline.datasets.targets import check_labels, check_mask, find_targets, unlabelled
     from pipeline.datasets.tensors import plain_copy
 
     _require_heterogeneous(data)
     seed_type, label = config.seed_type, config.label
     masks = find_targets(data, config)
-    plain = plain_copy(data, seed_type, [label, *masks.values()])
+    has_labels = data[seed_type].get(label) is not None
+    plain = plain_copy(data, seed_type, [*([label] if has_labels else []), *masks.values()])
     store, place = plain[seed_type], f"node type '{seed_type}'"
-    num_classes, label_notes = check_labels(store[label], store.num_nodes, f"{place}, label '{label}'")
+    if not has_labels:
+        store[label] = unlabelled(store.num_nodes)
+    where = f"{place}, label '{label}'"
+    num_classes, label_notes = check_labels(store[label], store.num_nodes, where, config.num_classes)
     for name in masks.values():
         check_mask(store[name], store.num_nodes, f"{place}, mask '{name}'")
     plain, node_ids = take_subset(plain, config)

@@ -4,35 +4,40 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from pipeline.datasets.targets import ALL_NODES
 from schemas.config import DatasetConfig, RandomSplit
 from schemas.errors import ConfigError, GraphError
+from schemas.layout import PREDICT
 
 
 def split_seeds(labels: np.ndarray, masks: Mapping[str, np.ndarray], config: DatasetConfig) -> dict[str, np.ndarray]:
     """Split -> ids of its seed nodes, int64, ascending.
 
-    `labels` int [nodes] are negative where a node has no label; `masks` are bool [nodes] by split, and not looked at
-    when the config asks for a random split.
+    `labels` int [nodes] are negative where a node has no label; `masks` are bool [nodes] by split. Split predict may
+    hold any node, whatever is known of it.
 
     Raises:
-        ConfigError: there is no train split.
+        ConfigError: there is neither a train split nor a predict split.
         GraphError: a split has no seeds or an unlabelled one, or two splits share a node.
     """
-    if config.random_split is not None:
-        seeds = draw_splits(labels, config.random_split)
-    else:
-        seeds = {split: np.flatnonzero(mask) for split, mask in masks.items()}
-    if "train" not in seeds:
+    seeds = {} if config.random_split is None else draw_splits(labels, config.random_split)
+    seeds |= {split: np.flatnonzero(mask) for split, mask in masks.items()}
+    if config.predict == ALL_NODES:
+        seeds[PREDICT] = np.arange(len(labels))
+    if not {"train", PREDICT} & set(seeds):
         raise ConfigError("there is no train split", where="[dataset]", hint="Name a mask, or give train a share.")
     where = f"node type '{config.seed_type}'"
     taken = np.full(len(labels), "", dtype="<U5")
     for split, ids in seeds.items():
         if not len(ids):
             hint = "Leave the split out of [dataset] masks, or draw another random_split."
+            hint = "Leave [dataset] predict out, or name another mask." if split == PREDICT else hint
             raise GraphError(f"split '{split}' has no seed nodes", where=where, hint=hint)
+        if split == PREDICT:
+            continue
         unlabelled = int((labels[ids] < 0).sum())
         if unlabelled:
-            hint = "Leave unlabelled nodes out of the masks."
+            hint = "Leave unlabelled nodes out of the masks; [dataset] predict takes them."
             text = f"{unlabelled} of {len(ids)} seed nodes of split '{split}' have no label"
             raise GraphError(text, actual=f"class {labels[ids].min()}", limit="0 or more", where=where, hint=hint)
         shared = taken[ids][taken[ids] != ""]

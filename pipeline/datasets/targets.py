@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.datasets.words import nearest
-from schemas.config import DatasetConfig
+from schemas.config import MAX_CLASSES, DatasetConfig
 from schemas.errors import ConfigError, GraphError
-from schemas.layout import SPLITS
+from schemas.layout import PREDICT, SCORED_SPLITS
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch_geometric.data import HeteroData
 
-MAX_CLASSES = 2**20
+ALL_NODES = "all"
 
 
 def find_targets(data: HeteroData, config: DatasetConfig) -> dict[str, str]:
-    """Split -> mask attribute. Default names that the data lacks are left out, as long as there is one for train.
+    """Split -> mask attribute. Default names that the data lacks are left out, as long as there is one for train, or
+    a split predict, which needs neither masks nor labels.
 
     Raises:
         ConfigError: the seed type, its label, or a mask that the config lists does not exist.
@@ -29,29 +30,51 @@ def find_targets(data: HeteroData, config: DatasetConfig) -> dict[str, str]:
             hint=nearest(config.seed_type, data.node_types),
         )
     store = data[config.seed_type]
-    if store.get(config.label) is None:
-        raise ConfigError(
-            f"node type '{config.seed_type}' has no label '{config.label}'",
-            where="[dataset] label",
-            hint=nearest(config.label, store.keys()),
-        )
-    if config.random_split is not None:
-        return {}
+    _require_label(store, config)
     found = {}
-    for split in (split for split in SPLITS if split in config.masks):
+    for split in (split for split in SCORED_SPLITS if split in config.masks and config.random_split is None):
         name = config.masks[split]
         if store.get(name) is not None:
             found[split] = name
-        elif "masks" in config.model_fields_set or split == "train":
+        elif "masks" in config.model_fields_set or (split == "train" and config.predict is None):
             hint = "Name the masks in [dataset] masks, or draw splits: [dataset.random_split] train = 0.6, val = 0.2."
             raise ConfigError(
                 f"node type '{config.seed_type}' has no mask '{name}'", where="[dataset] masks", hint=hint
             )
+    if config.predict not in (None, ALL_NODES):
+        found[PREDICT] = str(config.predict)
+        if store.get(found[PREDICT]) is None:
+            what = f"node type '{config.seed_type}' has no mask '{config.predict}'"
+            hint = f"'{ALL_NODES}' is every node. {nearest(found[PREDICT], store.keys())}"
+            raise ConfigError(what, where="[dataset] predict", hint=hint)
     return found
 
 
-def check_labels(y: Tensor, num_nodes: int, where: str) -> tuple[int, list[str]]:
-    """The number of classes, after checking that there is one integer class per node; and lines worth reading."""
+def _require_label(store: Any, config: DatasetConfig) -> None:
+    """Only who predicts and says how many classes there are may do without."""
+    if store.get(config.label) is not None:
+        return
+    what = f"node type '{config.seed_type}' has no label '{config.label}'"
+    if config.predict is None:
+        raise ConfigError(what, where="[dataset] label", hint=nearest(config.label, store.keys()))
+    if config.num_classes is None:
+        hint = "Say how many classes the model knows: [dataset] num_classes."
+        raise ConfigError(f"{what}, so the number of classes is unknown", where="[dataset] num_classes", hint=hint)
+
+
+def unlabelled(num_nodes: int) -> Tensor:
+    """Labels of nodes of which none is known: int64 [num_nodes], -1."""
+    import torch
+
+    return torch.full((num_nodes,), -1)
+
+
+def check_labels(y: Tensor, num_nodes: int, where: str, num_classes: int | None = None) -> tuple[int, list[str]]:
+    """The number of classes, after checking that there is one integer class per node; and lines worth reading.
+
+    Args:
+        num_classes: how many there shall be; None is the largest class + 1.
+    """
     import torch
 
     if y.dim() != 1 or len(y) != num_nodes:
@@ -67,7 +90,7 @@ def check_labels(y: Tensor, num_nodes: int, where: str) -> tuple[int, list[str]]
         hint = "Only classification is supported; convert classes with .long()."
         raise GraphError("labels must be integers", actual=y.dtype, where=where, hint=hint)
     most = int(y.max()) if len(y) else -1
-    if most < 0:
+    if most < 0 and num_classes is None:
         hint = "Classes count from 0; negative ones mean that a node has no label."
         raise GraphError(
             "no node has a label", actual=f"largest class {most}", limit="0 or more", where=where, hint=hint
@@ -76,6 +99,11 @@ def check_labels(y: Tensor, num_nodes: int, where: str) -> tuple[int, list[str]]
         hint = "Number the classes from 0: torch.unique(y, return_inverse=True)."
         limit = f"0 to {MAX_CLASSES - 1}"
         raise GraphError("the largest class is out of range", actual=most, limit=limit, where=where, hint=hint)
+    if num_classes is not None:
+        if most >= num_classes:
+            limit, hint = f"below num_classes = {num_classes}", "Raise [dataset] num_classes, or leave it out."
+            raise GraphError("the largest class is out of range", actual=most, limit=limit, where=where, hint=hint)
+        return num_classes, []
     num_labelled = int((y >= 0).sum())
     if most + 1 > num_labelled:
         text = f"{most + 1} classes (the largest is {most}), but only {num_labelled} nodes with a label"

@@ -29,6 +29,8 @@ def describe(config: DatasetConfig) -> dict[str, Any]:
     if config.args:
         words["args"] = dict(config.args)
     words["splits"] = "drawn at random" if config.random_split is not None else "masks of the data"
+    if config.predict is not None:
+        words["predict"] = config.predict
     if config.subset:
         words["subset"] = {name: f"first {count} nodes" for name, count in config.subset.items()}
     if config.remove_isolated:

@@ -266,7 +266,10 @@ def _check_seeds(view: ShardView) -> None:
     _check_real_first(view, paths["mask"], mask, view.stats("num_seeds"), view.part.budget.max_seeds)
     _check_ids(view, paths["n_id"], n_id, mask, view.manifest.graph.node(seed_type).num_nodes, is_unique=True)
     view.require(paths["y"], (y == LABEL_PAD) | mask, f"a pad row is not {LABEL_PAD}")
-    view.require(paths["y"], ((y >= 0) & (y < num_classes)) | ~mask, f"a label lies outside 0..{num_classes - 1}")
+    is_class = (y >= 0) & (y < num_classes)
+    if view.split.name == layout.PREDICT:
+        is_class |= y == LABEL_PAD
+    view.require(paths["y"], is_class | ~mask, f"a label lies outside 0..{num_classes - 1}")
     first_rows = view.node(seed_type, "n_id")[:, : n_id.shape[1]]
     path = layout.node_path(name, seed_type, "n_id")
     view.require(path, (first_rows == n_id) | ~mask, "the first rows are not the seeds")

@@ -1,4 +1,7 @@
-"""Which seeds were seen: each once per round, none in two splits, always with the same label."""
+"""Which seeds were seen: each once per round, none in two splits, always with the same label.
+
+Split predict holds whatever nodes it was asked for, so it owns none and takes none away.
+"""
 
 from typing import NamedTuple
 
@@ -36,10 +39,13 @@ class Coverage:
         self._owner = np.full(num_nodes, NOBODY, np.int8)
         self._labels = np.full(num_nodes, LABEL_PAD, np.int32)
         self._knows = graph is not None
+        self._asked = np.zeros(num_nodes, bool)  # the seeds of split predict
+        self._asked[[] if graph is None else graph.seeds.get(layout.PREDICT, [])] = True
         if graph is not None:
             self._labels[:] = graph.labels
             for name in self._names:
-                self._owner[graph.seeds.get(name, [])] = self._names.index(name)
+                if name != layout.PREDICT:
+                    self._owner[graph.seeds.get(name, [])] = self._names.index(name)
         self._seen = np.zeros((0, num_nodes), bool)
         self._is_whole = True
 
@@ -59,24 +65,39 @@ class Coverage:
         distinct, counts = np.unique(ids, return_counts=True)
         self._report("n_id", distinct[seen[distinct] | (counts > 1)], "occur twice in a round", place)
         seen[distinct] = True
-        me, owner = self._names.index(place.split), self._owner[distinct]
-        what = "belong to another split: their labels leak"
-        self._report("n_id", distinct[(owner != me) & (owner != NOBODY)], what, place)
-        if self._knows:
-            self._report("n_id", distinct[owner == NOBODY], "are seeds of no split in the source data", place)
+        if place.split == layout.PREDICT:
+            self._ask(distinct, place)
         else:
-            self._owner[distinct[owner == NOBODY]] = me
+            self._own(distinct, place)
+        if not self._knows:
             fresh = self._labels[ids] == LABEL_PAD
             self._labels[ids[fresh]] = labels[fresh]
         wrong = ids[self._labels[ids] != labels]
         self._report("y", wrong, f"have another label than {'the source data' if self._knows else 'elsewhere'}", place)
+
+    def _own(self, ids: np.ndarray, place: Place) -> None:
+        """A node is a seed of one split only, or its label leaks."""
+        me, owner = self._names.index(place.split), self._owner[ids]
+        what = "belong to another split: their labels leak"
+        self._report("n_id", ids[(owner != me) & (owner != NOBODY)], what, place)
+        if self._knows:
+            self._report("n_id", ids[owner == NOBODY], "are seeds of no split in the source data", place)
+        else:
+            self._owner[ids[owner == NOBODY]] = me
+
+    def _ask(self, ids: np.ndarray, place: Place) -> None:
+        if self._knows:
+            what = "are no seeds of this split in the source data"
+            self._report("n_id", ids[~self._asked[ids]], what, place)
+        self._asked[ids] = True
 
     def end_split(self, split: SplitInfo) -> None:
         """After the last batch: is any seed missing?"""
         if not self._is_whole:
             return
         place = Place(split.name, split.name, None)
-        own = self._owner == self._names.index(split.name)
+        is_asked = split.name == layout.PREDICT
+        own = self._asked if is_asked else self._owner == self._names.index(split.name)
         if not split.num_batches_skipped:
             for round_index, seen in enumerate(self._seen):
                 self._report("n_id", np.flatnonzero(own & ~seen), f"are missing from round {round_index}", place)

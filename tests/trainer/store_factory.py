@@ -12,7 +12,7 @@ import numpy as np
 import zarr
 
 from schemas import FORMAT_VERSION, integrity, layout
-from schemas.batch import BatchOptions, TensorSpec, feature_tensors, part_tensors
+from schemas.batch import LABEL_PAD, BatchOptions, TensorSpec, feature_tensors, part_tensors
 from schemas.budget import Budget
 from schemas.config import JobConfig
 from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
@@ -22,7 +22,7 @@ from schemas.sampling import SamplingSpec
 ZARR_MAJOR = int(zarr.__version__.split(".")[0])
 ZARR_FORMATS = (2, 3) if ZARR_MAJOR >= 3 else (2,)
 NUM_MOVIES, NUM_CLASSES, MAX_SEEDS, NUM_HOPS = 60, 3, 4, 2
-SEEDS = {"train": range(0, 30), "val": range(30, 41), "test": range(41, 60)}
+SEEDS = {"train": range(0, 30), "val": range(30, 41), "test": range(41, 60), "predict": range(NUM_MOVIES)}
 PAD_VALUE = 0.5
 
 
@@ -136,9 +136,15 @@ def _fill_batch(
         inline = layout.edge_path(part, edge.key, "edge_attr")
         if inline in arrays:
             arrays[inline][batch, :num] = src.tables[layout.edge_feature_path(edge.key)][e_id]
-    for name, values in (("n_id", seeds), ("y", src.labels[seeds]), ("mask", True)):
+    labels = np.where(is_unknown(seeds), LABEL_PAD, src.labels[seeds]) if part.startswith("pred") else src.labels[seeds]
+    for name, values in (("n_id", seeds), ("y", labels), ("mask", True)):
         arrays[layout.seed_path(part, name)][batch, : len(seeds)] = values
     arrays[layout.stats_path(part, "num_seeds")][batch] = len(seeds)
+
+
+def is_unknown(ids: np.ndarray) -> np.ndarray:
+    """Whose labels split predict does not know."""
+    return ids % 5 == 0
 
 
 def round_batches(ids: np.ndarray, rng: Any) -> np.ndarray:
@@ -162,7 +168,7 @@ def write_store(
     zeros: float = 0.0,
     **manifest_values: Any,
 ) -> Path:
-    """Write a store of splits train, val and test; returns `path`. Pairs of batches take the shapes in turn."""
+    """Write a store of the splits that have `rounds`; returns `path`. Pairs of batches take the shapes in turn."""
     graph, rng, src = graph_schema(), np.random.default_rng(rng_seed), source(rng_seed, zeros)
     rounds = {"train": 2, "val": 1, "test": 1} if rounds is None else rounds
     codecs = dict.fromkeys(src.tables, codec)

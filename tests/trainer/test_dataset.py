@@ -60,7 +60,8 @@ def test_hetero_data_has_the_tutorials_keys(table_store):
     assert data.graphs_mask.tolist() == [True, False]
     assert (data.num_nodes, data.num_edges) == (sum(sizes.num_nodes.values()), sum(sizes.num_edges.values()))
     movie = data["movie"]
-    assert set(movie.keys()) == {"x", "y", "n_id", "batch", "ptr", "nodes_mask", "batch_size", "input_id"}
+    masks = {"train_mask", "val_mask", "test_mask"}
+    assert set(movie.keys()) == {"x", "y", "n_id", "batch", "ptr", "nodes_mask", "batch_size", "input_id"} | masks
     assert set(data["director"].keys()) == {"n_id", "batch", "ptr", "nodes_mask"}
     assert set(data["movie", "to", "actor"].keys()) == {"edge_index", "e_id", "edges_mask"}
     assert set(data["actor", "to", "movie"].keys()) == {"edge_index", "edge_attr", "e_id", "edges_mask"}
@@ -75,6 +76,20 @@ def test_hetero_data_has_the_tutorials_keys(table_store):
     pads = data["movie", "to", "actor"].edge_index[:, ~data["movie", "to", "actor"].edges_mask]
     assert (pads[0] == sizes.num_nodes["movie"] - 1).all()
     assert (pads[1] == sizes.num_nodes["actor"] - 1).all()
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test", "predict"])
+def test_the_tutorials_masks_are_true_on_the_real_seeds_of_the_batchs_own_split(store_of, split):
+    store = store_of(rounds={"train": 1, "val": 1, "test": 1, "predict": 1})
+    for batch in ShardDataset(store, split, as_hetero_data=True):
+        movie = batch["movie"]
+        for other in ("train", "val", "test", "predict"):
+            mask = movie[f"{other}_mask"]
+            assert mask.dtype == torch.bool and mask.shape == movie.y.shape
+            expected = (movie.input_id[movie.input_id >= 0]).tolist() if other == split else []
+            assert movie.n_id[mask].tolist() == expected
+        assert (movie.y[~movie[f"{split}_mask"]] == -100).all()
+    assert "predict_mask" not in ShardDataset(store_of(), "train", as_hetero_data=True)[0]["movie"]
 
 
 def test_datasets_travel_to_workers_by_name(table_store):
