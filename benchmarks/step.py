@@ -14,7 +14,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -54,6 +54,7 @@ VARIANTS = {
     "inductor": "heteroshards, inductor",
     "cuda_graphs": "heteroshards, cuda_graphs",
 }
+WITH_SAMPLER = WITH_PYG_LIB or WITH_TORCH_SPARSE  # NeighborLoader needs one of them
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # of plain PyG
 Edges = dict[tuple[str, str, str], Tensor]
 
@@ -96,15 +97,16 @@ class PlainModel(nn.Module):
 
 
 class Loaded:
-    """Batches of NeighborLoader, an epoch at a time."""
+    """Batches of NeighborLoader, an epoch at a time; `options` are those of a torch DataLoader."""
 
-    def __init__(self, job: JobConfig, source: SourceGraph) -> None:
+    def __init__(self, job: JobConfig, source: SourceGraph, **options: object) -> None:
         fanout = job.sampling.fanout
         assert not isinstance(fanout, dict), "checked by main"
         seeds = (source.seed_type, torch.from_numpy(source.seeds["train"]))
         self.label = source.label
         self.seed_type = source.seed_type
-        self.loader = NeighborLoader(source.data, fanout, seeds, batch_size=job.sampling.batch_size, shuffle=True)
+        size = job.sampling.batch_size
+        self.loader = NeighborLoader(source.data, fanout, seeds, batch_size=size, shuffle=True, **options)
 
     def __iter__(self) -> Iterator[Sample]:
         for batch in self.loader:
@@ -140,18 +142,27 @@ class Sampled:
 
 
 class Plain:
-    """Plain PyG, as its tutorials write it."""
+    """Plain PyG, as its tutorials write it. `batches` are drawn as it trains, unless they are given."""
 
-    def __init__(self, name: str, job: JobConfig, source: SourceGraph, num_batches: int, is_compiled: bool) -> None:
-        self.batches = (Loaded if WITH_PYG_LIB or WITH_TORCH_SPARSE else Sampled)(job, source)
-        self.num_batches = num_batches
+    def __init__(
+        self,
+        name: str,
+        job: JobConfig,
+        source: SourceGraph,
+        num_batches: int,
+        is_compiled: bool = False,
+        batches: Iterable[Sample] | None = None,
+        device: torch.device = DEVICE,
+    ) -> None:
+        self.batches = (Loaded if WITH_SAMPLER else Sampled)(job, source) if batches is None else batches
+        self.num_batches, self.device = num_batches, device
         torch.manual_seed(job.train.rng_seed)
         model = PlainModel(name, job, source)
         with torch.no_grad():
             model(*next(iter(self.batches))[:3])  # materialises lazy layers
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[job.train.optimizer]
         options = {"momentum": job.train.momentum} if job.train.optimizer == "sgd" else {}
-        model.to(DEVICE)
+        model.to(device)
         self.optimizer = kind(model.parameters(), lr=job.train.lr, weight_decay=job.train.weight_decay, **options)
         self.model = torch.compile(model, dynamic=True) if is_compiled else model
         self.model.train()
@@ -164,14 +175,17 @@ class Plain:
             batch = next(batches)
             data_s += time.perf_counter() - asked
             self.optimizer.zero_grad(set_to_none=True)
-            x_dict, n_id_dict, edge_index_dict = ({k: v.to(DEVICE) for k, v in part.items()} for part in batch[:3])
+            x_dict, n_id_dict, edge_index_dict = (self._placed(part) for part in batch[:3])
             out = self.model(x_dict, n_id_dict, edge_index_dict)
-            loss = cross_entropy(out[: len(batch.y)], batch.y.to(DEVICE))
+            loss = cross_entropy(out[: len(batch.y)], batch.y.to(self.device, non_blocking=True))
             loss.backward()
             self.optimizer.step()
             losses.append(loss.detach())
         mean = float(torch.stack(losses).mean())  # waits for a GPU
         return Epoch(time.perf_counter() - started, data_s, mean)
+
+    def _placed(self, tensors: dict) -> dict:
+        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in tensors.items()}
 
 
 class Ours:
@@ -275,7 +289,7 @@ def main(
                 click.echo(" ".join(row), err=True)
     header = ["model", "variant", "s/epoch", "ms/batch", "waiting for data, s", "first epoch, s"]
     header += ["times as fast as PyG eager", "as PyG compiled", "last loss"]
-    feeder = "NeighborLoader" if WITH_PYG_LIB or WITH_TORCH_SPARSE else "our sampler, unpadded"
+    feeder = "NeighborLoader" if WITH_SAMPLER else "our sampler, unpadded"
     title = f"Epochs of {job.name}, {job.sampling.batch_size} seeds a batch, {torch.get_num_threads()} threads"
     note = f"Medians of {epochs} epochs in turns; plain PyG is fed by {feeder}.\n\n"
     operators = table(["model", "operator of the eager step", "matrices", "own time"], profiled)

@@ -53,6 +53,7 @@ class CpuGraphDevice(GraphDevice):
     Attributes:
         transfers: bytes of each tensor that was brought to the device.
         room: bytes that are free there.
+        memories: what `memory` gave, once for each recording that used it.
     """
 
     device = torch.device("cpu")
@@ -60,6 +61,10 @@ class CpuGraphDevice(GraphDevice):
     def __init__(self, room: int = 0) -> None:
         self.transfers: List[int] = []
         self.room = room
+        self.memories: List[object] = []
+
+    def memory(self) -> object:
+        return object()
 
     def transfer(self) -> Transfer:
         device = self
@@ -71,11 +76,16 @@ class CpuGraphDevice(GraphDevice):
 
         return Counting()
 
-    def record(self, call: Call) -> Tuple[Tuple[Tensor, Tensor], Callable[[], None]]:
+    def record(self, call: Call, memory: Any) -> Tuple[Tuple[Tensor, Tensor], Callable[[], None]]:
+        self.memories.append(memory)
         for _ in range(2):
             call()
-        with CpuGraph() as graph:
-            results = call()
+        graph = CpuGraph()
+        try:
+            with graph:
+                results = call()
+        except RuntimeError:  # as on a GPU, where ending the capture fails, too, and hides what began it
+            raise RuntimeError("operation failed due to a previous error during capture")  # noqa: B904
         return results, graph.replay
 
     def free_bytes(self) -> int:

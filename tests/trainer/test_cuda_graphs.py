@@ -93,6 +93,41 @@ def test_what_cannot_be_captured_is_said(table_store, tmp_path, name):
         fit(config, table_store, tmp_path / "run", backend=CudaGraphsBackend(CpuGraphDevice()))
 
 
+@pytest.mark.parametrize("calls_before", [0, 2])  # while warming up, and within the capture, whose end then fails too
+def test_a_gpu_that_is_too_small_is_said(table_store, tmp_path, calls_before):
+    config = with_model(make_config(tmp_path), name=f"{HERE}:TooLarge", options={"calls_before": calls_before})
+    with pytest.raises(BackendError, match=r"(?s)the GPU has too little memory.*CUDA out of memory.*device_features"):
+        fit(config, table_store, tmp_path / "run", backend=CudaGraphsBackend(CpuGraphDevice()))
+
+
+def test_a_gpu_that_cannot_be_opened_is_said(table_store, tmp_path, monkeypatch):
+    def refuse():
+        raise RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable\nCUDA kernel errors ...")
+
+    monkeypatch.setattr(torch.cuda, "current_device", refuse)
+    with pytest.raises(BackendError, match=r"(?s)the GPU cannot be used.*busy or unavailable.*another process"):
+        fit(make_config(tmp_path), table_store, tmp_path / "run", backend=CudaGraphsBackend())
+
+
+def test_recordings_of_one_model_share_memory(store_of, tmp_path):
+    device = CpuGraphDevice()
+    for run in ("one", "other"):
+        fit(make_config(tmp_path), store_of(shapes=3), tmp_path / run, backend=CudaGraphsBackend(device))
+    assert len(device.memories) == 12 and len(set(device.memories)) == 2
+
+
+def test_buffers_that_no_checkpoint_holds_are_as_if_nothing_was_captured(table_store, tmp_path):
+    config = with_model(make_config(tmp_path), name=f"{HERE}:CallsSeen")
+    seen = {}
+    for backend in (EagerBackend(), CudaGraphsBackend(CpuGraphDevice())):
+        with open_job(config, table_store, backend) as job:
+            with job.stream("train", torch.arange(3).numpy()) as stream:
+                for _, tensors in stream:
+                    out, _ = job.compiled.step(tensors)
+            seen[backend.name] = out
+    assert torch.equal(*seen.values())
+
+
 def test_results_and_states_outlive_the_next_step(table_store, tmp_path):
     with open_job(make_config(tmp_path), table_store, CudaGraphsBackend(CpuGraphDevice())) as job:
         with job.stream("train", torch.arange(3).numpy()) as stream:
@@ -187,6 +222,29 @@ class Looking(Counting):
     def forward(self, x_dict, edge_index_dict):
         out = super().forward(x_dict, edge_index_dict)
         return out * 2 if self.training and float(out.detach().sum()) > 1e9 else out
+
+
+class TooLarge(Counting):
+    def __init__(self, graph, config):
+        super().__init__(graph, config)
+        self.left = config.options["calls_before"]
+
+    def forward(self, x_dict, edge_index_dict):
+        if torch.is_grad_enabled():
+            if self.left == 0:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            self.left -= 1
+        return super().forward(x_dict, edge_index_dict)
+
+
+class CallsSeen(Counting):
+    def __init__(self, graph, config):
+        super().__init__(graph, config)
+        self.register_buffer("calls_seen", torch.zeros(()), persistent=False)
+
+    def forward(self, x_dict, edge_index_dict):
+        self.calls_seen += 1
+        return super().forward(x_dict, edge_index_dict) + self.calls_seen
 
 
 class Branching(Counting):

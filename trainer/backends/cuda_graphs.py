@@ -23,6 +23,8 @@ from trainer.user_errors import first_line
 
 MIN_TORCH = (2, 6)
 CAPTURABLE = "Use [train] backend = 'eager', or a model without data-dependent shapes, branches and .item()."
+SMALLER = "Prepare smaller batches, set [train] device_features = 'never', or free the memory that others hold."
+BUSY = "See nvidia-smi: another process may own it, or hold its memory. CUDA_VISIBLE_DEVICES chooses another GPU."
 FEATURE_SHARE = 0.5  # of the free memory: activations and the graphs need the rest
 
 
@@ -54,7 +56,9 @@ class CudaGraphsBackend(Backend):
         return CudaGraphsModel(self._opened(), model, train, example, siblings)
 
     def _opened(self) -> GraphDevice:
-        self._device = self._device or CudaDevice()
+        if self._device is None:
+            with _explained("the GPU cannot be used", BUSY):
+                self._device = CudaDevice()
         return self._device
 
 
@@ -64,13 +68,14 @@ class Recording:
     Args:
         call: takes the inputs, returns `(out, loss)`, and synchronises with nothing.
         example: a batch of the shape.
+        memory: `device.memory()`, shared with the model's other recordings.
     """
 
     def __init__(
-        self, device: GraphDevice, call: Callable[..., Tuple[Tensor, Tensor]], example: Sequence[Tensor]
+        self, device: GraphDevice, call: Callable[..., Tuple[Tensor, Tensor]], example: Sequence[Tensor], memory: Any
     ) -> None:
         inputs = [tensor.to(device.device, copy=True) for tensor in example]
-        self._results, self._replay = device.record(lambda: call(*inputs))
+        self._results, self._replay = device.record(lambda: call(*inputs), memory)
         self._inputs = [[i for i in inputs if i.dtype == dtype] for dtype in _dtypes(inputs)]
 
     def __call__(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
@@ -100,6 +105,7 @@ class CudaGraphsModel(TorchModel):
         self._device = device
         super().__init__(model, train, example, siblings, device.device)
         self.transfer = device.transfer()
+        self._memory = device.memory()
         for group in self._optimizer.param_groups:  # lets a step be captured; sgd has nothing to prepare for it
             if "capturable" in group:
                 group["capturable"] = True
@@ -118,7 +124,7 @@ class CudaGraphsModel(TorchModel):
             self.num_compilations[kind] += 1
             with _explained(f"the {kind} step cannot be captured", CAPTURABLE), self._unchanged():
                 call = lambda *inputs: run(shape, inputs)  # noqa: E731
-                self._recordings[kind, shape] = Recording(self._device, call, batch)
+                self._recordings[kind, shape] = Recording(self._device, call, batch, self._memory)
         with _explained(f"the {kind} step failed"):
             return self._recordings[kind, shape](batch)
 
@@ -138,13 +144,19 @@ class CudaGraphsModel(TorchModel):
     def _unchanged(self) -> Iterator[None]:
         """Undo what the calls around a capture do to weights, optimizer and random state, at their addresses."""
         rng, optimizer = self._device.rng_state(), self.optimizer_state()
-        kept = [(tensor, tensor.detach().clone()) for tensor in self._model.state_dict().values()]
+        kept = [(tensor, tensor.detach().clone()) for tensor in self._changeable()]
         yield
         with torch.no_grad():
             for tensor, before in kept:
                 tensor.copy_(before)
         self._overwrite_optimizer(optimizer)
         self._device.set_rng_state(rng)
+
+    def _changeable(self) -> List[Tensor]:
+        """Weights and buffers, those too that no checkpoint holds, but for feature tables, which nothing writes to."""
+        resident = self._model.resident
+        tables = {id(table) for table in resident.buffers()} if resident is not None else set()
+        return [*self._model.parameters(), *(buffer for buffer in self._model.buffers() if id(buffer) not in tables)]
 
     def _overwrite_optimizer(self, state: Dict[str, Any]) -> None:
         """Put values into the optimizer's tensors; zeros, with which an optimizer begins, where there are none."""
@@ -179,14 +191,18 @@ class CudaGraphsModel(TorchModel):
 def _explained(what: str, hint: str = "") -> Iterator[None]:
     try:
         yield
-    except torch.cuda.OutOfMemoryError as error:
-        hint = "Prepare smaller batches, or set [train] device_features = 'never'."
-        raise BackendError(f"{what}: the GPU has too little memory", actual=first_line(error), hint=hint) from error
-    except RuntimeError as error:  # torch's other CUDA errors, among them what a capture does not allow
-        first = (
-            error.__context__ if isinstance(error.__context__, RuntimeError) else error
-        )  # a capture's end fails, too
+    except RuntimeError as error:  # all of torch's CUDA errors, among them what a capture does not allow
+        first = _first_of(error)
+        if isinstance(first, torch.cuda.OutOfMemoryError):
+            what, hint = f"{what}: the GPU has too little memory", SMALLER
         raise BackendError(what, actual=first_line(first), hint=hint) from error
+
+
+def _first_of(error: BaseException) -> BaseException:
+    """The error that began it: where a captured call fails, ending the capture fails, too, and that is what arrives."""
+    while isinstance(error.__context__, RuntimeError):
+        error = error.__context__
+    return error
 
 
 def _on_cpu(tree: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from typing import Callable, Iterator, Tuple
+from typing import Any, Callable, Iterator, Tuple
 
 import torch
 from torch import Tensor
@@ -27,7 +27,14 @@ class GraphDevice(ABC):
         """What brings batches there."""
 
     @abstractmethod
-    def record(self, call: Call) -> Tuple[Tuple[Tensor, Tensor], Callable[[], None]]:
+    def memory(self) -> Any:
+        """Memory for the intermediate results of recordings, to be handed to `record`.
+
+        Recordings that never run at the same time, and whose results are copied before another one runs, may share it.
+        """
+
+    @abstractmethod
+    def record(self, call: Call, memory: Any) -> Tuple[Tuple[Tensor, Tensor], Callable[[], None]]:
         """Run `call` some times, then record it.
 
         Returns:
@@ -48,32 +55,40 @@ class GraphDevice(ABC):
 
 
 class CudaDevice(GraphDevice):
-    """The current GPU."""
+    """The current GPU.
+
+    Warm-ups and captures run on one stream of their own: libraries keep a workspace per stream, which then exists
+    before a capture begins, and autograd joins the stream that it met a weight on first.
+    """
 
     def __init__(self) -> None:
         self.device = torch.device("cuda", torch.cuda.current_device())
+        self._stream = torch.cuda.Stream(self.device)
 
     def transfer(self) -> Transfer:
         return CudaTransfer(self.device)
 
-    def record(self, call: Call) -> Tuple[Tuple[Tensor, Tensor], Callable[[], None]]:
+    def memory(self) -> Any:
+        return torch.cuda.graph_pool_handle()
+
+    def record(self, call: Call, memory: Any) -> Tuple[Tuple[Tensor, Tensor], Callable[[], None]]:
         with self._beside():
             for _ in range(WARM_UPS):
                 call()
         graph = torch.cuda.CUDAGraph()
         # The thread that reads ahead may allocate and copy meanwhile: those calls are none of this graph's.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=memory, stream=self._stream, capture_error_mode="thread_local"):
             results = call()
         return results, graph.replay
 
     @contextmanager
     def _beside(self) -> Iterator[None]:
-        """On a stream of its own, as calls that come before a capture must run."""
-        beside, main = torch.cuda.Stream(self.device), torch.cuda.current_stream(self.device)
-        beside.wait_stream(main)
-        with torch.cuda.stream(beside):
+        """On the stream of captures, after and before everything else."""
+        main = torch.cuda.current_stream(self.device)
+        self._stream.wait_stream(main)
+        with torch.cuda.stream(self._stream):
             yield
-        main.wait_stream(beside)
+        main.wait_stream(self._stream)
 
     def free_bytes(self) -> int:
         return int(torch.cuda.mem_get_info(self.device)[0])
