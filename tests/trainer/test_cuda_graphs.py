@@ -204,6 +204,27 @@ def test_on_a_gpu(table_store, tmp_path, model, choice):
         assert there["loss"] == pytest.approx(here["loss"], rel=1e-2)
 
 
+@needs_gpu
+def test_on_a_gpu_several_shapes_share_memory(store_of, tmp_path):
+    store, config = store_of(shapes=3, chunk_batches=2), with_model(make_config(tmp_path), dropout=0.0)
+    fit(config, store, tmp_path / "cpu", backend=EagerBackend())
+    graphs = fit(config, store, tmp_path / "gpu", backend=resolve_backend("cuda_graphs", tmp_path))
+    assert graphs["num_compilations"] == {"train": 3, "infer": 3}
+    for here, there in zip(numbers(tmp_path / "cpu"), numbers(tmp_path / "gpu")):
+        assert there["loss"] == pytest.approx(here["loss"], rel=1e-2)
+
+
+@needs_gpu
+def test_on_a_gpu_an_interrupted_run_draws_the_same_dropout(table_store, tmp_path):
+    config = make_config(tmp_path)
+    fit(config, table_store, tmp_path / "whole", backend=resolve_backend("cuda_graphs", tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, table_store, tmp_path / "run", backend=stop_at(resolve_backend("cuda_graphs", tmp_path), 12))
+    fit(config, table_store, tmp_path / "run", True, backend=resolve_backend("cuda_graphs", tmp_path))
+    for whole, parts in zip(numbers(tmp_path / "whole"), numbers(tmp_path / "run")):
+        assert parts["loss"] == pytest.approx(whole["loss"], rel=1e-2)  # atomic additions come in any order
+
+
 class Counting(nn.Module):
     """Linear in the seeds' own features."""
 
