@@ -125,9 +125,10 @@ def prepare(ctx: click.Context, config_path: Path, store: Path | None, workers: 
     _report(f"loading  the {config.dataset.source} graph")
     source = load_dataset(config.dataset)
     click.echo(f"source   {', '.join(f'{key}: {value}' for key, value in source.description.items())}")
-    outcome = prepare_source(
-        source, config, store=store, workers=workers, force=force, report=_report, progress=_progress()
-    )
+    with _kernels_told():
+        outcome = prepare_source(
+            source, config, store=store, workers=workers, force=force, report=_report, progress=_progress()
+        )
     write_note(config, store, outcome.path, outcome.manifest.fingerprint, source_stamp(config.dataset))
     verb = "found   " if outcome.was_found else "written "
     click.echo(f"{verb} {outcome.path} in {time.monotonic() - started:.1f} s")
@@ -148,7 +149,8 @@ def init(config_path: Path, store: Path | None, workers: int) -> None:
     from pipeline import steps
 
     config, source = _job(config_path)
-    stand = steps.init(source, config, store=store, workers=workers, report=_report, progress=_progress())
+    with _kernels_told():
+        stand = steps.init(source, config, store=store, workers=workers, report=_report, progress=_progress())
     if stand.is_there:
         _report(f"found    {stand.path}")
     else:
@@ -169,9 +171,10 @@ def partition(numbers: tuple[int, ...], config_path: Path, store: Path | None, w
     from pipeline import steps
 
     config, source = _job(config_path)
-    stand = steps.write_partitions(
-        source, config, numbers, store=store, workers=workers, report=_report, progress=_progress()
-    )
+    with _kernels_told():
+        stand = steps.write_partitions(
+            source, config, numbers, store=store, workers=workers, report=_report, progress=_progress()
+        )
     _report(f"written  {stand.num_partitions - len(stand.missing)} of {stand.num_partitions} partitions are there")
 
 
@@ -185,7 +188,8 @@ def finalise(config_path: Path, store: Path | None) -> None:
     from pipeline.latest import write_note
 
     config, source = _job(config_path)
-    stand = steps.finalise(source, config, store=store, report=_report)
+    with _kernels_told():
+        stand = steps.finalise(source, config, store=store, report=_report)
     write_note(config, store, stand.path, stand.manifest.fingerprint, source_stamp(config.dataset))
     click.echo(f"{'found   ' if stand.is_there else 'written '} {stand.path}")
 
@@ -224,7 +228,8 @@ def plan(ctx: click.Context, config_path: Path, workers: int, as_json: bool, max
     source = load_dataset(config.dataset)
     for note in source.notes:
         _report(note)
-    found = forecast(source, config, workers=workers, max_batches=max_batches, progress=_progress())
+    with _kernels_told():
+        found = forecast(source, config, workers=workers, max_batches=max_batches, progress=_progress())
     click.echo(json.dumps(to_json(found), indent=2) if as_json else forecast_report(found))
     if found.refusal:
         click.echo(f"error: prepare would refuse: {found.refusal}", err=True)
@@ -232,7 +237,15 @@ def plan(ctx: click.Context, config_path: Path, workers: int, as_json: bool, max
 
 
 def _report(line: str) -> None:
-    click.echo(line, err=True)
+    click.echo(f"\r\x1b[K{line}" if sys.stderr.isatty() else line, err=True)  # a progress bar may stand there
+
+
+@contextmanager
+def _kernels_told() -> Iterator[None]:
+    from pipeline.jit import kernels_told
+
+    with kernels_told(_report):
+        yield
 
 
 def _progress() -> Callable[[str, int, int], None]:
@@ -309,6 +322,7 @@ def verify(
     if path is None:
         raise ConfigError("nothing to verify", hint="Name a store, or a job with --config.")
     source = load_dataset(config.dataset) if config else None
-    verified = check(path, source, config, workers=workers, max_findings=limit, progress=_progress())
+    with _kernels_told():
+        verified = check(path, source, config, workers=workers, max_findings=limit, progress=_progress())
     click.echo(json.dumps(verified.as_json(), indent=2, default=str) if as_json else "\n".join(verified.lines()))
     ctx.exit(0 if verified.is_sound else DAMAGED_STORE_EXIT_CODE)

@@ -4,9 +4,9 @@ Letters as in `pipeline.contributions`.
 """
 
 import numpy as np
-from numba import njit
 
 from pipeline.draws import mix
+from pipeline.jit import njit
 
 EMPTY = -1  # no seed, no bundle, or a free slot
 

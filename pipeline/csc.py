@@ -6,8 +6,9 @@ All edge types lie end to end in a few flat arrays, because a numba kernel takes
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numba
 import numpy as np
+
+from pipeline.jit import njit
 
 
 class PackedGraph(NamedTuple):
@@ -72,7 +73,7 @@ def pack_graph(
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _sort_by_destination(src, dst, indptr, row, e_id):
     """Counting sort of edges (src, dst) [num_edges] by dst into indptr [nodes + 1], row and e_id [num_edges]."""
     for i in range(dst.size):

@@ -5,8 +5,8 @@ too: numba's cache on disk notices a change of the file that a kernel is in, not
 """
 
 import numpy as np
-from numba import njit
 
+from pipeline.jit import njit
 from pipeline.rng import GOLDEN, MIX_1, MIX_2
 
 _GOLDEN = np.uint64(GOLDEN)

@@ -13,9 +13,9 @@ Letters: N seeds, G groups, M members at most, D types (node types, then edge ty
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from pipeline.draws import below
+from pipeline.jit import njit
 
 EMPTY = -1  # no seed, no group, or a free slot
 SCALE_BITS = 10

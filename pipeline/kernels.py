@@ -9,9 +9,9 @@ disk notices a change of the file that a kernel is in, not of the kernels it cal
 """
 
 import numpy as np
-from numba import njit
 
 from pipeline.draws import below, mix, pick
+from pipeline.jit import njit
 
 LARGEST = 2**31 - 1  # counts are int32
 PAD_ID = -1  # of pad rows and pad edges

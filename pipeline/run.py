@@ -18,6 +18,7 @@ from pipeline.datasets import SourceGraph, from_data
 from pipeline.estimate import Fitted, resolve_budgets, with_hop_capacities
 from pipeline.files import read_attributes
 from pipeline.graph import HeteroGraph, build_graph
+from pipeline.jit import kernels_told
 from pipeline.options import require_encodable, resolve_batch_options, resolve_sampling
 from pipeline.partitions import Planned, write_store
 from pipeline.workers import Workers
@@ -87,9 +88,11 @@ def prepare(
         GraphError, ConfigError, BudgetError, StoreError: see schemas/errors.py. No store appears then.
     """
     source = from_data(data, config.dataset, {"dataset": "a HeteroData in memory"})
-    return prepare_source(
-        source, config, store=store, workers=workers, force=force, report=report, progress=progress
-    ).path
+    with kernels_told(report):
+        outcome = prepare_source(
+            source, config, store=store, workers=workers, force=force, report=report, progress=progress
+        )
+    return outcome.path
 
 
 def prepare_source(

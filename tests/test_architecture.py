@@ -69,6 +69,11 @@ def test_no_compiled_pyg_extensions(package: str) -> None:
     assert importers(package, *ROOMS) == []
 
 
+def test_numba_is_set_in_one_place() -> None:
+    """Kernels take `njit` from there, so that none is kept, or fails to be kept, in another way."""
+    assert importers("numba", "pipeline") == ["pipeline/jit.py"]
+
+
 def test_schemas_import_little() -> None:
     import sys
 
