@@ -48,7 +48,7 @@ class Sage(nn.Module):
 
 
 class Convolutions(nn.Module):
-    """`hetero_conv`: SAGEConv and GATConv in turn among the relations into a type."""
+    """`hetero_conv`: GATConv for the last edge type into the seed type and every second one from it, else SAGEConv."""
 
     def __init__(self, job: JobConfig, data: HeteroData, num_classes: int) -> None:
         super().__init__()
@@ -56,14 +56,13 @@ class Convolutions(nn.Module):
         self.layers = nn.ModuleList()
         for _ in range(config.num_layers):
             convs: dict[tuple[str, str, str], nn.Module] = {}
-            num_into = dict.fromkeys(data.node_types, 0)
-            for edge_type in data.edge_types:
-                if num_into[edge_type[2]] % 2 == 0:
+            last = max(i for i, (_, _, dst) in enumerate(data.edge_types) if dst == job.dataset.seed_type)
+            for i, edge_type in enumerate(data.edge_types):
+                if (i - last) % 2:
                     convs[edge_type] = SAGEConv((-1, -1), config.hidden_channels)
                 else:
                     width = config.hidden_channels // config.heads
                     convs[edge_type] = GATConv((-1, -1), width, heads=config.heads, add_self_loops=False)
-                num_into[edge_type[2]] += 1
             self.layers.append(HeteroConv(convs, aggr="sum"))
         self.dropout = nn.Dropout(config.dropout)
         self.head = Linear(config.hidden_channels, num_classes)
@@ -103,7 +102,7 @@ class WithEmbeddings(nn.Module):
         sizes = {name: data[name].num_nodes for name in data.node_types if "x" not in data[name]}
         is_learned, width = job.model.featureless == "embedding", job.model.hidden_channels
         self.features = nn.ParameterDict(
-            {name: torch.randn(n, width) if is_learned else torch.ones(n, 1) for name, n in sizes.items()}
+            {name: torch.randn(n, width) / width**0.5 if is_learned else torch.ones(n, 1) for name, n in sizes.items()}
         ).requires_grad_(is_learned)
 
     def forward(self, data: HeteroData) -> torch.Tensor:

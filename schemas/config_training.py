@@ -18,6 +18,9 @@ class ModelConfig(Frozen):
         dropout: between layers, while training.
         featureless: what stands for the features of a type without `x`: a learned `embedding` per global node
             id, or a `constant` 1.
+        aggr: what `to_hetero` and `hetero_conv` make of the relations into a type, `sum` or `mean`; initial weights
+            are such that either begins at the scale of its inputs. `hgt` sums them, weighted by one attention over all
+            of them, and takes no other. A factory of your own may read it.
         options: handed to a factory of your own.
     """
 
@@ -27,10 +30,16 @@ class ModelConfig(Frozen):
     heads: int = Field(default=4, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     featureless: Literal["embedding", "constant"] = "embedding"
+    aggr: Literal["sum", "mean"] = "sum"
     options: Dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _check_options(self) -> Any:
+        if self.name == "hgt" and self.aggr != "sum":
+            raise ValueError(
+                "'aggr' is for to_hetero and hetero_conv: hgt sums messages, weighted by one attention over all "
+                f"relations into a type; got aggr = '{self.aggr}'. Leave it out, or choose another model"
+            )
         if self.options and ":" not in self.name:
             raise ValueError("'options' belongs to a model of your own (name = 'package.module:factory')")
         return self
@@ -40,10 +49,12 @@ class TrainConfig(Frozen):
     """How it is trained.
 
     Attributes:
-        epochs: at most this many passes; epoch e reads round e modulo the number of rounds.
+        epochs: at most this many passes, counted from 1; epoch e reads round e - 1 modulo the number of rounds.
         optimizer: `adam`, `adamw` or `sgd`.
         momentum: of `sgd`.
-        patience: stop after this many epochs without a better validation accuracy; 0 never stops early.
+        patience: stop after this many epochs without a better validation; 0 never stops early.
+        monitor: the validation score that says which epoch is the best: `accuracy`, `macro_f1` or `loss` (the lower
+            the better). Of equal ones the earliest is; a score that is no number is never better.
         eval_every: epochs between validations; the last epoch is validated only where this makes it due.
         backend: `auto`, `eager`, `inductor`, `cuda_graphs` on an NVIDIA GPU, or `poptorch` on an IPU (see `[ipu]`).
         device_features: whether feature tables lie beside the model, so that batches bring ids only: `never`,
@@ -65,6 +76,7 @@ class TrainConfig(Frozen):
     weight_decay: float = Field(default=0.0005, ge=0, allow_inf_nan=False)
     momentum: float = Field(default=0.0, ge=0, lt=1)
     patience: int = Field(default=0, ge=0)
+    monitor: Literal["accuracy", "macro_f1", "loss"] = "accuracy"
     eval_every: int = Field(default=1, ge=1)
     backend: Literal["auto", "eager", "inductor", "cuda_graphs", "poptorch"] = "auto"
     device_features: Literal["auto", "always", "never"] = "auto"

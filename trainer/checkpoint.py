@@ -5,7 +5,7 @@ import zipfile
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import torch
 
@@ -26,13 +26,13 @@ class Progress:
     """Where training stands.
 
     Attributes:
-        epoch: the epoch under way, or the next one.
+        epoch: epochs that are done. The one under way, or the next one, is number `epoch + 1`.
         position: batches of it that are done.
         loss_sum: loss times seeds over those batches.
         num_seeds: seeds in them.
-        best_epoch: epoch of `best.pt`; -1 before there is one.
-        best_score: validation accuracy there; -inf without a validation.
-        last_eval_epoch: the latest epoch that was validated; -1 before there is one.
+        best_epoch: number of the epoch of `best.pt`, from 1; 0 before there is one.
+        best_score: the validation score that [train] monitor names there; None without a validation.
+        last_eval_epoch: number of the latest epoch that was validated; 0 before there is one.
         left_out: damaged batches that were left out so far, see `Quarantine.records`.
     """
 
@@ -40,9 +40,9 @@ class Progress:
     position: int = 0
     loss_sum: float = 0.0
     num_seeds: int = 0
-    best_epoch: int = -1
-    best_score: float = float("-inf")
-    last_eval_epoch: int = -1
+    best_epoch: int = 0
+    best_score: Optional[float] = None
+    last_eval_epoch: int = 0
     left_out: List[Dict[str, Any]] = field(default_factory=list)
 
     def next_epoch(self) -> None:
@@ -96,7 +96,7 @@ def resume(path: Path, job: Job) -> Progress:
         progress = Progress(**contents["progress"])
         job.quarantine.remember(progress.left_out)
     best = path.with_name(BEST)
-    if progress.best_epoch >= 0 and not best.exists():
+    if progress.best_epoch and not best.exists():
         raise CheckpointError("the best weights of the run are lost", where=str(best), hint=FRESH)
     return progress
 

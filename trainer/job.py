@@ -105,6 +105,7 @@ def open_job(config: JobConfig, store: Store, backend: Backend, console: Console
     inputs = tuple(tuple(shape.inputs) for shape in (model, *siblings))
     quarantine = Quarantine(store, config.train.on_corrupt == "skip", console)
     compiled = backend.compile(model, config.train, _example(store, inputs, quarantine), siblings)
+    compiled.compiling.tell = console.waiting
     try:
         shapes = [spec for budget in manifest.budgets for spec in model_inputs(manifest.graph, budget, extras)]
         identity = {**identity_of(config, store, backend.name), "shape_signature": shape_signature(shapes)}

@@ -1,7 +1,10 @@
 """What a person sees while it runs, and what stays behind: metrics.jsonl and TensorBoard."""
 
+import itertools
 import json
 import sys
+import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +39,24 @@ class Console:
             print(text, file=self._stream, flush=True)
 
     @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Say that something long goes on, for how long already, and at its end how long it took.
+
+        On a terminal in a line that counts the seconds, elsewhere in lines that come ever more rarely.
+        """
+        if self._stream is None:
+            yield
+            return
+        ticker = Ticker(self._stream, what)
+        try:
+            yield
+        except BaseException:
+            ticker.stop()
+            raise
+        ticker.stop()
+        self.line(f"{what} took {ticker.seconds:.1f} s")
+
+    @contextmanager
     def bar(self, label: str, length: int) -> Iterator[Any]:
         """A progress bar over `length` steps that vanishes at its end."""
         if self._stream is None or not self._stream.isatty():
@@ -48,6 +69,49 @@ class Console:
         self._stream.write("\x1b[1A\x1b[2K")
 
 
+class Ticker:
+    """Tells from a thread of its own, until `stop`, how many seconds something has taken."""
+
+    def __init__(self, stream: TextIO, what: str) -> None:
+        self._stream, self._what = stream, what
+        self._is_live = stream.isatty()
+        self._started = time.perf_counter()
+        self._is_over = threading.Event()
+        self.say(0)
+        self._thread = threading.Thread(target=self._run, name="ticker", daemon=True)
+        self._thread.start()
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+    def say(self, seconds: int) -> None:
+        """What goes on, and since when."""
+        text = f"{self._what}: {seconds} s" if seconds or self._is_live else f"{self._what} ..."
+        self._stream.write(f"{ERASED}{text}" if self._is_live else f"{text}\n")
+        self._stream.flush()
+
+    def stop(self) -> None:
+        self._is_over.set()
+        self._thread.join()
+        if self._is_live:
+            self._stream.write(ERASED)
+
+    def _run(self) -> None:
+        for due in moments(self._is_live):
+            if self._is_over.wait(max(0.0, due - self.seconds)):
+                return
+            self.say(due)
+
+
+ERASED = "\r\x1b[2K"
+
+
+def moments(is_live: bool) -> Iterator[int]:
+    """Seconds after which waiting is told: each one where a line can be overwritten, else 10, 20, 40, 60, 120, ..."""
+    return itertools.count(1) if is_live else itertools.chain((10, 20, 40), itertools.count(60, 60))
+
+
 SILENT = Console()
 
 
@@ -56,20 +120,24 @@ def terminal() -> Console:
     return Console(sys.stderr)
 
 
-def epoch_line(record: Mapping[str, Any], num_epochs: int) -> str:
-    """One line of an epoch's metrics."""
-    parts = [f"epoch {record['epoch'] + 1:>3}/{num_epochs}", f"loss {record['loss']:.4f}"]
+def epoch_line(record: Mapping[str, Any], num_epochs: int, best_epoch: int = 0) -> str:
+    """One line of an epoch's metrics; it is marked where it is the best so far by its validation."""
+    parts = [f"epoch {record['epoch']:>3}/{num_epochs}", f"loss {record['loss']:.4f}"]
     if "val_accuracy" in record:
         parts.append(f"val loss {record['val_loss']:.4f}")
         parts.append(f"accuracy {record['val_accuracy']:.4f}")
-        parts.append(f"macro-F1 {record['val_macro_f1']:.4f}")
-    parts.append(f"{record['steps_per_s']:.0f} steps/s, {record['waited_percent']:.0f}% waiting for data")
+        parts.append(f"macro-F1 {record['val_macro_f1']:.4f}{' (best)' if record['epoch'] == best_epoch else ''}")
+    speed = [f"{record['steps_per_s']:.0f} steps/s"] if "steps_per_s" in record else []
+    parts.append(", ".join([*speed, f"{record['waited_percent']:.0f}% waiting for data"]))
+    compile_s = record.get("compile_s", 0) + record.get("val_compile_s", 0)
+    if compile_s:
+        parts.append(f"{compile_s:.1f} s compiling")
     return "  ".join(parts)
 
 
 def result_line(result: Mapping[str, Any]) -> str:
     """One line of a finished run's scores."""
-    parts = [f"{result['epochs']} epochs, best {result['best_epoch'] + 1}"]
+    parts = [f"{result['epochs']} epochs, best {result['best_epoch']} by {result['monitor']}"]
     for split in ("val", "test"):
         if split in result:
             found = result[split]
@@ -81,16 +149,16 @@ class RunLog:
     """Appends one record per epoch to `metrics.jsonl` and to TensorBoard. Use it in a `with` statement.
 
     Args:
-        first_epoch: records of this and later epochs, left by an interrupted run, are dropped.
+        num_done: epochs that are done; records of later ones, left by an interrupted run, are dropped.
     """
 
-    def __init__(self, run_dir: Path, first_epoch: int) -> None:
+    def __init__(self, run_dir: Path, num_done: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._path = run_dir / METRICS
-        kept = [record for record in read_metrics(run_dir) if record["epoch"] < first_epoch]
+        kept = [record for record in read_metrics(run_dir) if record["epoch"] <= num_done]
         write_text(self._path, "".join(json.dumps(record) + "\n" for record in kept))
-        self._board = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=first_epoch)
+        self._board = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=num_done + 1)
 
     def write(self, record: Dict[str, Any]) -> None:
         with writing(self._path), open(self._path, "a", encoding="utf-8") as file:

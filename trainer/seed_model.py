@@ -15,6 +15,7 @@ from schemas.graph import GraphSchema
 from trainer.models.featureless import Featureless
 from trainer.models.resident import ResidentFeatures
 from trainer.models.sparse import SparseRows
+from trainer.models.stack import HeteroStack
 from trainer.models.trimming import LayerTrimmer
 from trainer.user_errors import model_failed
 
@@ -82,13 +83,15 @@ class SeedModel(nn.Module):
     def initialise(self, example: Sequence[Tensor]) -> None:
         """Run once without gradients, which materialises lazy parameters, and check the output.
 
-        In eval mode, so that no running statistics change. Call it before an optimizer is made.
+        In eval mode, so that no running statistics change. The built-in models, which are lazy, then get their initial
+        weights scaled (`HeteroStack.scale_initial_weights`). Call it before an optimizer is made.
 
         Raises:
             ModelError: the model raises anything, its output has another shape than
                 `[rows of the seed type, num_classes]` (a model that trims layers may leave out rows, but no seeds),
                 it has a lazy parameter that it did not use, or none to train.
         """
+        is_new = any(is_lazy(parameter) for parameter in self.parameters())
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
@@ -109,6 +112,8 @@ class SeedModel(nn.Module):
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
             hint = "Register layers as attributes of the module, or in a torch.nn.ModuleDict."
             raise ModelError("the model has no parameters to train", where=type(self.model).__name__, hint=hint)
+        if is_new and isinstance(self.model, HeteroStack):
+            self.model.scale_initial_weights()
 
     def _require_logits(self, out: Any) -> None:
         most = self._num_seed_rows

@@ -17,6 +17,7 @@ from trainer.checkpoint import BEST, FRESH, LAST, Progress, load_model, resume, 
 from trainer.evaluate import evaluate
 from trainer.files import make_folder, write_text
 from trainer.job import Job, backend_of, naming, open_job
+from trainer.metrics import is_better
 from trainer.order import random_keys, rest_of, shuffled_order
 from trainer.report import SILENT, Console, RunLog, epoch_line
 from trainer.signals import Stop, stop_on_signals
@@ -34,11 +35,13 @@ def fit(
     backend: Optional[Backend] = None,
     console: Console = SILENT,
 ) -> Dict[str, Any]:
-    """Train on split train, keep the best weights by validation accuracy, and score those on split test.
+    """Train on split train, keep the weights that do best on validation, and score those on split test.
 
-    Leaves `last.pt`, `best.pt`, `metrics.jsonl`, `tensorboard/` and `result.json` in `run_dir`. Without a split val,
-    or with fewer epochs than `eval_every`, the last weights are the best. The result is a function of config, store
-    and backend; a run that was interrupted and resumed gives the same losses, bit for bit with backend eager on a CPU.
+    [train] monitor says which is the best. Leaves `last.pt`, `best.pt`, `metrics.jsonl`, `tensorboard/` and
+    `result.json` in `run_dir`; epochs are counted from 1 in all of them. Without a split val, with fewer epochs than
+    `eval_every`, or where the monitored score never is a number, the last weights are the best. The result is a
+    function of config, store and backend; a run that was interrupted and resumed gives the same losses, bit for bit
+    with backend eager on a CPU.
 
     Args:
         resume_run: go on from `run_dir/last.pt`.
@@ -72,7 +75,7 @@ def fit(
                 log.write(record)
                 progress.next_epoch()
                 save_checkpoint(run_dir / LAST, job, progress)
-                console.line(epoch_line(record, config.train.epochs))
+                console.line(epoch_line(record, config.train.epochs, progress.best_epoch))
                 if stop.is_set() and not _is_done(progress, config.train):
                     raise stop.error()
         return _finish(job, progress, run_dir, console)
@@ -113,6 +116,7 @@ def _train_epoch(job: Job, progress: Progress, stop: Stop, console: Console) -> 
     train, info = job.config.train, job.store.split("train")
     round = progress.epoch % info.num_rounds
     group, chunk_batches = job.compiled.step_batches, job.store.manifest.chunk_batches
+    before = _Compiled.of(job)
     order = shuffled_order(info, round, chunk_batches, train.rng_seed, progress.epoch, group)
     if progress.position == 0:  # dropout, too, is a function of (rng_seed, epoch)
         torch.manual_seed(int(random_keys(1, train.rng_seed, 2, progress.epoch)[0] >> np.uint64(1)))
@@ -127,22 +131,41 @@ def _train_epoch(job: Job, progress: Progress, stop: Stop, console: Console) -> 
                 losses.look()
                 return None
     losses.look()
-    seconds = time.perf_counter() - started
+    compiled = _Compiled.of(job).since(before)
+    seconds = time.perf_counter() - started - compiled.seconds
     loss_mean = progress.loss_sum / progress.num_seeds
     if not math.isfinite(loss_mean):
         hint = "Lower [train] lr and start anew with --fresh, or look for NaN in the features."
         raise ModelError("the training loss is not finite", actual=loss_mean, where=label, hint=hint)
     record = {
-        "epoch": progress.epoch,
+        "epoch": progress.epoch + 1,
         "round": round,
         "loss": loss_mean,
         "seconds": seconds,
         "waited_s": waited_s,
         "waited_percent": 100 * waited_s / seconds,
-        "steps_per_s": num_steps / seconds,
+        "compile_s": compiled.seconds,
     }
+    if num_steps > compiled.num_steps:  # else nothing ran but what compiled
+        record["steps_per_s"] = (num_steps - compiled.num_steps) / seconds
     num_out = int(job.quarantine.is_out("train", order).sum())
     return {**record, **({"batches_left_out": num_out} if num_out else {})}
+
+
+class _Compiled(NamedTuple):
+    """Seconds spent on steps that compiled, and how many batches these took."""
+
+    seconds: float
+    num_steps: int
+
+    @classmethod
+    def of(cls, job: Job) -> "_Compiled":
+        """So far."""
+        compiling = job.compiled.compiling
+        return cls(compiling.seconds["train"], compiling.num_first["train"] * job.compiled.step_batches)
+
+    def since(self, before: "_Compiled") -> "_Compiled":
+        return _Compiled(self.seconds - before.seconds, self.num_steps - before.num_steps)
 
 
 class _Segment(NamedTuple):
@@ -168,7 +191,7 @@ def _train_intact(job: Job, progress: Progress, order: np.ndarray, losses: "_Los
     try:
         with job.stream("train", batches, group=group) as stream:
             for end, (numbers, tensors) in zip(ends, stream):
-                with naming(f"split train, epoch {progress.epoch}, batches {numbers.tolist()}"):
+                with naming(f"split train, epoch {progress.epoch + 1}, batches {numbers.tolist()}"):
                     _, loss = job.compiled.step(tensors)
                 losses.add(numbers, loss)
                 num_steps, waited_s = num_steps + group, stream.waited_s
@@ -221,30 +244,33 @@ class _Losses:
 
 
 def _validate(job: Job, progress: Progress, run_dir: Path, console: Console) -> Dict[str, float]:
-    """Validation metrics where they are due; writes `best.pt` when the weights are the best so far.
+    """Validation metrics where they are due; writes `best.pt` when the weights are the best so far, by [train] monitor.
 
     What is due does not depend on `epochs`, so that a run made longer is the run that was long from the start.
     """
-    train = job.config.train
+    train, number = job.config.train, progress.epoch + 1
     if not job.store.has_split("val"):
-        progress.best_epoch = progress.epoch
+        progress.best_epoch = number
         save_checkpoint(run_dir / BEST, job, progress)
         return {}
-    if (progress.epoch + 1) % train.eval_every:
+    if number % train.eval_every:
         return {}
+    compiled_before = job.compiled.compiling.seconds["infer"]
     found = evaluate(job, "val", console)
-    progress.last_eval_epoch = progress.epoch
-    if progress.best_epoch < 0 or found["accuracy"] > progress.best_score:
-        progress.best_epoch, progress.best_score = progress.epoch, found["accuracy"]
+    progress.last_eval_epoch = number
+    if is_better(train.monitor, found[train.monitor], progress.best_score):
+        progress.best_epoch, progress.best_score = number, found[train.monitor]
         save_checkpoint(run_dir / BEST, job, progress)
-    return {f"val_{name}": value for name, value in found.items()}
+    compile_s = job.compiled.compiling.seconds["infer"] - compiled_before
+    return {**{f"val_{name}": value for name, value in found.items()}, "val_compile_s": compile_s}
 
 
 def _finish(job: Job, progress: Progress, run_dir: Path, console: Console) -> Dict[str, Any]:
     """Score the best weights on val and test, and write `result.json`. The last ones where none was validated yet."""
-    best_epoch = progress.best_epoch
-    if best_epoch < 0:
-        best_epoch = progress.epoch - 1
+    monitor = job.config.train.monitor
+    if not progress.best_epoch:
+        if progress.last_eval_epoch:
+            console.line(f"warning: val {monitor} never was a number, so the last weights count as the best")
         save_checkpoint(run_dir / BEST, job, progress)
     load_model(run_dir / BEST, job)
     result: Dict[str, Any] = {
@@ -253,7 +279,9 @@ def _finish(job: Job, progress: Progress, run_dir: Path, console: Console) -> Di
         "backend": job.identity["backend"],
         "rng_seed": job.config.train.rng_seed,
         "epochs": progress.epoch,
-        "best_epoch": best_epoch,
+        "best_epoch": progress.best_epoch or progress.epoch,
+        "monitor": monitor,
+        "best_score": progress.best_score,
         "num_compilations": job.compiled.num_compilations,
         "environment": dict(job.compiled.environment),
         "store": job.store.path,

@@ -157,7 +157,10 @@ def test_a_lost_best_is_no_circle(job, tmp_path):
         ("run.json", "{"),
         ("result.json", "7"),
         ("result.json", '{"epochs": 2}'),
-        ("result.json", '{"epochs": 2, "best_epoch": 0, "test": {}, "limits": {"epochs": 2, "patience": 0}}'),
+        (
+            "result.json",
+            '{"epochs": 2, "best_epoch": 1, "monitor": "loss", "test": {}, "limits": {"epochs": 2, "patience": 0}}',
+        ),
         ("metrics.jsonl", '{"epoch": 0}\n{"ep\n{"epoch": 1}\n'),
         ("metrics.jsonl", "[1]\n"),
         ("metrics.jsonl", '{"epoch": null}\n'),
@@ -244,7 +247,7 @@ def test_a_real_process_stops_at_ctrl_c_and_goes_on(job):
     assert "interrupted: the same command goes on" in errors
     assert "Traceback" not in errors
     assert "\r" not in errors  # no progress bar without a terminal
-    done = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["epoch"] + 1
+    done = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["epoch"]
     resumed = call("train", "--run", str(run), "--epochs", str(done + 1), job=job)
     assert resumed.exit_code == 0, resumed.output
     assert last_json(resumed)["epochs"] == done + 1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.metrics import accuracy, macro_f1, scores
+from trainer.metrics import accuracy, is_better, macro_f1, scores
 
 pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)
 
@@ -41,3 +41,13 @@ def test_unknown_labels_do_not_count():
     labels, predictions = np.array([0, -100, 1]), np.array([0, 0, 0])
     assert scores(labels, predictions)["accuracy"] == 0.5
     assert math.isnan(scores(labels[1:2], predictions[1:2])["macro_f1"])
+
+
+@pytest.mark.parametrize("monitor", ["accuracy", "macro_f1", "loss"])
+def test_better_is_strictly_better_and_a_number(monitor):
+    up, down = (0.25, 0.5) if monitor == "loss" else (0.5, 0.25)
+    assert is_better(monitor, up, down) and not is_better(monitor, down, up)
+    assert not is_better(monitor, up, up)
+    assert is_better(monitor, down, None)
+    for odd in (float("nan"), float("inf"), float("-inf")):
+        assert not is_better(monitor, odd, None) and not is_better(monitor, odd, down)

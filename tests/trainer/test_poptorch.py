@@ -126,7 +126,7 @@ def test_the_whole_trainer_as_an_ipu_user_runs_it(store_of, tmp_path, poptorch, 
     assert result["num_compilations"] == {"train": 1, "infer": 1}
     assert 0 <= result["test"]["accuracy"] <= 1
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == [0, 1] and all(np.isfinite(line["loss"]) for line in lines)
+    assert [line["epoch"] for line in lines] == [1, 2] and all(np.isfinite(line["loss"]) for line in lines)
 
 
 def test_evaluation_drops_what_fills_up_the_last_call(store_of, tmp_path, poptorch):

@@ -1,5 +1,6 @@
 """Training learns, resumes bit for bit, stops early, and refuses what is not its own."""
 
+import io
 import json
 import signal
 from pathlib import Path
@@ -18,7 +19,7 @@ from trainer.evaluate import answer
 from trainer.job import backend_of, open_job
 from trainer.models import build_model
 from trainer.predict import predict
-from trainer.report import read_metrics
+from trainer.report import Console, read_metrics, result_line
 from trainer.training import fit
 
 
@@ -31,7 +32,7 @@ def test_learns_and_leaves_everything_behind(table_store, tmp_path):
     assert result["backend"] == "eager"
     assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
     record = read_metrics(tmp_path / "run")[3]
-    assert (record["epoch"], record["round"]) == (3, 1)
+    assert (record["epoch"], record["round"]) == (4, 1)
     assert record["steps_per_s"] == pytest.approx(8 / record["seconds"])
     assert 0 <= record["waited_s"] <= record["seconds"]
     assert {"val_loss", "val_accuracy", "val_macro_f1"} <= set(record)
@@ -67,7 +68,7 @@ def test_two_runs_are_equal_and_another_seed_is_not(table_store, tmp_path):
     assert losses(tmp_path / "a") != losses(tmp_path / "c")
 
 
-@pytest.mark.parametrize("at", [0, 11, 15])  # of epoch 0, amid epoch 1, at its very end
+@pytest.mark.parametrize("at", [0, 11, 15])  # of epoch 1, amid epoch 2, at its very end
 def test_an_interrupted_run_resumes_bit_for_bit(table_store, tmp_path, at):
     config = make_config(tmp_path)
     whole = fit(config, table_store, tmp_path / "whole")
@@ -89,7 +90,7 @@ def test_records_after_the_checkpoint_are_dropped(table_store, tmp_path):
     config = make_config(tmp_path, epochs=2)
     fit(config, table_store, tmp_path / "run")
     with open(tmp_path / "run" / "metrics.jsonl", "a") as file:
-        file.write('{"epoch": 2, "loss": 9.0}\n{"epo')
+        file.write('{"epoch": 3, "loss": 9.0}\n{"epo')
     fit(make_config(tmp_path, epochs=3), table_store, tmp_path / "run", resume_run=True)
     fit(make_config(tmp_path, epochs=3), table_store, tmp_path / "whole")
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
@@ -98,8 +99,53 @@ def test_records_after_the_checkpoint_are_dropped(table_store, tmp_path):
 def test_stops_early(table_store, tmp_path):
     config = make_config(tmp_path, epochs=60, patience=3, lr=1e-9)
     result = fit(config, table_store, tmp_path / "run")
-    assert result["best_epoch"] == 0
+    assert result["best_epoch"] == 1
     assert result["epochs"] == 4
+
+
+@pytest.mark.parametrize("monitor", ["accuracy", "macro_f1", "loss"])
+def test_the_best_epoch_is_the_earliest_with_the_best_score(table_store, tmp_path, monkeypatch, monitor):
+    """What decides, in which direction, ties, early stopping; and one number everywhere, also after an interruption."""
+    given = {
+        "accuracy": [0.5, 0.75, 0.75, 0.25, 0.25, 0.25],
+        "macro_f1": [0.25, float("nan"), 0.5, 0.5, 0.25, 0.25],
+        "loss": [3.0, 2.0, 2.5, 1.0, 1.0, float("inf")],
+    }
+    best = {"accuracy": (2, 0.75), "macro_f1": (3, 0.5), "loss": (4, 1.0)}[monitor]
+
+    def score(job, split, console):
+        epoch = 0 if split == "test" else len(read_metrics(run))
+        return {name: values[min(epoch, 5)] for name, values in given.items()}
+
+    monkeypatch.setattr("trainer.training.evaluate", score)
+    config = make_config(tmp_path, epochs=60, patience=2, monitor=monitor)
+    run, lines = tmp_path / "whole", io.StringIO()
+    whole = fit(config, table_store, run, console=Console(lines))
+    assert (whole["best_epoch"], whole["best_score"], whole["monitor"]) == (*best, monitor)
+    assert whole["epochs"] == best[0] + 2
+    for name in (BEST, LAST):
+        progress = torch.load(run / name, weights_only=True)["progress"]
+        assert (progress["best_epoch"], progress["best_score"]) == best
+    assert (
+        torch.load(run / BEST, weights_only=True)["progress"]["epoch"] == best[0] - 1
+    )  # none but the earlier are done
+    assert f"best {best[0]} by {monitor}" in result_line(whole)
+    marked = [line for line in lines.getvalue().splitlines() if "(best)" in line]
+    assert marked[-1].startswith(f"epoch {best[0]:>3}/60")
+    run = tmp_path / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, table_store, run, backend=stop_at(EagerBackend(), 20))
+    assert fit(config, table_store, run, resume_run=True) == whole
+
+
+def test_a_score_that_never_is_a_number(table_store, tmp_path, monkeypatch):
+    found = {"accuracy": float("nan"), "macro_f1": float("nan"), "loss": 1.0}
+    monkeypatch.setattr("trainer.training.evaluate", lambda *_: found)
+    lines = io.StringIO()
+    result = fit(make_config(tmp_path, epochs=2), table_store, tmp_path / "run", console=Console(lines))
+    assert (result["best_epoch"], result["best_score"]) == (2, None)
+    assert "warning: val accuracy never was a number" in lines.getvalue()
+    assert fit(make_config(tmp_path, monitor="loss"), table_store, tmp_path / "loss")["best_epoch"] == 1
 
 
 def test_validates_when_due(table_store, tmp_path):
@@ -117,10 +163,10 @@ def test_more_epochs_give_what_a_long_run_gives(table_store, tmp_path):
             run = tmp_path / f"{name}{first}"
             result = fit(config, table_store, run, resume_run=(run / LAST).exists())
             if epochs == 1:
-                assert (result["best_epoch"], result["epochs"]) == (0, 1)
+                assert (result["best_epoch"], result["epochs"]) == (1, 1)
         results = [json.loads((tmp_path / f"{name}{first}" / "result.json").read_text()) for name in "ab"]
         assert results[0] == results[1]
-        assert results[0]["best_epoch"] % 2 == 1
+        assert results[0]["best_epoch"] % 2 == 0
         for key in ("loss", "val_accuracy"):
             found = [[record.get(key) for record in read_metrics(tmp_path / f"{name}{first}")] for name in "ab"]
             assert found[0] == found[1]
@@ -187,7 +233,7 @@ def test_evaluating_another_model_does_not_hint_at_fresh(table_store, tmp_path):
 def test_without_a_validation_split(store_of, tmp_path):
     store = store_of(rounds={"train": 1})
     result = fit(make_config(tmp_path), store, tmp_path / "run")
-    assert result["best_epoch"] == 3
+    assert result["best_epoch"] == 4
     assert "test" not in result
     assert "val" not in result
     with pytest.raises(ConfigError, match="patience"):

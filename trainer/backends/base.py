@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from schemas.config import TrainConfig
+from trainer.backends.compiling import Compiling
 from trainer.seed_model import SeedModel
 from trainer.transfer import Transfer
 
@@ -23,11 +24,13 @@ class CompiledModel(ABC):
         num_compilations: {"train": n, "infer": n}, counted as they happen; a second one of a kind and shape is an
             error, so a store of K shapes makes exactly one per shape that was met, at most K of a kind.
         step_batches, infer_batches: batches per call.
+        compiling: what the first calls took, and whom it tells that they compile.
         environment: variables that changed what the backend did; they belong to a run's record.
         transfer: brings batches to where the model runs.
     """
 
     num_compilations: Dict[str, int]
+    compiling: Compiling
     step_batches: int = 1
     infer_batches: int = 1
     environment: Mapping[str, str] = MappingProxyType({})

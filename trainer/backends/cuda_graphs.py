@@ -122,7 +122,8 @@ class CudaGraphsModel(TorchModel):
         if (kind, shape) not in self._recordings:
             self._set_mode(training=kind == "train")
             self.num_compilations[kind] += 1
-            with _explained(f"the {kind} step cannot be captured", CAPTURABLE), self._unchanged():
+            told = self.compiling.first(kind, shape, "capturing")
+            with told, _explained(f"the {kind} step cannot be captured", CAPTURABLE), self._unchanged():
                 call = lambda *inputs: run(shape, inputs)  # noqa: E731
                 self._recordings[kind, shape] = Recording(self._device, call, batch, self._memory)
         with _explained(f"the {kind} step failed"):

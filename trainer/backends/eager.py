@@ -8,6 +8,7 @@ from torch import Tensor
 
 from schemas.config import TrainConfig
 from trainer.backends.base import Backend, CompiledModel
+from trainer.backends.compiling import Compiling
 from trainer.backends.optimizers import make_optimizer
 from trainer.backends.signature import check_signature, find_shape
 from trainer.seed_model import SeedModel
@@ -49,6 +50,7 @@ class TorchModel(CompiledModel):
         self._models = (model, *siblings)
         self._inputs = [shape.inputs for shape in self._models]
         self.num_compilations = {"train": 0, "infer": 0}
+        self.compiling = Compiling()
         check_signature(model.inputs, example)
         model.initialise(example)
         model.to(device)

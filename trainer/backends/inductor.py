@@ -20,6 +20,7 @@ from schemas.config import TrainConfig
 from schemas.errors import BackendError
 from trainer.backends.base import Backend, CompiledModel
 from trainer.backends.eager import Call, TorchModel
+from trainer.backends.signature import find_shape
 from trainer.backends.versions import torch_version
 from trainer.seed_model import SeedModel
 from trainer.user_errors import first_line
@@ -83,11 +84,11 @@ class InductorModel(TorchModel):
         return self._calls[kind, shape](*batch)
 
     def step(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
-        with self._compiling("train"):
+        with self._compiling("train", batch):
             return super().step(batch)
 
     def infer(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
-        with self._compiling("infer"):
+        with self._compiling("infer", batch):
             return super().infer(batch)
 
     def close(self) -> None:
@@ -111,10 +112,13 @@ class InductorModel(TorchModel):
         return torch.compile(_own_code(self._models[shape]), backend=compile_once, fullgraph=True, dynamic=False)
 
     @contextlib.contextmanager
-    def _compiling(self, kind: str) -> Iterator[None]:
-        is_due = self.num_compilations[kind] < len(self._models)
+    def _compiling(self, kind: str, batch: Sequence[Tensor]) -> Iterator[None]:
+        shape = find_shape(self._inputs, batch)
         try:
-            with _cache_folder(self._cache) if is_due else contextlib.nullcontext():
+            if not self.compiling.is_first(kind, shape):
+                yield
+                return
+            with self.compiling.first(kind, shape), _cache_folder(self._cache):
                 yield
         except torch._dynamo.exc.TorchDynamoException as error:
             if self._was_compiled_again:

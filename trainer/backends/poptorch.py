@@ -25,6 +25,7 @@ from schemas.batch import LABEL_PAD
 from schemas.config import IpuConfig, TrainConfig
 from schemas.errors import BackendError, ConfigError
 from trainer.backends.base import Backend, CompiledModel
+from trainer.backends.compiling import Compiling
 from trainer.backends.poptorch_layers import require_supported
 from trainer.backends.poptorch_options import (
     batches_per_call,
@@ -100,6 +101,7 @@ class PopTorchModel(CompiledModel):
         poptorch = import_poptorch()
         self._poptorch, self._model = poptorch, model
         self.num_compilations = {"train": 0, "infer": 0}
+        self.compiling = Compiling()
         self.step_batches, self.infer_batches = batches_per_call(ipu, "train"), batches_per_call(ipu, "infer")
         self.environment = environment()
         check_signature(model.inputs, example, 1)
@@ -164,7 +166,7 @@ class PopTorchModel(CompiledModel):
     def _compile(self, kind: str, batch: Sequence[Tensor]) -> None:
         self._model.train(kind == "train")
         self.num_compilations[kind] += 1
-        with self._translated(f"compile {kind}"):
+        with self.compiling.first(kind), self._translated(f"compile {kind}"):
             self._executors[kind].compile(*batch)
 
     def _detach(self) -> None:

@@ -7,13 +7,14 @@ from torch import Tensor, nn
 
 from schemas.config import ModelConfig
 from schemas.graph import GraphSchema
+from trainer.models.scale import embedding_scale
 
 
 class Featureless(nn.Module):
     """`n_id [rows]` of each type without `x` -> features `[rows, width]`; pad rows (id -1) give zeros.
 
     With `config.featureless` = "embedding" every node has a learned vector of `hidden_channels`, found by its global
-    id; with "constant" every node has the single feature 1.
+    id, that begins with a length of about 1; with "constant" every node has the single feature 1.
     """
 
     def __init__(self, graph: GraphSchema, config: ModelConfig) -> None:
@@ -26,6 +27,8 @@ class Featureless(nn.Module):
             if self._is_learned
             else {}
         )
+        for vectors in self.embeddings.parameters():
+            vectors.data.mul_(embedding_scale(config.hidden_channels))
 
     def forward(self, n_id_dict: Mapping[str, Tensor], dtype: torch.dtype) -> Dict[str, Tensor]:
         """Features of every type without `x`, in `dtype`."""

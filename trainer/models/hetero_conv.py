@@ -1,36 +1,60 @@
 """PyG's HeteroConv with SAGEConv and GATConv side by side."""
 
 import warnings
-from typing import Dict
+from typing import Dict, FrozenSet, List
 
 from torch import Tensor, nn
 from torch_geometric.nn import GATConv, HeteroConv, Linear, SAGEConv
 
 from schemas.config import ModelConfig
 from schemas.graph import EdgeTypeTuple, GraphSchema
-from trainer.models.convolutions import by_destination, gat, sage
+from trainer.models.convolutions import Relation, by_destination, gat, sage
+from trainer.models.scale import scale_sum
 from trainer.models.sparse import Features, apply_linear
-from trainer.models.stack import HeteroStack, LayerPlan, head_channels
+from trainer.models.stack import HeteroStack, LayerPlan, group_by_destination, head_channels, with_safe_names
 
 
 def hetero_conv(graph: GraphSchema, config: ModelConfig) -> nn.Module:
-    """`num_layers` layers of SAGEConv and GATConv with ReLU, and a linear head on the seed type."""
-    return HeteroStack(graph, config, HeteroConvLayer)
+    """`num_layers` layers of SAGEConv and GATConv with ReLU, and a linear head on the seed type.
+
+    Which relation gets which does not depend on the layer: see `attending`.
+    """
+    safe = with_safe_names(graph)
+    by_attention = attending(safe)
+    return HeteroStack(graph, config, lambda plan, c: HeteroConvLayer(plan, c, by_attention, safe.seed_type))
+
+
+def attending(graph: GraphSchema) -> FrozenSet[EdgeTypeTuple]:
+    """The edge types that get a GATConv: the last one into the seed type, and every second one before and after it, in
+    schema order.
+
+    For IMDB (movie to director, movie to actor, director to movie, actor to movie) these are the two between movie and
+    actor, as in Graphcore's tutorial. Wherever messages reach the seeds at all there is at least one, in every layer
+    that leads there, so that the model never is `to_hetero`.
+    """
+    into_seeds = [i for i, edge in enumerate(graph.edge_types) if edge.dst == graph.seed_type]
+    if not into_seeds:
+        return frozenset()
+    return frozenset(edge.type for i, edge in enumerate(graph.edge_types) if (i - into_seeds[-1]) % 2 == 0)
 
 
 class HeteroConvLayer(nn.Module):
-    """One convolution per relation, summed over the relations into a type.
+    """One convolution per relation, summed up (or `config.aggr`) over the relations into a type.
 
-    Of the relations into each type the first, third, ... (in schema order) get a SAGEConv, which also carries the
-    type's own features, the others a GATConv of `heads` heads. A type without messages goes through a linear layer.
+    A SAGEConv also carries the type's own features, a GATConv of `heads` heads does not. Where the seed type gets
+    GATConvs only, a linear layer of its own features is added, because no prediction should do without them; other
+    types do, as IMDB's actors do in the tutorial. A type without messages goes through a linear layer.
     """
 
-    def __init__(self, plan: LayerPlan, config: ModelConfig) -> None:
+    def __init__(
+        self, plan: LayerPlan, config: ModelConfig, by_attention: FrozenSet[EdgeTypeTuple], seed_type: str
+    ) -> None:
         super().__init__()
-        self._plan = plan
-        carried = [name for name in plan.outputs if name not in plan.destinations]
+        self._plan, self._aggr = plan, config.aggr
+        carrying = {dst for _, _, dst in set(plan.relations) - by_attention}
+        carried = [n for n in plan.outputs if n not in plan.destinations or (n == seed_type and n not in carrying)]
         self.carry = nn.ModuleDict({name: Linear(-1, config.hidden_channels) for name in carried})
-        self.conv = _convolutions(plan, config) if plan.relations else None
+        self.conv = _convolutions(plan, config, by_attention) if plan.relations else None
 
     def forward(
         self,
@@ -41,29 +65,38 @@ class HeteroConvLayer(nn.Module):
         # As HeteroConv's own forward, which takes the same rows as sources and as destinations.
         updated = {name: apply_linear(linear, own_dict[name]) for name, linear in self.carry.items()}
         convs = () if self.conv is None else self.conv.convs.values()
-        into = by_destination(zip(self._plan.relations, convs), x_dict, edge_index_dict)
-        for name, relations in into.items():
-            updated[name] = sage([r for r in relations if isinstance(r.conv, SAGEConv)], own_dict[name])
-            for conv, x_src, edge_index in relations:
-                if isinstance(conv, GATConv):
-                    updated[name] = updated[name] + gat(conv, x_src, own_dict[name], edge_index)
+        for name, into in by_destination(zip(self._plan.relations, convs), x_dict, edge_index_dict).items():
+            total = self._total(into, own_dict[name])
+            updated[name] = updated[name] + total if name in updated else total
         return {name: updated[name].relu() for name in self._plan.outputs}
 
+    def _total(self, into: List[Relation], own: Features) -> Tensor:
+        parts = [gat(conv, x_src, own, index) for conv, x_src, index in into if isinstance(conv, GATConv)]
+        means = [relation for relation in into if isinstance(relation.conv, SAGEConv)]
+        if means:
+            parts.insert(0, sage(means, own))
+        total = sum(parts[1:], parts[0])
+        return total / len(into) if self._aggr == "mean" else total
 
-def _convolutions(plan: LayerPlan, config: ModelConfig) -> HeteroConv:
+    def scale_initial_weights(self) -> None:
+        """See `HeteroStack.scale_initial_weights`."""
+        if self._aggr == "sum" and self.conv is not None:
+            for convs in group_by_destination(zip(self._plan.relations, self.conv.convs.values())).values():
+                scale_sum(convs)
+
+
+def _convolutions(plan: LayerPlan, config: ModelConfig, by_attention: FrozenSet[EdgeTypeTuple]) -> HeteroConv:
     channels = head_channels(config)
     convs: Dict[EdgeTypeTuple, nn.Module] = {}
-    num_into = dict.fromkeys(plan.outputs, 0)
     for src, relation, dst in plan.relations:
-        if num_into[dst] % 2 == 0:
+        if (src, relation, dst) not in by_attention:
             conv: nn.Module = SAGEConv((-1, -1), config.hidden_channels)
         else:
             # With itself as its neighbor a type has one projection; GATConv leaves the second one uninitialised.
             in_channels = -1 if src == dst else (-1, -1)
             conv = GATConv(in_channels, channels, heads=config.heads, add_self_loops=False)
         convs[(src, relation, dst)] = conv
-        num_into[dst] += 1
     with warnings.catch_warnings():
         # Types that receive no messages are carried by the layer around it, which is what PyG warns about.
         warnings.filterwarnings("ignore", message="There exist node types")
-        return HeteroConv(convs, aggr="sum")
+        return HeteroConv(convs, aggr=config.aggr)

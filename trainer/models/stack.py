@@ -1,7 +1,7 @@
 """What the three built-in models share: which relations each layer needs, and the walk through the layers."""
 
 import re
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from torch import Tensor, nn
 from torch_geometric.nn import Linear
@@ -79,6 +79,14 @@ def _safe(names: Sequence[str]) -> Dict[str, str]:
     return aliases
 
 
+def group_by_destination(convs: Iterable[Tuple[EdgeTypeTuple, nn.Module]]) -> Dict[str, List[nn.Module]]:
+    """The convolutions into each type, in the order given."""
+    into: Dict[str, List[nn.Module]] = {}
+    for (_, _, dst), conv in convs:
+        into.setdefault(dst, []).append(conv)
+    return into
+
+
 def head_channels(config: ModelConfig) -> int:
     """Width of one attention head.
 
@@ -148,6 +156,13 @@ class HeteroStack(nn.Module):
             edges = self._edges(trimmer, hops, plan.relations, edge_index_dict)
             hidden = {name: self.dropout(x) for name, x in layer(hidden, own, edges).items()}
         return self.head(hidden[self._seed_type])
+
+    def scale_initial_weights(self) -> None:
+        """Once all parameters have their shapes, before training: see `trainer.models.scale`."""
+        for layer in self.layers:
+            scale = getattr(layer, "scale_initial_weights", None)  # hgt sums up nothing
+            if scale is not None:
+                scale()
 
     def _nodes(
         self, trimmer: Optional[LayerTrimmer], hops: int, names: Sequence[str], hidden: Mapping[str, Features]

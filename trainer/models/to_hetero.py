@@ -1,4 +1,4 @@
-"""SAGEConv layers made heterogeneous by PyG's `to_hetero`: mean over a relation's neighbors, sum over relations."""
+"""SAGEConv layers made heterogeneous by PyG's `to_hetero`: means over neighbors, their sum or mean over relations."""
 
 import warnings
 from typing import Dict, Iterator, Tuple
@@ -10,8 +10,9 @@ from torch_geometric.nn import to_hetero as pyg_to_hetero
 from schemas.config import ModelConfig
 from schemas.graph import EdgeTypeTuple, GraphSchema
 from trainer.models.convolutions import by_destination, sage
+from trainer.models.scale import scale_sum
 from trainer.models.sparse import Features, apply_linear
-from trainer.models.stack import HeteroStack, LayerPlan
+from trainer.models.stack import HeteroStack, LayerPlan, group_by_destination
 
 
 def to_hetero(graph: GraphSchema, config: ModelConfig) -> nn.Module:
@@ -35,11 +36,11 @@ class ToHeteroLayer(nn.Module):
 
     def __init__(self, plan: LayerPlan, config: ModelConfig) -> None:
         super().__init__()
-        self._plan = plan
+        self._plan, self._aggr = plan, config.aggr
         width = config.hidden_channels
         carried = [name for name in plan.outputs if name not in plan.destinations]
         self.carry = nn.ModuleDict({name: Linear(-1, width) for name in carried})
-        self.conv = _convert(_Sage(width), plan) if plan.relations else None
+        self.conv = _convert(_Sage(width), plan, config.aggr) if plan.relations else None
 
     def forward(
         self,
@@ -48,9 +49,16 @@ class ToHeteroLayer(nn.Module):
         edge_index_dict: Dict[EdgeTypeTuple, Tensor],
     ) -> Dict[str, Tensor]:
         updated = {name: apply_linear(linear, own_dict[name]) for name, linear in self.carry.items()}
-        relations = by_destination(self._convolutions(), x_dict, edge_index_dict)
-        updated.update({name: sage(into, own_dict[name]) for name, into in relations.items()})
+        for name, into in by_destination(self._convolutions(), x_dict, edge_index_dict).items():
+            total = sage(into, own_dict[name])
+            updated[name] = total / len(into) if self._aggr == "mean" else total
         return {name: updated[name].relu() for name in self._plan.outputs}
+
+    def scale_initial_weights(self) -> None:
+        """See `HeteroStack.scale_initial_weights`."""
+        if self._aggr == "sum":
+            for convs in group_by_destination(self._convolutions()).values():
+                scale_sum(convs)
 
     def _convolutions(self) -> Iterator[Tuple[EdgeTypeTuple, nn.Module]]:
         for edge_type in self._plan.relations:
@@ -58,8 +66,8 @@ class ToHeteroLayer(nn.Module):
             yield edge_type, self.conv.get_submodule("conv." + "__".join(edge_type))  # a copied graph, no ModuleDict
 
 
-def _convert(layer: nn.Module, plan: LayerPlan) -> nn.Module:
+def _convert(layer: nn.Module, plan: LayerPlan, aggr: str) -> nn.Module:
     with warnings.catch_warnings():
         # Types that receive no messages are carried by the layer around it, which is what PyG warns about.
         warnings.filterwarnings("ignore", message="There exist node types")
-        return pyg_to_hetero(layer, (list(plan.inputs), list(plan.relations)), aggr="sum")
+        return pyg_to_hetero(layer, (list(plan.inputs), list(plan.relations)), aggr=aggr)
