@@ -1,10 +1,12 @@
 """The source graph as checked numpy arrays: what everything after loading works on."""
 
 import hashlib
+import json
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,17 +55,42 @@ class HeteroGraph:
             [self.edge_index[key] for key in self.schema.edge_keys],
         )
 
+    @cached_property
+    def _edge_digests(self) -> dict[str, str]:
+        """Edge type key -> sha256 of its `edge_index`: edges are the larger part of many graphs, and hashed once."""
+        return {key: _digest({key: edges}) for key, edges in self.edge_index.items()}
+
     def digest(self) -> str:
         """sha256 over the whole content: schema, edges, features, labels and splits."""
-        digest = hashlib.sha256(self.schema.model_dump_json().encode())
-        groups: list[Mapping[str, np.ndarray]] = [self.features, self.edge_attr, self.edge_index]
+        groups: list[Mapping[str, np.ndarray]] = [self.features, self.edge_attr]
         groups += [{"labels": self.labels}, self.seeds, self.original_ids]
-        for group in groups:
-            for name in sorted(group):
-                array = np.ascontiguousarray(group[name])
-                digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-                digest.update(array.data)
-        return digest.hexdigest()
+        parts = [_digest(group) for group in groups]
+        text = json.dumps([self.schema.model_dump_json(), parts, self._edge_digests], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def numbering(self) -> dict[str, str]:
+        """Node type -> sha256 of what tells its nodes apart by their ids: how many there are, every edge at them, edge
+        by edge, and the ids that they had before they were renumbered.
+
+        Equal digests in two stores: id i is the same node in both, so what was learned for it may be used.
+        """
+        found = {}
+        for node in self.schema.node_types:
+            edges = {e.key: self._edge_digests[e.key] for e in self.schema.edge_types if node.name in (e.src, e.dst)}
+            before = {name: ids for name, ids in self.original_ids.items() if name == node.name}
+            text = json.dumps([node.name, node.num_nodes, edges, _digest(before)], sort_keys=True)
+            found[node.name] = hashlib.sha256(text.encode()).hexdigest()
+        return found
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """sha256 over names, dtypes, shapes and bytes, in the order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
 
 
 def build_graph(source: "SourceGraph") -> HeteroGraph:

@@ -36,7 +36,7 @@ from schemas.batch import (
 from schemas.budget import Budget
 from schemas.config import JobConfig
 from schemas.errors import StoreError
-from schemas.manifest import Manifest, PartInfo, SplitInfo, parse_manifest
+from schemas.manifest import NUMBERING, Manifest, PartInfo, SplitInfo, parse_manifest
 from schemas.sampling import SamplingSpec
 
 if TYPE_CHECKING:
@@ -313,7 +313,7 @@ def make_manifest(
         tensors=tuple(tensors),
         checksums_crc32c=0,
         config=config.content(),
-        source={**graph.description, "content_sha256": content},
+        source={**graph.description, "content_sha256": content, NUMBERING: graph.numbering()},
         provenance=provenance(),
     )
 

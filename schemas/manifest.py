@@ -13,6 +13,8 @@ from schemas.graph import GraphSchema
 from schemas.layout import SPLITS, ZarrFormat, part_path
 from schemas.sampling import SamplingSpec
 
+NUMBERING = "numbering_sha256"  # in `Manifest.source`: node type -> digest; equal ones number the same nodes alike
+
 
 class PartInfo(Frozen):
     """The batches of one split that have one shape: `Manifest.budgets[shape]`.
@@ -105,7 +107,7 @@ class Manifest(Frozen):
         checksums_crc32c: crc32c of the array `checksums` as little-endian uint32 bytes. That array has a row (crc32c,
             size in bytes) per chunk, tensor after tensor in the order of `tensors`.
         config: the parts of the config file that decided the content, as plain values.
-        source: where the graph came from, in words, with the digest of its content.
+        source: where the graph came from, in words, with the digest of its content and of each type's numbering.
         provenance: versions and time; never part of the fingerprint.
     """
 

@@ -9,16 +9,20 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import torch
 
+from schemas.config import JobConfig
 from schemas.errors import CheckpointError
+from trainer.backends import Backend
 from trainer.files import write_atomically
-from trainer.job import Job
-from trainer.store import changed_keys
+from trainer.job import Job, open_job
+from trainer.report import SILENT, Console
+from trainer.reuse import FACTS, differences, facts_of, graph_of, ordered_as, require_numbering, require_usable
+from trainer.store import Store, changed_keys
 from trainer.user_errors import one_line
 
 BEST, LAST = "best.pt", "last.pt"
 KEYS = {"model", "optimizer", "rng", "progress", "job"}
 FRESH = "Start anew with --fresh (the old run is kept), or name another folder with --run."
-SAME = "Use the model and the store that the run was trained with (--model, --store), or name another run with --run."
+SAME = "Use the model that the run was trained with (--model), or name another run with --run."
 
 
 @dataclass
@@ -59,6 +63,7 @@ def save_checkpoint(path: Path, job: Job, progress: Progress) -> None:
     job.store.require_unchanged()
     progress.left_out = job.quarantine.records()
     contents = {
+        "trained_on": facts_of(job.store),
         "model": job.compiled.model_state(),
         "optimizer": job.compiled.optimizer_state(),
         "rng": job.compiled.rng_state(),
@@ -69,15 +74,76 @@ def save_checkpoint(path: Path, job: Job, progress: Progress) -> None:
 
 
 def load_model(path: Path, job: Job) -> None:
-    """Put a checkpoint's weights into the job's model.
+    """Put a checkpoint's weights into the job's model, which may be on another store than they were trained on.
+
+    What differs then is noted in `job.weights`.
 
     Raises:
-        CheckpointError: it is missing, damaged, or of another store, shape or model.
+        CheckpointError: it is missing, damaged, of another model, or does not fit the store (see `trainer.reuse`).
     """
     contents = _read(path)
-    _require_same(path, contents, job, ("store", "shape_signature", "model"), SAME)
+    _put(path, contents, job)
+
+
+@contextmanager
+def open_trained(
+    config: JobConfig, store: Store, backend: Backend, path: Path, console: Console = SILENT
+) -> Iterator[Job]:
+    """`open_job` with the weights of a checkpoint, on the store they were trained on or on any other that they fit.
+
+    What differs between the stores is told, a line each.
+
+    Raises:
+        CheckpointError: as `load_model`; where the weights do not fit the store, before anything is compiled.
+        ModelError, BackendError, StoreError, ConfigError: as `open_job`.
+    """
+    contents, graph = _read(path), None
+    if contents["job"].get("store") != store.fingerprint:
+        facts = _facts(path, contents)
+        _require_model(path, contents, config.model.model_dump(mode="json"))
+        require_usable(facts, store, config.model, str(path))
+        graph = ordered_as(store.manifest.graph, graph_of(facts))
+    with open_job(config, store, backend, console, graph=graph) as job:
+        _put(path, contents, job)
+        if graph is not None:
+            console.line(f"weights that were trained on {job.weights['trained_on']} are used on {store.path}")
+            for line in job.weights["differences"]:
+                console.line(f"  {line}")
+        yield job
+
+
+def _put(path: Path, contents: Dict[str, Any], job: Job) -> None:
+    weights: Dict[str, Any] = {"checkpoint": str(path), "trained_on": job.store.path, "differences": []}
+    if contents["job"].get("store") == job.store.fingerprint:
+        _require_same(path, contents, job, ("shape_signature", "model"), SAME)
+    else:
+        facts = _facts(path, contents)
+        _require_model(path, contents, job.identity["model"])
+        require_usable(facts, job.store, job.config.model, str(path))
+        if "n_id" in job.extra_inputs:
+            require_numbering(facts, job.store, str(path))
+        if job.graph.metadata != ordered_as(job.graph, graph_of(facts)).metadata:
+            hint = "Open the job with `trainer.checkpoint.open_trained`, which builds the model in that order."
+            raise CheckpointError("the store has its types in another order", where=job.store.path, hint=hint)
+        weights.update(trained_on=facts["path"], differences=differences(facts, job.store))
     with _restoring(path):
         job.compiled.load_model_state(contents["model"])
+    job.weights.update(weights)
+
+
+def _facts(path: Path, contents: Dict[str, Any]) -> Dict[str, Any]:
+    facts = contents.get("trained_on")
+    if not isinstance(facts, dict) or not set(facts) >= FACTS:
+        what = "the checkpoint does not say what its store was like, so it fits that store only"
+        raise CheckpointError(what, where=str(path), hint="Name that store with --store, or train again.")
+    return facts
+
+
+def _require_model(path: Path, contents: Dict[str, Any], model: Dict[str, Any]) -> None:
+    changed = changed_keys({"model": contents["job"].get("model")}, {"model": model})
+    if changed:
+        what = f"the checkpoint belongs to another job: {'; '.join(changed)}"
+        raise CheckpointError(what, where=str(path), hint=SAME)
 
 
 def resume(path: Path, job: Job) -> Progress:

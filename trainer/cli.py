@@ -166,13 +166,16 @@ def evaluate(split: str, **shared: Any) -> None:
     """Score the best weights of a run on a split: loss, accuracy and macro-F1, one JSON line.
 
     With several rounds of a split, the probabilities of each seed node are averaged over them.
+
+    --run with another --store (or --config) uses the weights on any store with the same types, features and classes:
+    other fanouts, another budget, a later graph. What differs is told, and stands under "weights" in the result.
     """
     from trainer.evaluate import evaluate as score
     from trainer.report import terminal
 
     with _trained(shared) as (job, _):
         found = score(job, split, terminal())
-        click.echo(json.dumps({"split": split, **found, "left_out": _left_out(job)}))
+        click.echo(json.dumps({"split": split, **found, "left_out": _left_out(job), **_foreign(job)}))
 
 
 @main.command()
@@ -184,9 +187,13 @@ def evaluate(split: str, **shared: Any) -> None:
     multiple=True,
     help="May be repeated.  [default: predict where there is one, else all]",
 )
-@click.option("--output", metavar="FILE", help="The Parquet file.  [default: <run>/predictions.parquet]")
+@click.option(
+    "--output",
+    metavar="FILE",
+    help="The Parquet file.  [default: <run>/predictions.parquet, or predictions-<store>.parquet on another store]",
+)
 def predict(splits: Tuple[str, ...], output: Optional[str], **shared: Any) -> None:
-    """Write predictions of the best weights of a run to a Parquet file.
+    """Write predictions of the best weights of a run to a Parquet file; the store may be another than the run's.
 
     Columns: split (null for a node of split predict that is in no other), node_id (global id), label (null where
     unknown), prediction, probability (a list, one per class), and original_id (the id in the source graph) where
@@ -197,9 +204,20 @@ def predict(splits: Tuple[str, ...], output: Optional[str], **shared: Any) -> No
     from trainer.report import terminal
 
     with _trained(shared) as (job, run_dir):
-        path = Path(output) if output else run_dir / "predictions.parquet"
+        path = Path(output) if output else run_dir / _predictions_name(job)
         num_rows = write(job, splits or default_splits(job.store), path, terminal())
-        click.echo(json.dumps({"output": str(path), "num_rows": num_rows, "left_out": _left_out(job)}))
+        told = {"output": str(path), "num_rows": num_rows, "left_out": _left_out(job), **_foreign(job)}
+        click.echo(json.dumps(told))
+
+
+def _foreign(job: "Job") -> Dict[str, Any]:
+    """Where weights come from that were trained on another store, and what differs; nothing where it is the same."""
+    return {"weights": job.weights} if job.weights["trained_on"] != job.store.path else {}
+
+
+def _predictions_name(job: "Job") -> str:
+    """Predictions on another store than the run's do not take the place of the run's own."""
+    return f"predictions-{Path(job.store.path).name}.parquet" if _foreign(job) else "predictions.parquet"
 
 
 def _left_out(job: "Job") -> List[Dict[str, Any]]:
@@ -242,14 +260,12 @@ def _run_dir(run: Optional[str], config: JobConfig, backend: str) -> Path:
 @contextmanager
 def _trained(shared: Any) -> Iterator[Tuple["Job", Path]]:
     """The job of a run with its best weights, and the run's folder."""
-    from trainer.checkpoint import BEST, load_model
-    from trainer.job import open_job
+    from trainer.checkpoint import BEST, open_trained
     from trainer.report import terminal
     from trainer.store import resolve_store
 
     config, run, store_path = _job_config(shared, {})
     store, backend = resolve_store(config, store_path), _backend(config)
     run_dir = _run_dir(run, config, backend.name)
-    with open_job(config, store, backend, terminal()) as job:
-        load_model(run_dir / BEST, job)
+    with open_trained(config, store, backend, run_dir / BEST, terminal()) as job:
         yield job, run_dir

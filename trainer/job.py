@@ -1,9 +1,9 @@
 """A model built and compiled for one store: what training, evaluation and prediction begin with."""
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, Sequence, Tuple
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from schemas.batch import InputSpec, model_inputs, shape_signature
 from schemas.chunks import REBUILD
 from schemas.config import JobConfig
 from schemas.errors import BackendError, ConfigError, CorruptChunkError, StoreError
+from schemas.graph import GraphSchema
 from trainer.backends import Backend, CompiledModel, resolve_backend
 from trainer.backends.poptorch import PopTorchBackend, PopTorchModel
 from trainer.backends.poptorch_options import cache_folder
@@ -49,6 +50,10 @@ class Job:
         identity: what a checkpoint must agree with, as plain values.
         quarantine: the batches that are left out because they are damaged.
         pool: the memory of its streams, kept from one to the next.
+        graph: the store's schema, types in the order in which the model has them.
+        extra_inputs: of the model, see `trainer.models`.
+        weights: where the present weights were loaded from: `checkpoint`, the store they were `trained_on`, and
+            `differences` between that store and this one, in words. Empty while they are the initial ones.
     """
 
     config: JobConfig
@@ -58,6 +63,9 @@ class Job:
     identity: Dict[str, Any]
     quarantine: Quarantine
     pool: BufferPool
+    graph: GraphSchema
+    extra_inputs: Tuple[str, ...] = ()
+    weights: Dict[str, Any] = field(default_factory=dict)
 
     def stream(self, split: str, order: np.ndarray, start: int = 0, group: int = 1) -> BatchStream:
         """Batches of a split as the model takes them, `group` a call."""
@@ -82,10 +90,20 @@ def backend_of(config: JobConfig) -> Backend:
 
 
 @contextmanager
-def open_job(config: JobConfig, store: Store, backend: Backend, console: Console = SILENT) -> Iterator[Job]:
+def open_job(
+    config: JobConfig,
+    store: Store,
+    backend: Backend,
+    console: Console = SILENT,
+    *,
+    graph: Optional[GraphSchema] = None,
+) -> Iterator[Job]:
     """Build the model from the store's schema, compile it for each of its shapes, and free it at the end.
 
     Initial weights are a function of `config.train.rng_seed`.
+
+    Args:
+        graph: the store's schema with its types in another order, for weights of a model that has them so.
 
     Raises:
         ModelError, BackendError: the model cannot be built or compiled.
@@ -95,22 +113,24 @@ def open_job(config: JobConfig, store: Store, backend: Backend, console: Console
     torch.manual_seed(config.train.rng_seed)
     manifest = store.manifest
     first, *others = manifest.budgets
-    inner = build_model(config.model, manifest.graph)
+    graph = graph or manifest.graph
+    inner = build_model(config.model, graph)
     extras = tuple(getattr(inner, "extra_inputs", ()))
     resident = resident_features(store, config.train, backend, with_edges="edge_attr" in extras)
     sparse = sparse_features(store, config.train, backend, inner)
     room = [sparse_entries(store, sparse, budget, config.train.check_chunks) for budget in manifest.budgets]
-    model = SeedModel(inner, manifest.graph, first, config.model, resident=resident, sparse_entries=room[0])
+    model = SeedModel(inner, graph, first, config.model, resident=resident, sparse_entries=room[0])
     siblings = [model.for_budget(budget, entries) for budget, entries in zip(others, room[1:])]
     inputs = tuple(tuple(shape.inputs) for shape in (model, *siblings))
     quarantine = Quarantine(store, config.train.on_corrupt == "skip", console)
     compiled = backend.compile(model, config.train, _example(store, inputs, quarantine), siblings)
     compiled.compiling.tell = console.waiting
     try:
-        shapes = [spec for budget in manifest.budgets for spec in model_inputs(manifest.graph, budget, extras)]
+        shapes = [spec for budget in manifest.budgets for spec in model_inputs(graph, budget, extras)]
         identity = {**identity_of(config, store, backend.name), "shape_signature": shape_signature(shapes)}
         identity["sparse_features"] = sorted(sparse)  # what "auto" came to; `device_features` may change it
-        yield Job(config, store, inputs, compiled, identity, quarantine, BufferPool(compiled.transfer.allocate))
+        pool = BufferPool(compiled.transfer.allocate)
+        yield Job(config, store, inputs, compiled, identity, quarantine, pool, graph, extras)
     finally:
         compiled.close()
 

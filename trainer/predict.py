@@ -1,7 +1,8 @@
 """Predictions of every seed node, as a Parquet file with global node ids."""
 
+import json
 from pathlib import Path
-from typing import Any, Sequence, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from trainer.job import Job
 from trainer.report import SILENT, Console
 from trainer.store import Store
 
+METADATA = "heteroshards"
+
 
 def predict(job: Job, splits: Sequence[str], output: Path, console: Console = SILENT) -> int:
     """Write the model's answers on `splits` to `output`, whole or not at all.
@@ -20,6 +23,8 @@ def predict(job: Job, splits: Sequence[str], output: Path, console: Console = SI
     `prediction` (int64), `probability` (list of float32, one per class; the mean over the split's rounds), and
     `original_id` (int64), the id in the source graph, where the store holds only a part of it and renumbered nodes.
     For seeds of split predict, `split` is the one of train, val and test that the node is a seed of, null where none.
+
+    The file's metadata hold, under "heteroshards" and as JSON, the store, the model and where its weights come from.
 
     Returns:
         The number of rows: one per seed node, ordered by split as given, then by `node_id`. A node that several of
@@ -43,8 +48,15 @@ def predict(job: Job, splits: Sequence[str], output: Path, console: Console = SI
     if job.store.has_tensor(path):
         original = job.store.read(path)[table["node_id"].to_numpy()]
         table = table.append_column("original_id", pa.array(original, pa.int64()))
+    table = table.replace_schema_metadata({METADATA: json.dumps(_provenance(job))})
     write_atomically(Path(output), lambda temporary: pq.write_table(table, str(temporary)))
     return int(table.num_rows)
+
+
+def _provenance(job: Job) -> Dict[str, Any]:
+    """What predictions were made with: the store, the model, and where its weights come from."""
+    store = {"store": job.store.path, "fingerprint": job.store.fingerprint}
+    return {**store, "model": job.config.model.name, "weights": job.weights}
 
 
 def default_splits(store: Store) -> Tuple[str, ...]:
