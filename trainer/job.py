@@ -12,7 +12,7 @@ from torch import Tensor
 from schemas.batch import InputSpec, model_inputs, shape_signature
 from schemas.chunks import REBUILD
 from schemas.config import JobConfig
-from schemas.errors import BackendError, ConfigError, CorruptChunkError, StoreError
+from schemas.errors import BackendError, ConfigError, CorruptChunkError, ModelError, StoreError
 from schemas.graph import GraphSchema
 from trainer.backends import Backend, CompiledModel, resolve_backend
 from trainer.backends.poptorch import PopTorchBackend, PopTorchModel
@@ -25,6 +25,7 @@ from trainer.report import SILENT, Console
 from trainer.seed_model import SeedModel
 from trainer.store import Store
 from trainer.stream import BatchStream
+from trainer.user_errors import telling
 
 # What may change when a run goes on: how long, how fast and past what damage, never what is computed.
 FREE_TRAIN_KEYS = {
@@ -123,7 +124,9 @@ def open_job(
     siblings = [model.for_budget(budget, entries) for budget, entries in zip(others, room[1:])]
     inputs = tuple(tuple(shape.inputs) for shape in (model, *siblings))
     quarantine = Quarantine(store, config.train.on_corrupt == "skip", console)
-    compiled = backend.compile(model, config.train, _example(store, inputs, quarantine), siblings)
+    example = _example(store, inputs, quarantine)
+    with telling("building", model.name):
+        compiled = backend.compile(model, config.train, example, siblings)
     compiled.compiling.tell = console.waiting
     try:
         shapes = [spec for budget in manifest.budgets for spec in model_inputs(graph, budget, extras)]
@@ -187,8 +190,8 @@ def _example(store: Store, inputs: Sequence[Sequence[InputSpec]], quarantine: Qu
 
 @contextmanager
 def naming(batches: str) -> Iterator[None]:
-    """Say in a backend's error which batches it was working on."""
+    """Say in an error of the backend's or the model's which batches it was working on."""
     try:
         yield
-    except BackendError as error:
+    except (BackendError, ModelError) as error:
         raise error.at(batches) from error

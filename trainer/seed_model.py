@@ -10,14 +10,14 @@ from torch.nn.parameter import is_lazy
 from schemas.batch import LABEL_PAD, SPARSE_X, InputSpec, model_inputs
 from schemas.budget import Budget
 from schemas.config import ModelConfig
-from schemas.errors import HeteroShardsError, ModelError
+from schemas.errors import ModelError
 from schemas.graph import GraphSchema
 from trainer.models.featureless import Featureless
 from trainer.models.resident import ResidentFeatures
 from trainer.models.sparse import SparseRows
 from trainer.models.stack import HeteroStack
 from trainer.models.trimming import LayerTrimmer
-from trainer.user_errors import model_failed
+from trainer.user_errors import telling
 
 
 class SeedModel(nn.Module):
@@ -64,6 +64,11 @@ class SeedModel(nn.Module):
         self._max_seeds = budget.max_seeds
         self._graph, self._config = graph, config
 
+    @property
+    def name(self) -> str:
+        """The class of the model, for errors."""
+        return type(self.model).__name__
+
     def for_budget(self, budget: Budget, sparse_entries: Optional[Mapping[str, int]] = None) -> "SeedModel":
         """The same model for batches of another shape: all modules, parameters and buffers are shared."""
         return SeedModel(self.model, self._graph, budget, self._config, self.featureless, self.resident, sparse_entries)
@@ -89,33 +94,39 @@ class SeedModel(nn.Module):
         Raises:
             ModelError: the model raises anything, its output has another shape than
                 `[rows of the seed type, num_classes]` (a model that trims layers may leave out rows, but no seeds),
-                it has a lazy parameter that it did not use, or none to train.
+                it has a lazy parameter that it did not use, or none to train, or a `state_dict` with more than tensors.
         """
         is_new = any(is_lazy(parameter) for parameter in self.parameters())
         modes = [(module, module.training) for module in self.modules()]
-        self.eval()
         try:
-            with torch.no_grad():
+            with telling("forward pass", self.name), torch.no_grad():
+                self.eval()
                 out = self._seed_rows(self._run(self._unflatten(example)))
-        except HeteroShardsError:
-            raise
-        except Exception as error:
-            raise model_failed("the model's forward pass failed", error, type(self.model).__name__) from error
         finally:
             for module, was_training in modes:
                 module.training = was_training
-        self._require_logits(out)
+        self.require_logits(out)
         unused = [name for name, parameter in self.named_parameters() if is_lazy(parameter)]
         if unused:
             hint = "Leave out layers that the forward pass does not use."
             raise ModelError(f"lazy parameters were never used: {', '.join(unused)}", hint=hint)
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
             hint = "Register layers as attributes of the module, or in a torch.nn.ModuleDict."
-            raise ModelError("the model has no parameters to train", where=type(self.model).__name__, hint=hint)
+            raise ModelError("the model has no parameters to train", where=self.name, hint=hint)
+        self._require_tensors()
         if is_new and isinstance(self.model, HeteroStack):
             self.model.scale_initial_weights()
 
-    def _require_logits(self, out: Any) -> None:
+    def _require_tensors(self) -> None:
+        with telling("state_dict", self.name):
+            state = self.state_dict()
+        odd = [f"{name} ({type(value).__name__})" for name, value in state.items() if not isinstance(value, Tensor)]
+        if odd:
+            what, hint = "the model's state_dict holds what is no tensor", "A checkpoint keeps tensors only."
+            raise ModelError(what, actual=", ".join(odd), where=self.name, hint=hint)
+
+    def require_logits(self, out: Any) -> None:
+        """Raises ModelError unless `out` is `[rows of the seed type, num_classes]` (fewer rows from a model that trims)."""
         most = self._num_seed_rows
         least = self._max_seeds if self._trimmed_layers else most
         is_tensor = isinstance(out, Tensor) and out.is_floating_point() and out.dim() == 2
@@ -126,7 +137,7 @@ class SeedModel(nn.Module):
             "the model's output has the wrong shape",
             actual=f"{tuple(out.shape)} ({out.dtype})" if isinstance(out, Tensor) else type(out).__name__,
             limit=f"floats ({rows}, {self._num_classes}): a logit per row of '{self._seed_type}' and class",
-            where=type(self.model).__name__,
+            where=self.name,
         )
 
     def _run(self, batch: Dict[str, Dict[str, Tensor]]) -> Any:
@@ -192,7 +203,7 @@ class SeedModel(nn.Module):
                 "the model returned a dict without the seed type",
                 actual=sorted(map(str, out)),
                 limit=repr(self._seed_type),
-                where=type(self.model).__name__,
+                where=self.name,
             )
         return out[self._seed_type]
 

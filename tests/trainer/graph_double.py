@@ -82,7 +82,7 @@ class CpuGraphDevice(GraphDevice):
             call()
         graph = CpuGraph()
         try:
-            with graph:
+            with self.recording(), graph:
                 results = call()
         except RuntimeError:  # as on a GPU, where ending the capture fails, too, and hides what began it
             raise RuntimeError("operation failed due to a previous error during capture")  # noqa: B904

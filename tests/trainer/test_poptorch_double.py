@@ -511,6 +511,33 @@ def test_static_masks_are_fine(pop: Any) -> None:
     trace(pop, lambda net, out, x: mse(out[x[:, 0].long().clamp(0, 1)]))
 
 
+def test_integers_may_be_clamped_on_one_side(pop: Any) -> None:
+    """(91)"""
+    trace(pop, lambda net, out, x: mse(out[x[:, 0].long().clamp(min=0).clamp(max=1)]))
+
+
+def test_zero_sized_weights_end_in_an_error_that_hides_the_cause(pop: Any) -> None:
+    """(90)"""
+    model = Net()
+    model.register_buffer("nothing", torch.zeros(0, 3))
+    with pytest.raises(UnboundLocalError, match="cpu_aliases"):
+        pop.trainingModel(model)(*batch())
+
+
+def test_weights_are_moved_by_address(pop: Any) -> None:
+    """(89): a transposed matrix arrives scrambled, and what is trained is written back to where it came from."""
+    model = Net()
+    seen = model.linear.weight.detach().clone()
+    model.linear.weight.data = seen.t().contiguous().t()
+    executor = pop.trainingModel(model, optimizer=pop.optim.SGD(model.parameters(), lr=0.0))
+    executor(*batch())
+    device = executor._executable.read_weights()["linear.weight"]
+    assert torch.equal(device, seen.t().reshape(seen.shape)) and not torch.equal(device, seen)
+    executor.copyWeightsToHost()
+    executor.destroy()
+    assert torch.equal(model.linear.weight, seen)
+
+
 def test_zero_sized_tensors_are_refused(pop: Any) -> None:
     """(12): among inputs, and inside the graph."""
     with pytest.raises(pop.Error, match="Zero-sized tensors are unsupported"):

@@ -18,7 +18,7 @@ NAMES = ("auto", "eager", "inductor", "cuda_graphs", "poptorch")
 
 
 class BackendFallbackWarning(UserWarning):
-    """The wanted backend does not work on this machine; `eager` stands in."""
+    """The wanted backend does not work on this machine; another one stands in."""
 
 
 def resolve_backend(name: str, cache: Path, ipu: IpuConfig = IpuConfig()) -> Backend:  # noqa: B008, it is frozen
@@ -26,7 +26,7 @@ def resolve_backend(name: str, cache: Path, ipu: IpuConfig = IpuConfig()) -> Bac
     `inductor`.
 
     Where torch.compile does not work, `auto` and `inductor` are `eager`, with a warning. Nothing stands in for an IPU
-    or a GPU.
+    or a GPU that was asked for by name; `auto` warns where PopTorch is installed and cannot be imported.
 
     Args:
         cache: folder of compiled code, kept between runs.
@@ -46,6 +46,9 @@ def resolve_backend(name: str, cache: Path, ipu: IpuConfig = IpuConfig()) -> Bac
             return poptorch
         if name == "poptorch":
             raise BackendError("backend 'poptorch' does not work here", actual=reason, hint="See README, On an IPU.")
+        if poptorch.is_installed():
+            text = f"backend 'auto' does not run on an IPU, although PopTorch is installed: {reason}."
+            warnings.warn(text, BackendFallbackWarning, stacklevel=2)
     if name in ("auto", "cuda_graphs"):
         graphs = CudaGraphsBackend()
         is_available, reason = graphs.is_available()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from schemas.config import TrainConfig
-from schemas.errors import BackendError
+from schemas.errors import BackendError, HeteroShardsError
 from trainer.backends.base import Backend, CompiledModel
 from trainer.backends.eager import TorchModel
 from trainer.backends.graph_device import CudaDevice, GraphDevice
@@ -120,7 +120,8 @@ class CudaGraphsModel(TorchModel):
     def _call(self, kind: str, batch: Sequence[Tensor], run: Callable[..., Tuple[Tensor, Tensor]]) -> Any:
         shape = find_shape(self._inputs, batch)
         if (kind, shape) not in self._recordings:
-            self._set_mode(training=kind == "train")
+            with self._telling("forward pass" if kind == "train" else "evaluation"):
+                self._set_mode(training=kind == "train")
             self.num_compilations[kind] += 1
             told = self.compiling.first(kind, shape, "capturing")
             with told, _explained(f"the {kind} step cannot be captured", CAPTURABLE), self._unchanged():
@@ -129,15 +130,25 @@ class CudaGraphsModel(TorchModel):
         with _explained(f"the {kind} step failed"):
             return self._recordings[kind, shape](batch)
 
+    def failed(self, phase: str, error: Exception, name: str) -> Exception:
+        """What fails while a call is recorded, and did not in the same calls before, is what a recording forbids."""
+        is_ours = isinstance(error, torch.cuda.OutOfMemoryError) or (
+            self._device.is_recording and isinstance(error, RuntimeError)
+        )
+        return error if is_ours else super().failed(phase, error, name)
+
     def _train(self, shape: int, inputs: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
-        self.drop_gradients()
-        out, loss = self._models[shape](*inputs)
-        loss.backward()
-        self._optimizer.step()
+        with self._telling("forward pass"):
+            self.drop_gradients()
+            out, loss = self._models[shape](*inputs)
+        with self._telling("backward pass"):
+            loss.backward()
+        with self._telling("optimizer"):
+            self._optimizer.step()
         return out.detach(), loss.detach()
 
     def _infer(self, shape: int, inputs: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
-        with torch.no_grad():
+        with self._telling("evaluation"), torch.no_grad():
             out, loss = self._models[shape](*inputs)
             return out, loss
 
@@ -194,6 +205,8 @@ def _explained(what: str, hint: str = "") -> Iterator[None]:
         yield
     except RuntimeError as error:  # all of torch's CUDA errors, among them what a capture does not allow
         first = _first_of(error)
+        if isinstance(first, HeteroShardsError):
+            raise first from first.__cause__
         if isinstance(first, torch.cuda.OutOfMemoryError):
             what, hint = f"{what}: the GPU has too little memory", SMALLER
         raise BackendError(what, actual=first_line(first), hint=hint) from error
@@ -201,7 +214,7 @@ def _explained(what: str, hint: str = "") -> Iterator[None]:
 
 def _first_of(error: BaseException) -> BaseException:
     """The error that began it: where a captured call fails, ending the capture fails, too, and that is what arrives."""
-    while isinstance(error.__context__, RuntimeError):
+    while isinstance(error.__context__, (RuntimeError, HeteroShardsError)):
         error = error.__context__
     return error
 

@@ -1,7 +1,7 @@
 """Plain PyTorch, operation by operation. The base of the backends that stay inside PyTorch."""
 
 import copy
-from typing import Any, Callable, Dict, Sequence, Tuple
+from typing import Any, Callable, ContextManager, Dict, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from trainer.backends.compiling import Compiling
 from trainer.backends.optimizers import make_optimizer
 from trainer.backends.signature import check_signature, find_shape
 from trainer.seed_model import SeedModel
+from trainer.user_errors import phase_failed, telling
 
 Call = Callable[..., Tuple[Tensor, Tensor]]
 CPU = torch.device("cpu")
@@ -67,21 +68,29 @@ class TorchModel(CompiledModel):
 
     def step(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
         shape = find_shape(self._inputs, batch)
-        self._set_mode(training=True)
-        self.drop_gradients()
-        out, loss = self.forward("train", shape, batch)
-        self.backward(loss)
-        self._optimizer.step()
+        with self._telling("forward pass"):
+            self._set_mode(training=True)
+            self.drop_gradients()
+            out, loss = self.forward("train", shape, batch)
+        with self._telling("backward pass"):
+            self.backward(loss)
+        with self._telling("optimizer"):
+            self._optimizer.step()
         return out.detach(), loss.detach()
 
     def infer(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
         shape = find_shape(self._inputs, batch)
-        self._set_mode(training=False)
-        with torch.no_grad():
+        with self._telling("evaluation"), torch.no_grad():
+            self._set_mode(training=False)
             return self.forward("infer", shape, batch)
 
+    def failed(self, phase: str, error: Exception, name: str) -> Exception:
+        """What to raise from an error of the model's, see `trainer.user_errors.telling`."""
+        return phase_failed(phase, error, name)
+
     def model_state(self) -> Dict[str, Tensor]:
-        return {name: tensor.detach().cpu().clone() for name, tensor in self._model.state_dict().items()}
+        with self._telling("state_dict"):
+            return {name: tensor.detach().cpu().clone() for name, tensor in self._model.state_dict().items()}
 
     def load_model_state(self, state: Dict[str, Tensor]) -> None:
         self._model.load_state_dict(state)
@@ -99,6 +108,9 @@ class TorchModel(CompiledModel):
 
     def close(self) -> None:
         self.drop_gradients()
+
+    def _telling(self, phase: str) -> ContextManager[None]:
+        return telling(phase, self._model.name, self.failed)
 
     def _set_mode(self, training: bool) -> None:
         for model in self._models:

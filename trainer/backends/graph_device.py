@@ -18,9 +18,11 @@ class GraphDevice(ABC):
 
     Attributes:
         device: where tensors live.
+        is_recording: whether the call that runs now is the one that is recorded.
     """
 
     device: torch.device
+    is_recording = False
 
     @abstractmethod
     def transfer(self) -> Transfer:
@@ -40,6 +42,15 @@ class GraphDevice(ABC):
         Returns:
             the tensors that hold its results, and what runs the recorded kernels again, on the same memory.
         """
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """While the call in it is recorded."""
+        self.is_recording = True
+        try:
+            yield
+        finally:
+            self.is_recording = False
 
     @abstractmethod
     def free_bytes(self) -> int:
@@ -77,7 +88,8 @@ class CudaDevice(GraphDevice):
                 call()
         graph = torch.cuda.CUDAGraph()
         # The thread that reads ahead may allocate and copy meanwhile: those calls are none of this graph's.
-        with torch.cuda.graph(graph, pool=memory, stream=self._stream, capture_error_mode="thread_local"):
+        capture = torch.cuda.graph(graph, pool=memory, stream=self._stream, capture_error_mode="thread_local")
+        with self.recording(), capture:
             results = call()
         return results, graph.replay
 

@@ -11,7 +11,7 @@ import sys
 import sysconfig
 import types
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -74,6 +74,7 @@ class InductorModel(TorchModel):
         super().__init__(model, train, example, siblings)
         self._cache = cache
         self._was_compiled_again = False
+        self._under_way: Tuple[int, Sequence[Tensor]] = (0, example)
         self._calls: Dict[Tuple[str, int], Call] = {
             (kind, shape): self._compiled(kind, shape)
             for kind in self.num_compilations
@@ -81,6 +82,7 @@ class InductorModel(TorchModel):
         }
 
     def forward(self, kind: str, shape: int, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
+        self._under_way = (shape, batch)
         return self._calls[kind, shape](*batch)
 
     def step(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
@@ -114,18 +116,36 @@ class InductorModel(TorchModel):
     @contextlib.contextmanager
     def _compiling(self, kind: str, batch: Sequence[Tensor]) -> Iterator[None]:
         shape = find_shape(self._inputs, batch)
+        if not self.compiling.is_first(kind, shape):
+            yield
+            return
+        with self.compiling.first(kind, shape), _cache_folder(self._cache):
+            yield
+
+    def failed(self, phase: str, error: Exception, name: str) -> Exception:
+        """An error of the compiler's is the model's own where the model raises without a compiler, too."""
+        if not isinstance(error, torch._dynamo.exc.TorchDynamoException):
+            return super().failed(phase, error, name)
+        kind = "infer" if phase == "evaluation" else "train"
+        if self._was_compiled_again:
+            hint = "A compiled model must stay as it is: no changed modules, modes or flags between steps."
+            return BackendError(f"the {kind} step would be compiled a second time", where=name, hint=hint)
+        own = self._error_without_compiler(phase)
+        if own is not None:
+            return super().failed(phase, own, name)
+        hint = "Use [train] backend = 'eager', or a model without data-dependent shapes and branches."
+        return BackendError(f"the {kind} step does not compile", actual=first_line(error), where=name, hint=hint)
+
+    def _error_without_compiler(self, phase: str) -> Optional[Exception]:
+        shape, batch = self._under_way
         try:
-            if not self.compiling.is_first(kind, shape):
-                yield
-                return
-            with self.compiling.first(kind, shape), _cache_folder(self._cache):
-                yield
-        except torch._dynamo.exc.TorchDynamoException as error:
-            if self._was_compiled_again:
-                hint = "A compiled model must stay as it is: no changed modules, modes or flags between steps."
-                raise BackendError(f"the {kind} step would be compiled a second time", hint=hint) from error
-            hint = "Use [train] backend = 'eager', or a model without data-dependent shapes and branches."
-            raise BackendError(f"the {kind} step does not compile", actual=first_line(error), hint=hint) from error
+            with torch.set_grad_enabled(phase != "evaluation"):
+                _, loss = self._models[shape](*batch)
+            if phase == "backward pass":
+                loss.backward()
+        except Exception as error:
+            return error
+        return None
 
 
 class _CompiledAgainError(Exception):

@@ -8,11 +8,15 @@ What it relies on, of PopTorch 3.4's host API (public documentation and source o
   is compiled. An executor holds its IPUs from compilation until it is detached; detaching brings weights and optimizer
   state to the host, and the next call takes them along again. So at most one executor is attached at a time, and
   weights travel by themselves.
+- Parameters and buffers travel by address, without their strides: `poptorch_weights` makes them contiguous.
 - The loss is found in the graph: exactly one torch loss, which must be returned. `SeedModel` is built that way.
-- Any violation arrives as poptorch.Error, AssertionError, RuntimeError, TypeError or AttributeError.
+- Any violation arrives as poptorch.Error, or as an ordinary error of Python's. Where the latter comes from a line of
+  the model's own code, it is told as the model's.
 """
 
 import contextlib
+import importlib.util
+import sys
 import warnings
 from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
@@ -23,7 +27,7 @@ from torch.nn.functional import cross_entropy
 
 from schemas.batch import LABEL_PAD
 from schemas.config import IpuConfig, TrainConfig
-from schemas.errors import BackendError, ConfigError
+from schemas.errors import BackendError, ConfigError, HeteroShardsError
 from trainer.backends.base import Backend, CompiledModel
 from trainer.backends.compiling import Compiling
 from trainer.backends.poptorch_layers import require_supported
@@ -34,8 +38,19 @@ from trainer.backends.poptorch_options import (
     make_optimizer,
     make_options,
 )
+from trainer.backends.poptorch_weights import lay_out_weights
 from trainer.backends.signature import check_signature
 from trainer.seed_model import SeedModel
+from trainer.user_errors import is_theirs, phase_failed
+
+_PHASES = {  # what a model's own error belongs to
+    "wrap": "building",
+    "compile train": "forward pass",
+    "train": "forward pass",
+    "compile infer": "evaluation",
+    "infer": "evaluation",
+    "weights": "state_dict",
+}
 
 
 class PopTorchBackend(Backend):
@@ -53,6 +68,14 @@ class PopTorchBackend(Backend):
         self._ipu = ipu
         self._cache = cache_folder(ipu, cache)
         self._offline = offline
+
+    @staticmethod
+    def is_installed() -> bool:
+        """Whether there is a package `poptorch`, be it one that cannot be imported."""
+        try:
+            return "poptorch" in sys.modules or importlib.util.find_spec("poptorch") is not None
+        except (ImportError, ValueError):  # one that was half imported
+            return True
 
     def is_available(self) -> Tuple[bool, str]:
         try:
@@ -109,6 +132,7 @@ class PopTorchModel(CompiledModel):
         require_supported(model, ipu.replication_factor)
         if ipu.half:
             model.half()
+        lay_out_weights(model)
         if cache is not None:
             _make_folder(cache)
         self._attached: Optional[str] = None
@@ -227,11 +251,16 @@ class PopTorchModel(CompiledModel):
         except poptorch.UnrecoverableError as error:
             hint = "Take the machine out of use; the run goes on elsewhere from its last.pt."
             raise BackendError(f"the IPU failed for good ({doing})", actual=_line(error), hint=hint) from error
-        except (poptorch.Error, AssertionError, RuntimeError, TypeError, AttributeError, OSError) as error:
+        except HeteroShardsError:
+            raise
+        except Exception as error:
+            if is_theirs(error) and not isinstance(error, poptorch.Error):
+                raise phase_failed(_PHASES.get(doing, doing), error, self._model.name) from error
             hint = "Long messages of PopTorch are in poptorch_error.log in the working folder."
             if doing.startswith("compile"):
                 hint = f"Does the model keep to static shapes and branches (README, On an IPU)? {hint}"
-            raise BackendError(f"PopTorch refused ({doing})", actual=_line(error), hint=hint) from error
+            what, name = f"PopTorch refused ({doing})", self._model.name
+            raise BackendError(what, actual=_line(error), where=name, hint=hint) from error
 
 
 def _line(error: BaseException) -> str:

@@ -37,8 +37,7 @@ class Featureless(nn.Module):
             n_id = n_id_dict[name]
             is_real = (n_id >= 0).to(dtype).unsqueeze(-1)
             if self._is_learned:
-                row = torch.where(n_id >= 0, n_id, 0)  # not clamp: PopTorch bounds it by a float, also for integers
-                vectors = self.embeddings[position](row.long())
+                vectors = self.embeddings[position](n_id.clamp(min=0).long())
                 features[name] = vectors * is_real
             else:
                 features[name] = is_real

@@ -76,4 +76,4 @@ class LayerTrimmer:
         rows = self.rows(node_type, hops)
         if rows == self._all_rows[node_type]:
             return index
-        return torch.where(index < rows, index, rows - 1)  # not clamp: PopTorch bounds it by a float
+        return index.clamp(max=rows - 1)

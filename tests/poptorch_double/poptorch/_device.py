@@ -25,6 +25,14 @@ class Update(NamedTuple):
     micro_batches: tuple[int, ...]  # positions along dim 0 whose gradients were reduced
 
 
+def by_address(tensor: Tensor) -> Tensor:
+    """What is moved of a weight: as many values as it has, from its address on, whatever its strides (89)."""
+    if tensor.is_contiguous():
+        return tensor
+    with torch.no_grad():
+        return tensor.as_strided(tensor.shape, torch.empty(tensor.shape, device="meta").stride())
+
+
 class Executable:
     """A compiled graph and the memory of the devices it runs on.
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from poptorch import double, optim
 from poptorch._args import ArgumentParser, Arguments, validate
-from poptorch._device import Executable, Update
+from poptorch._device import Executable, Update, by_address
 from poptorch._device_optimizer import DeviceOptimizer, check_supported
 from poptorch._errors import Error, graph_error, host_error
 from poptorch._structure import flatten
@@ -138,13 +138,14 @@ class PoplarExecutor:
         with plain(self._user_model) as model, torch.no_grad():
             device = executable.read_weights()
             for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-                tensor.copy_(device[name])
+                by_address(tensor).copy_(device[name])
 
     def copyWeightsToDevice(self) -> None:
         executable = self._compiled()
         self._is_host_stale = False
         with plain(self._user_model) as model:
-            executable.write_weights({**dict(model.named_parameters()), **dict(model.named_buffers())})
+            weights = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+            executable.write_weights({name: by_address(tensor) for name, tensor in weights.items()})
 
     def load_state_dict(self, state_dict: Any, strict: bool = True) -> Any:
         """Into the host's model, and to the device if one is attached (41)."""

@@ -187,9 +187,6 @@ class ShapeWatch(TorchDispatchMode):
                 self._know(tensor)
         self._check_inputs(name, args, kwargs, given)
         result = func(*args, **kwargs)
-        is_one_sided = name in ("clamp_min", "clamp_max") or (name == "clamp" and None in (*args, None, None)[1:3])
-        if is_one_sided and not given[0].is_floating_point():  # the missing bound is the largest float there
-            raise graph_error(f"{name}: integers need both bounds")
         for tensor in _tensors(result):
             if tensor.numel() == 0 and name != "empty":  # batch norm makes an empty reserve and never uses it
                 raise graph_error(f"{name}: Zero-sized tensors are unsupported (Got shape {list(tensor.shape)})")
@@ -243,7 +240,9 @@ class Trace:
         _refuse_layers(model)
         state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         inputs = flatten([args, kwargs])
-        for tensor in inputs + list(state.values()):
+        if any(tensor.numel() == 0 for tensor in state.values()):  # PopTorch's own `finally` hides the cause (90)
+            raise UnboundLocalError("local variable 'cpu_aliases' referenced before assignment")
+        for tensor in inputs:
             if tensor.numel() == 0:
                 raise graph_error(f"Zero-sized tensors are unsupported (Got shape {list(tensor.shape)})")
         versions = {name: (id(tensor), tensor.data_ptr(), tensor._version) for name, tensor in state.items()}
