@@ -408,7 +408,7 @@ def test_a_call_larger_than_a_round_is_told(store_of, tmp_path, poptorch, capsys
 
 
 class Strided(torch.nn.Module):
-    """Weights that lie otherwise in memory: transposed, in every second place, tied, a buffer, and a part of another."""
+    """Weights that lie otherwise in memory: transposed, in every second place, tied, a buffer, a part of another."""
 
     def __init__(self, graph, config):
         super().__init__()

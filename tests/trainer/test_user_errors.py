@@ -147,7 +147,7 @@ def test_evaluation_is_told_with_split_and_batches(table_store: Any, tmp_path: P
 
 
 def test_an_output_that_training_changes_is_told(table_store: Any, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="OfTwoMinds.*(wrong shape; got tuple|forward pass failed)"):
+    with pytest.raises(ModelError, match=r"OfTwoMinds.*(wrong shape; got tuple|forward pass failed)"):
         fit(job(tmp_path, "OfTwoMinds"), table_store, tmp_path / "run", backend=EagerBackend())
 
 
