@@ -126,7 +126,7 @@ class SeedModel(nn.Module):
             raise ModelError(what, actual=", ".join(odd), where=self.name, hint=hint)
 
     def require_logits(self, out: Any) -> None:
-        """Raises ModelError unless `out` is `[rows of the seed type, num_classes]`; a model that trims may return fewer."""
+        """Raises ModelError unless `out` is `[rows of the seed type, num_classes]`; or less, from one that trims."""
         most = self._num_seed_rows
         least = self._max_seeds if self._trimmed_layers else most
         is_tensor = isinstance(out, Tensor) and out.is_floating_point() and out.dim() == 2

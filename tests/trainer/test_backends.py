@@ -147,6 +147,22 @@ def test_optimizers_follow_the_config() -> None:
         assert (optimizer.defaults["lr"], optimizer.defaults["weight_decay"]) == (0.25, 0.125)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_weights_with_gaps_in_memory_are_trained_where_they_lie(optimizer: str, tmp_path: Path) -> None:
+    """torch's fused optimizers would update other places: gradients have no gaps."""
+    train = TrainConfig(optimizer=optimizer, lr=0.1)
+    runs = []
+    for name in ("Gaps", "NoGaps"):
+        compiled, batches = _compiled("eager", tmp_path, f"{HERE}:{name}", train)
+        runs.append([float(compiled.step(batch)[1]) for batch in batches])
+    assert runs[0] == pytest.approx(runs[1], rel=1e-5)
+
+
+def test_weights_with_gaps_that_share_memory_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"share memory.*got model.weight and model.other"):
+        _compiled("eager", tmp_path, f"{HERE}:Shared")
+
+
 def test_another_signature_is_refused(tmp_path: Path) -> None:
     compiled, batches = _compiled("eager", tmp_path)
     good = batches[0]
@@ -225,3 +241,24 @@ class DataDependent(Flagged):
 class Squeezed(Flagged):
     def forward(self, x_dict: Dict[str, Tensor], edge_index_dict: Any) -> Tensor:
         return self.linear(x_dict["movie"])[:1]
+
+
+class NoGaps(nn.Module):
+    def __init__(self, graph: GraphSchema, config: ModelConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(-1, 1, 50).reshape(5, 10)[:, 1 : 2 * NUM_CLASSES : 2].clone())
+
+    def forward(self, x_dict: Dict[str, Tensor], edge_index_dict: Any) -> Tensor:
+        return x_dict["movie"] @ self.weight
+
+
+class Gaps(NoGaps):
+    def __init__(self, graph: GraphSchema, config: ModelConfig) -> None:
+        super().__init__(graph, config)
+        self.weight = nn.Parameter(torch.linspace(-1, 1, 50).reshape(5, 10)[:, 1 : 2 * NUM_CLASSES : 2])
+
+
+class Shared(Gaps):
+    def __init__(self, graph: GraphSchema, config: ModelConfig) -> None:
+        super().__init__(graph, config)
+        self.other = nn.Parameter(self.weight.data[:2])

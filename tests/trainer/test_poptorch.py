@@ -441,7 +441,7 @@ def test_weights_are_made_contiguous_wherever_they_lie(store_of, tmp_path, popto
 
 def test_the_double_scrambles_what_is_not_contiguous(store_of, tmp_path, poptorch, monkeypatch):
     """(89), so that the test above would fail without the rule."""
-    monkeypatch.setattr("trainer.backends.poptorch.lay_out_weights", lambda model: None)
+    monkeypatch.setattr("trainer.backends.poptorch.lay_out_for_ipu", lambda model: None)
     store = store_of()
     config = ipu_job(tmp_path, None, {"name": "tests.trainer.test_poptorch:Strided"})
     with open_job(config, store, backend_of(config)) as ipu, open_job(config, store, EagerBackend()) as cpu:

@@ -11,6 +11,7 @@ from trainer.backends.base import Backend, CompiledModel
 from trainer.backends.compiling import Compiling
 from trainer.backends.optimizers import make_optimizer
 from trainer.backends.signature import check_signature, find_shape
+from trainer.backends.weights import lay_out_for_optimizer
 from trainer.seed_model import SeedModel
 from trainer.user_errors import phase_failed, telling
 
@@ -54,6 +55,7 @@ class TorchModel(CompiledModel):
         self.compiling = Compiling()
         check_signature(model.inputs, example)
         model.initialise(example)
+        lay_out_for_optimizer(model)
         model.to(device)
         self._parameters = list(model.parameters())
         self._optimizer = make_optimizer(self._parameters, train)

@@ -8,7 +8,7 @@ What it relies on, of PopTorch 3.4's host API (public documentation and source o
   is compiled. An executor holds its IPUs from compilation until it is detached; detaching brings weights and optimizer
   state to the host, and the next call takes them along again. So at most one executor is attached at a time, and
   weights travel by themselves.
-- Parameters and buffers travel by address, without their strides: `poptorch_weights` makes them contiguous.
+- Parameters and buffers travel by address, without their strides: `weights.lay_out_for_ipu` makes them contiguous.
 - The loss is found in the graph: exactly one torch loss, which must be returned. `SeedModel` is built that way.
 - Any violation arrives as poptorch.Error, or as an ordinary error of Python's. Where the latter comes from a line of
   the model's own code, it is told as the model's.
@@ -38,8 +38,8 @@ from trainer.backends.poptorch_options import (
     make_optimizer,
     make_options,
 )
-from trainer.backends.poptorch_weights import lay_out_weights
 from trainer.backends.signature import check_signature
+from trainer.backends.weights import lay_out_for_ipu
 from trainer.seed_model import SeedModel
 from trainer.user_errors import is_theirs, phase_failed
 
@@ -132,7 +132,7 @@ class PopTorchModel(CompiledModel):
         require_supported(model, ipu.replication_factor)
         if ipu.half:
             model.half()
-        lay_out_weights(model)
+        lay_out_for_ipu(model)
         if cache is not None:
             _make_folder(cache)
         self._attached: Optional[str] = None

@@ -6,9 +6,10 @@ compute then depends on the size of the budget. These forms of them also take `n
 computes on an unpadded batch: outputs, running statistics and gradients. Constructors, parameters and `state_dict` are
 those of that layer, for one graph per batch.
 
-Pad rows count as zeros: whatever stands in them, NaN included, reaches nothing, and no gradient goes back to them. Where
-a batch has no real row, outputs and gradients are finite, and running statistics stay as they are. One real row alone
-has the variance 0, while torch refuses it in training. Shapes and operators are static, so every backend runs them.
+Pad rows count as zeros: whatever stands in them, NaN included, reaches nothing, and no gradient goes back to them.
+Where a batch has no real row, outputs and gradients are finite, and running statistics stay as they are. One real row
+alone has the variance 0, while torch refuses it in training. Shapes and operators are static, so every backend runs
+them.
 """
 
 from typing import Any, NamedTuple, Optional, Tuple
@@ -53,7 +54,7 @@ class _Rows(NamedTuple):
 class BatchNorm(nn.BatchNorm1d):
     """As `torch.nn.BatchNorm1d`. PyG's `BatchNorm` holds one of these as `module`."""
 
-    def forward(self, x: Tensor, node_mask: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, node_mask: Tensor) -> Tensor:
         """`x` `[rows, num_features]`, `node_mask` bool `[rows]` -> `[rows, num_features]`."""
         return _by_channel(self, x, _Rows.of(x, node_mask), counts_batches=True)
 
@@ -61,7 +62,7 @@ class BatchNorm(nn.BatchNorm1d):
 class InstanceNorm(pyg.InstanceNorm):
     """As `torch_geometric.nn.InstanceNorm`."""
 
-    def forward(self, x: Tensor, node_mask: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, node_mask: Tensor) -> Tensor:
         """`x` `[rows, in_channels]`, `node_mask` bool `[rows]` -> `[rows, in_channels]`."""
         return _by_channel(self, x, _Rows.of(x, node_mask), counts_batches=False)
 
@@ -69,7 +70,7 @@ class InstanceNorm(pyg.InstanceNorm):
 class LayerNorm(pyg.LayerNorm):
     """As `torch_geometric.nn.LayerNorm`, whose mode is "graph" unless it is told otherwise."""
 
-    def forward(self, x: Tensor, node_mask: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, node_mask: Tensor) -> Tensor:
         """`x` `[rows, in_channels]`, `node_mask` bool `[rows]` -> `[rows, in_channels]`."""
         if self.mode == "node":
             return super().forward(_without_pads(x, node_mask))
@@ -84,7 +85,7 @@ class LayerNorm(pyg.LayerNorm):
 class GraphNorm(pyg.GraphNorm):
     """As `torch_geometric.nn.GraphNorm`."""
 
-    def forward(self, x: Tensor, node_mask: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, node_mask: Tensor) -> Tensor:
         """`x` `[rows, in_channels]`, `node_mask` bool `[rows]` -> `[rows, in_channels]`."""
         rows = _Rows.of(x, node_mask)
         rows = rows.less(rows.mean() * self.mean_scale)
@@ -95,7 +96,7 @@ class GraphNorm(pyg.GraphNorm):
 class PairNorm(pyg.PairNorm):
     """As `torch_geometric.nn.PairNorm`."""
 
-    def forward(self, x: Tensor, node_mask: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, node_mask: Tensor) -> Tensor:
         """`x` `[rows, channels]`, `node_mask` bool `[rows]` -> `[rows, channels]`."""
         rows = _Rows.of(x, node_mask)
         rows = rows.less(rows.mean())
@@ -109,7 +110,7 @@ class PairNorm(pyg.PairNorm):
 class MeanSubtractionNorm(pyg.MeanSubtractionNorm):
     """As `torch_geometric.nn.MeanSubtractionNorm`."""
 
-    def forward(self, x: Tensor, node_mask: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, node_mask: Tensor) -> Tensor:
         """`x` `[rows, channels]`, `node_mask` bool `[rows]` -> `[rows, channels]`."""
         rows = _Rows.of(x, node_mask)
         return rows.less(rows.mean()).x.to(x.dtype)
@@ -118,7 +119,7 @@ class MeanSubtractionNorm(pyg.MeanSubtractionNorm):
 class GraphSizeNorm(pyg.GraphSizeNorm):
     """As `torch_geometric.nn.GraphSizeNorm`."""
 
-    def forward(self, x: Tensor, node_mask: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, node_mask: Tensor) -> Tensor:
         """`x` `[rows, channels]`, `node_mask` bool `[rows]` -> `[rows, channels]`."""
         rows = _Rows.of(x, node_mask)
         return (rows.x / rows.count.sqrt()).to(x.dtype)
@@ -129,10 +130,12 @@ class DiffGroupNorm(pyg.DiffGroupNorm):
 
     def __init__(self, in_channels: int, groups: int, *args: Any, **kwargs: Any) -> None:
         super().__init__(in_channels, groups, *args, **kwargs)
-        norm = self.norm
-        self.norm = BatchNorm(groups * in_channels, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        norm: nn.BatchNorm1d = self.norm
+        self.norm: nn.BatchNorm1d = BatchNorm(
+            groups * in_channels, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
+        )
 
-    def forward(self, x: Tensor, node_mask: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, node_mask: Tensor) -> Tensor:
         """`x` `[rows, in_channels]`, `node_mask` bool `[rows]` -> `[rows, in_channels]`."""
         x = _without_pads(x, node_mask)
         grouped = self.lin(x).softmax(dim=-1).unsqueeze(-1) * x.unsqueeze(-2)  # [rows, groups, channels]
