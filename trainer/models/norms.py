@@ -23,12 +23,12 @@ class _Rows(NamedTuple):
     """The rows of a type, in float32 at least; pad rows are zeros.
 
     Attributes:
-        x: `[rows, channels]`. is_real: 1 or 0, `[rows, 1]`. count: the number of real rows, at least 1.
+        x: `[rows, channels]`. is_real: 1 or 0, `[rows, 1]`. num_real: the number of real rows, at least 1.
     """
 
     x: Tensor
     is_real: Tensor
-    count: Tensor
+    num_real: Tensor
 
     @classmethod
     def of(cls, x: Tensor, node_mask: Tensor) -> "_Rows":
@@ -39,7 +39,7 @@ class _Rows(NamedTuple):
 
     def mean(self) -> Tensor:
         """`[channels]`."""
-        return self.x.sum(dim=0) / self.count
+        return self.x.sum(dim=0) / self.num_real
 
     def less(self, shift: Tensor) -> "_Rows":
         """The same rows less `shift`, pad rows still zeros."""
@@ -48,13 +48,13 @@ class _Rows(NamedTuple):
     def variance(self) -> Tuple[Tensor, Tensor]:
         """Mean, and mean square deviation from it (biased), both `[channels]`."""
         mean = self.mean()
-        return mean, self.less(mean).x.square().sum(dim=0) / self.count
+        return mean, self.less(mean).x.square().sum(dim=0) / self.num_real
 
 
 class BatchNorm(nn.BatchNorm1d):
     """As `torch.nn.BatchNorm1d`. PyG's `BatchNorm` holds one of these as `module`."""
 
-    def forward(self, x: Tensor, node_mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, node_mask: Tensor) -> Tensor:  # type: ignore[override]
         """`x` `[rows, num_features]`, `node_mask` bool `[rows]` -> `[rows, num_features]`."""
         return _by_channel(self, x, _Rows.of(x, node_mask), counts_batches=True)
 
@@ -76,7 +76,7 @@ class LayerNorm(pyg.LayerNorm):
             return super().forward(_without_pads(x, node_mask))
         rows = _Rows.of(x, node_mask)
         rows = rows.less(rows.mean().mean())
-        variance = rows.x.square().sum() / (rows.count * x.size(-1))
+        variance = rows.x.square().sum() / (rows.num_real * x.size(-1))
         is_spread = variance > 0  # the root's gradient is infinite at 0
         deviation = torch.where(is_spread, torch.where(is_spread, variance, torch.ones_like(variance)).sqrt(), variance)
         return _affine(rows.x / (deviation + self.eps), self.weight, self.bias).to(x.dtype)
@@ -89,7 +89,7 @@ class GraphNorm(pyg.GraphNorm):
         """`x` `[rows, in_channels]`, `node_mask` bool `[rows]` -> `[rows, in_channels]`."""
         rows = _Rows.of(x, node_mask)
         rows = rows.less(rows.mean() * self.mean_scale)
-        variance = rows.x.square().sum(dim=0) / rows.count
+        variance = rows.x.square().sum(dim=0) / rows.num_real
         return _affine(rows.x / (variance + self.eps).sqrt(), self.weight, self.bias).to(x.dtype)
 
 
@@ -103,7 +103,7 @@ class PairNorm(pyg.PairNorm):
         if self.scale_individually:
             length = self.eps + rows.x.norm(2, -1, keepdim=True)
         else:
-            length = (self.eps + rows.x.square().sum() / rows.count).sqrt()
+            length = (self.eps + rows.x.square().sum() / rows.num_real).sqrt()
         return (self.scale * rows.x / length).to(x.dtype)
 
 
@@ -122,7 +122,7 @@ class GraphSizeNorm(pyg.GraphSizeNorm):
     def forward(self, x: Tensor, node_mask: Tensor) -> Tensor:
         """`x` `[rows, channels]`, `node_mask` bool `[rows]` -> `[rows, channels]`."""
         rows = _Rows.of(x, node_mask)
-        return (rows.x / rows.count.sqrt()).to(x.dtype)
+        return (rows.x / rows.num_real.sqrt()).to(x.dtype)
 
 
 class DiffGroupNorm(pyg.DiffGroupNorm):
@@ -130,8 +130,8 @@ class DiffGroupNorm(pyg.DiffGroupNorm):
 
     def __init__(self, in_channels: int, groups: int, *args: Any, **kwargs: Any) -> None:
         super().__init__(in_channels, groups, *args, **kwargs)
-        norm: nn.BatchNorm1d = self.norm
-        self.norm: nn.BatchNorm1d = BatchNorm(
+        norm: Any = self.get_submodule("norm")
+        self.norm: nn.Module = BatchNorm(
             groups * in_channels, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
         )
 
@@ -167,7 +167,7 @@ def _track(norm: Any, rows: _Rows, mean: Tensor, variance: Tensor, counts_batche
         share = is_any / norm.num_batches_tracked.clamp(min=1).to(is_any.dtype)
     else:
         share = is_any * norm.momentum
-    unbiased = variance * (rows.count / (rows.count - 1).clamp(min=1))
+    unbiased = variance * (rows.num_real / (rows.num_real - 1).clamp(min=1))
     for running, now in ((norm.running_mean, mean), (norm.running_var, unbiased)):
         running.copy_((1 - share) * running + share * now)
 
