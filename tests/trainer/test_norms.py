@@ -129,7 +129,7 @@ class Normed(nn.Module):
     def __init__(self, graph: Any, config: Any) -> None:
         super().__init__()
         self.seed_type = graph.seed_type
-        self.first = nn.LazyLinear(CHANNELS)
+        self.first = pyg.Linear(-1, CHANNELS)
         self.norms = nn.ModuleList(case.masked() for name, case in CASES.items() if name != "batch-cumulative")
         self.head = nn.Linear(CHANNELS, graph.num_classes)
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch_geometric.nn import Linear
 
 from schemas.config import JobConfig
 from schemas.errors import BackendError, ConfigError, ModelError
@@ -28,7 +29,7 @@ class Plain(nn.Module):
     def __init__(self, graph: Any, config: Any) -> None:
         super().__init__()
         self.seed_type, self.mode = graph.seed_type, config.options.get("mode", "")
-        self.head = nn.LazyLinear(graph.num_classes)
+        self.head = Linear(-1, graph.num_classes)
 
     def forward(self, x_dict: Any, edge_index_dict: Any) -> Any:
         return self.head(x_dict[self.seed_type])
