@@ -16,21 +16,33 @@ from click.core import ParameterSource
 
 from schemas.config import JobConfig, load_config
 from schemas.errors import DAMAGED_STORE_EXIT_CODE, BudgetError, ConfigError, HeteroShardsError
+from schemas.paths import as_path
 
 if TYPE_CHECKING:
     from pipeline.datasets import SourceGraph
 
+
+class WrittenPath(click.Path):
+    """A path as people write it: `~` and `$NAME` are expanded."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(as_path(value), param, ctx)
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+
+
 CONFIG = click.option(
     "--config",
     "config_path",
-    type=click.Path(path_type=Path),
+    type=WrittenPath(path_type=Path),
     default=Path("configs/quickstart.toml"),
     show_default=True,
     help="The job file (see README, Configuration).",
 )
 STORE = click.option(
     "--store",
-    type=click.Path(path_type=Path, resolve_path=True),
+    type=WrittenPath(path_type=Path, resolve_path=True),
     help="The store's folder. Default: <store.root>/<name>-<fingerprint>, so that another config or other data "
     "makes another store; inspect takes the one last prepared for the config.",
 )
@@ -111,25 +123,26 @@ def prepare(ctx: click.Context, config_path: Path, store: Path | None, workers: 
             raise click.UsageError(f"options go behind the step: prepare {ctx.invoked_subcommand} ...")
         return
     from pipeline.datasets import source_stamp
-    from pipeline.latest import find_unchanged, write_note
+    from pipeline.latest import find_unchanged, kept_warnings, noted_stamp, write_note
 
     config = load_config(config_path)
     started = time.monotonic()
-    found = None if force else find_unchanged(config, store, source_stamp(config.dataset))
+    before = source_stamp(config.dataset, earlier=noted_stamp(config, store))
+    found = None if force else find_unchanged(config, store, before)
     if found:
-        click.echo(f"found    {found} (nothing changed since it was written)")
+        click.echo("\n".join([*kept_warnings(found), f"found    {found} (nothing changed since it was written)"]))
         return
-    from pipeline.datasets import load_dataset
+    from pipeline.datasets import load_stamped
     from pipeline.run import prepare_source
 
     _report(f"loading  the {config.dataset.source} graph")
-    source = load_dataset(config.dataset)
+    source, stamp = load_stamped(config.dataset, before)
     click.echo(f"source   {', '.join(f'{key}: {value}' for key, value in source.description.items())}")
     with _kernels_told():
         outcome = prepare_source(
             source, config, store=store, workers=workers, force=force, report=_report, progress=_progress()
         )
-    write_note(config, store, outcome.path, outcome.manifest.fingerprint, source_stamp(config.dataset))
+    write_note(config, store, outcome.path, outcome.manifest.fingerprint, stamp)
     verb = "found   " if outcome.was_found else "written "
     click.echo(f"{verb} {outcome.path} in {time.monotonic() - started:.1f} s")
     for split in outcome.manifest.splits:
@@ -184,13 +197,14 @@ def partition(numbers: tuple[int, ...], config_path: Path, store: Path | None, w
 def finalise(config_path: Path, store: Path | None) -> None:
     """Check that every partition is written, naming those that are missing, and let the store appear."""
     from pipeline import steps
-    from pipeline.datasets import source_stamp
+    from pipeline.datasets import load_stamped, source_stamp
     from pipeline.latest import write_note
 
-    config, source = _job(config_path)
+    config = load_config(config_path)
+    source, stamp = load_stamped(config.dataset, source_stamp(config.dataset))
     with _kernels_told():
         stand = steps.finalise(source, config, store=store, report=_report)
-    write_note(config, store, stand.path, stand.manifest.fingerprint, source_stamp(config.dataset))
+    write_note(config, store, stand.path, stand.manifest.fingerprint, stamp)
     click.echo(f"{'found   ' if stand.is_there else 'written '} {stand.path}")
 
 
@@ -226,8 +240,6 @@ def plan(ctx: click.Context, config_path: Path, workers: int, as_json: bool, max
 
     config = load_config(config_path)
     source = load_dataset(config.dataset)
-    for note in source.notes:
-        _report(note)
     with _kernels_told():
         found = forecast(source, config, workers=workers, max_batches=max_batches, progress=_progress())
     click.echo(json.dumps(to_json(found), indent=2) if as_json else forecast_report(found))
@@ -263,18 +275,18 @@ def _progress() -> Callable[[str, int, int], None]:
 
 
 @main.command()
-@click.argument("place", metavar="[STORE]", type=click.Path(path_type=Path, resolve_path=True), required=False)
+@click.argument("place", metavar="[STORE]", type=WrittenPath(path_type=Path, resolve_path=True), required=False)
 @CONFIG
 @STORE
 @click.option(
     "--against",
-    type=click.Path(path_type=Path, resolve_path=True),
+    type=WrittenPath(path_type=Path, resolve_path=True),
     metavar="OTHER",
     help="Compare with another store: per split and type, STORE is A and OTHER is B.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.option(
-    "--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write one self-contained page with plots."
+    "--html", type=WrittenPath(path_type=Path), metavar="FILE", help="Also write one self-contained page with plots."
 )
 def inspect(
     place: Path | None, config_path: Path, store: Path | None, against: Path | None, as_json: bool, html: Path | None
@@ -293,11 +305,11 @@ def inspect(
 
 
 @main.command()
-@click.argument("store", type=click.Path(path_type=Path, resolve_path=True), required=False)
+@click.argument("store", type=WrittenPath(path_type=Path, resolve_path=True), required=False)
 @click.option(
     "--config",
     "config_path",
-    type=click.Path(path_type=Path),
+    type=WrittenPath(path_type=Path),
     help="Compare with the data of this job, too, and sample some batches anew. Without STORE: verify the store last "
     "prepared for it.",
 )

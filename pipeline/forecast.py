@@ -18,7 +18,7 @@ from pipeline.forecast_disk import DiskForecast, measure_disk
 from pipeline.forecast_trial import Alternative, Trial, Trim
 from pipeline.graph import build_graph
 from pipeline.options import device_bytes, resolve_batch_options, resolve_sampling
-from pipeline.run import all_inline_bytes, fingerprint_of, make_manifest, store_path
+from pipeline.run import all_inline_bytes, fingerprint_of, make_manifest, notes_of, store_path
 from pipeline.shapes import Sizes
 from pipeline.workers import Workers
 from schemas.batch import BatchOptions, table_bytes
@@ -104,6 +104,7 @@ class Forecast:
         trial_coverage: split -> what alternatives were counted on (trims, too, where the budget is given).
         refusal: why `prepare` would end with an error; fills and shares are then of untrimmed batches.
         left_out: alternatives that cannot be, and why.
+        notes: what there is to say about the graph, a line each.
     """
 
     path: str
@@ -127,6 +128,7 @@ class Forecast:
     trial_coverage: dict[str, Coverage]
     refusal: str | None
     left_out: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def forecast(
@@ -153,8 +155,7 @@ def forecast(
     splits = tuple(_split(name, fits, budgets, coverage[name]) for name, fits in fitted.items())
     options = resolve_batch_options(config.store, graph, budgets, spec.num_hops, counted.plans)
     shapes = tuple(_shapes(fitted, budgets, graph.schema, options))
-    content = graph.digest()
-    fingerprint = fingerprint_of(config, spec, content)
+    fingerprint = fingerprint_of(config, spec, content := graph.digest())
     manifest = make_manifest(config, part, part_spec, budgets, fitted, options, fingerprint, content)
     num_batches = {split.name: split.num_batches for split in splits}
     trial = Trial(graph, config, workers, progress)
@@ -181,6 +182,7 @@ def forecast(
         trial_coverage=trial.coverage,
         refusal=refusal,
         left_out=left_out,
+        notes=tuple(note.line for note in notes_of(graph, spec)),
     )
 
 

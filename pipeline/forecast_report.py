@@ -29,6 +29,7 @@ def forecast_report(found: Forecast) -> str:
         f"grouping  {found.grouping}, at most {found.max_seeds} seeds a batch; budget {found.mode}, "
         f"over it: {found.oversize}; features {found.features}",
         *_coverage_lines({split.name: split.coverage for split in found.splits}),
+        *found.notes,
         "",
         *_given_lines(found),
     ]

@@ -13,14 +13,17 @@ import numpy as np
 from pydantic import ValidationError
 
 from pipeline.csc import PackedGraph, pack_graph
+from pipeline.memory import require_memory
 from schemas.batch import LABEL_PAD
 from schemas.errors import GraphError
 from schemas.graph import EdgeTypeSchema, EdgeTypeTuple, GraphSchema, NodeTypeSchema, edge_key
+from schemas.notes import Note
 
 if TYPE_CHECKING:
     from pipeline.datasets import SourceGraph
 
 MAX_ID = 2**31 - 1
+WORKER_BYTES = 12  # per node of the graph: three int32 arrays, see `workspace.Workspace`
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class HeteroGraph:
         seeds: split -> int64 ids of its seed nodes, ascending.
         original_ids: node type -> int64 [num_nodes], only where a subset renumbered the nodes.
         description: where the graph came from, in words.
+        told: what was said when it was loaded.
     """
 
     schema: GraphSchema
@@ -45,10 +49,17 @@ class HeteroGraph:
     seeds: dict[str, np.ndarray]
     original_ids: dict[str, np.ndarray]
     description: dict[str, Any]
+    told: tuple[Note, ...] = ()
 
     def packed(self) -> PackedGraph:
         """All edge types in compressed sparse columns."""
         index = self.schema.node_index
+        num_bytes = sum(
+            8 * (self.schema.node(edge.dst).num_nodes + 1) + 8 * edge.num_edges for edge in self.schema.edge_types
+        )
+        num_bytes += WORKER_BYTES * sum(node.num_nodes for node in self.schema.node_types)
+        hint = "Leave out nodes and edges that no seed reaches, or prepare on a larger machine."
+        require_memory(num_bytes, "the index of all edges, with a worker's scratch,", "the graph", hint)
         return pack_graph(
             [node.num_nodes for node in self.schema.node_types],
             [(index[edge.src], index[edge.dst]) for edge in self.schema.edge_types],
@@ -123,6 +134,7 @@ def build_graph(source: "SourceGraph") -> HeteroGraph:
         dict(source.seeds),
         dict(source.node_ids),
         source.description,
+        source.told,
     )
 
 

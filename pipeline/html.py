@@ -65,7 +65,8 @@ def _page(title: str, body: Sequence[str]) -> str:
 
 
 def _facts(use: StoreUse) -> str:
-    facts = "".join(f"<dt>{escape(title)}</dt><dd>{escape(text)}</dd>" for title, text in identity(use))
+    titled = [*identity(use), *(("graph", note) for note in use.notes)]
+    facts = "".join(f"<dt>{escape(title)}</dt><dd>{escape(text)}</dd>" for title, text in titled)
     return f'<dl class="facts">{facts}</dl>'
 
 

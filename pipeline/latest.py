@@ -5,14 +5,19 @@ loading the graph, and the trainer find the store without knowing the data. It i
 """
 
 import json
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.datasets.stamp import is_same, is_stamp
 from pipeline.files import read_attributes, write_atomically
+from schemas.base import validate
 from schemas.config import JobConfig
 from schemas.errors import StoreError
 from schemas.layout import MANIFEST_ATTRIBUTE
+from schemas.notes import Note
+from schemas.paths import as_path
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Latest:
 
 
 def note_path(config: JobConfig, store: Path | None) -> Path:
-    return store.with_name(store.name + ".latest") if store else Path(config.store.root) / f"{config.name}.latest"
+    return store.with_name(store.name + ".latest") if store else as_path(config.store.root) / f"{config.name}.latest"
 
 
 def write_note(
@@ -47,22 +52,47 @@ def write_note(
         ) from None
 
 
-def find_unchanged(config: JobConfig, store: Path | None, stamp: dict[str, Any] | None) -> Path | None:
-    """The store of this config if neither config nor source changed since it was written, else None."""
-    path = note_path(config, store)
+def noted_stamp(config: JobConfig, store: Path | None) -> dict[str, Any] | None:
+    """The stamp that was taken when the store was prepared."""
+    note = _read_note(note_path(config, store))
+    return note.stamp if note else None
+
+
+def _read_note(path: Path) -> Latest | None:
+    """None: there is no note, or not one of ours. Then the data is loaded and looked at."""
     try:
         note = Latest(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
-        return None  # no note, or not one of ours: then the data is loaded and looked at
-    if stamp is None or note.stamp != json.loads(json.dumps(stamp)) or note.content_digest != config.content_digest():
+        return None
+    return note if note.stamp is None or is_stamp(note.stamp) else replace(note, stamp=None)
+
+
+def find_unchanged(config: JobConfig, store: Path | None, stamp: dict[str, Any] | None) -> Path | None:
+    """The store of this config if neither config nor source changed since it was written, else None.
+
+    `stamp` is today's.
+    """
+    path = note_path(config, store)
+    note = _read_note(path)
+    if note is None or not is_same(note.stamp, stamp) or note.content_digest != config.content_digest():
         return None
     found = path.with_name(note.store)
     try:
         manifest = read_attributes(found).get(MANIFEST_ATTRIBUTE, {})
     except StoreError:
         return None
-    is_it = manifest.get("complete") is True and manifest.get("fingerprint") == note.fingerprint
-    return found if is_it else None
+    if manifest.get("complete") is not True or manifest.get("fingerprint") != note.fingerprint:
+        return None
+    if note.stamp != stamp:  # the same content under other times: known again at once next time
+        with suppress(StoreError):
+            write_note(config, store, found, note.fingerprint, stamp)
+    return found
+
+
+def kept_warnings(store: Path) -> list[str]:
+    """What there was to warn of when a store was prepared, a line each."""
+    notes = read_attributes(store).get(MANIFEST_ATTRIBUTE, {}).get("notes", [])
+    return [validate(Note, note, StoreError, str(store)).line for note in notes if note["level"] == "warning"]
 
 
 def latest_store(config: JobConfig) -> Path:

@@ -17,7 +17,7 @@ def store_report(use: StoreUse) -> str:
         lines += ["", *split_summary(split)]
         for part in split.parts:
             lines += _part_lines(part, is_titled=len(split.parts) > 1)
-    lines += ["", LEGEND]
+    lines += ["", LEGEND, *([""] if use.notes else []), *use.notes]
     return "\n".join(lines)
 
 

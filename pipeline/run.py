@@ -21,6 +21,7 @@ from pipeline.graph import HeteroGraph, build_graph
 from pipeline.jit import kernels_told
 from pipeline.options import require_encodable, resolve_batch_options, resolve_sampling
 from pipeline.partitions import Planned, write_store
+from pipeline.reach import reach_notes
 from pipeline.workers import Workers
 from pipeline.writer import discard_leftovers, locked
 from schemas import FORMAT_VERSION, layout
@@ -37,6 +38,8 @@ from schemas.budget import Budget
 from schemas.config import JobConfig
 from schemas.errors import StoreError
 from schemas.manifest import NUMBERING, Manifest, PartInfo, SplitInfo, parse_manifest
+from schemas.notes import Note
+from schemas.paths import as_path
 from schemas.sampling import SamplingSpec
 
 if TYPE_CHECKING:
@@ -110,14 +113,14 @@ def prepare_source(
     spec = resolve_sampling(config.sampling, graph)
     content = graph.digest()
     fingerprint = fingerprint_of(config, spec, content)
-    path = Path(store) if store else store_path(config, fingerprint)
+    path = as_path(store) if store else store_path(config, fingerprint)
     found = existing(path, fingerprint, force)
     if found:
         discard_leftovers(path)
+        tell(graph, spec, report, only_warnings=True)
         return Outcome(path, found, was_found=True)
     require_place(path)
-    for note in source.notes:
-        report(note)
+    tell(graph, spec, report)
     planned = plan_store(graph, config, spec, content, workers=workers, report=report, progress=progress)
     with writing(path, report):
         found = existing(path, fingerprint, force)
@@ -125,6 +128,18 @@ def prepare_source(
             return Outcome(path, found, was_found=True)
         write_store(planned, path, progress)
     return Outcome(path, _read(path), was_found=False)
+
+
+def notes_of(graph: HeteroGraph, spec: SamplingSpec) -> tuple[Note, ...]:
+    """All that is to say about a graph that is sampled so."""
+    return (*graph.told, *reach_notes(graph, spec))
+
+
+def tell(graph: HeteroGraph, spec: SamplingSpec, report: Report, only_warnings: bool = False) -> None:
+    """Report it, a line each."""
+    for note in notes_of(graph, spec):
+        if note.level == "warning" or not only_warnings:
+            report(note.line)
 
 
 def plan_store(
@@ -177,7 +192,7 @@ def fingerprint_of(config: JobConfig, spec: SamplingSpec, content: str) -> str:
 
 def store_path(config: JobConfig, fingerprint: str) -> Path:
     """Where the store of a config lies unless a path is given."""
-    return Path(config.store.root) / f"{config.name}-{fingerprint[:12]}"
+    return as_path(config.store.root) / f"{config.name}-{fingerprint[:12]}"
 
 
 def _read(path: Path) -> Manifest:
@@ -315,6 +330,7 @@ def make_manifest(
         config=config.content(),
         source={**graph.description, "content_sha256": content, NUMBERING: graph.numbering()},
         provenance=provenance(),
+        notes=notes_of(graph, spec),
     )
 
 

@@ -136,7 +136,7 @@ class DiskUse:
 class StoreUse:
     """A whole store. Metadata files, small beside chunks, are not counted in `disk`.
 
-    `certificate` holds the values of a `schemas.budget.Certificate`.
+    `certificate` holds the values of a `schemas.budget.Certificate`, `notes` what was said about the graph.
     """
 
     path: str
@@ -145,6 +145,7 @@ class StoreUse:
     grouping: str
     budget_mode: str
     certificate: dict[str, Any] | None
+    notes: list[str]
     totals: Totals
     splits: list[SplitUse]
     disk: list[DiskUse]
@@ -170,6 +171,7 @@ def store_use(path: Path) -> StoreUse:
         grouping=manifest.sampling.grouping,
         budget_mode=manifest.budgets[0].mode,
         certificate=certificate.model_dump(mode="json") if certificate else None,
+        notes=[note.line for note in manifest.notes],
         totals=_totals([part for split in splits for part in split.parts]),
         splits=splits,
         disk=disk,

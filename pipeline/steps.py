@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from pipeline import saved_plan
 from pipeline.counting import Progress, reserve, sampler_factory
 from pipeline.datasets import SourceGraph
@@ -22,7 +20,18 @@ from pipeline.files import read_attributes
 from pipeline.graph import HeteroGraph, build_graph
 from pipeline.options import resolve_sampling
 from pipeline.partitions import Partition, Planned, partitions_of_store
-from pipeline.run import Report, existing, fingerprint_of, plan_store, provenance, require_place, store_path, writing
+from pipeline.run import (
+    Report,
+    existing,
+    fingerprint_of,
+    plan_store,
+    provenance,
+    require_place,
+    store_path,
+    tell,
+    writing,
+)
+from pipeline.text import as_ranges
 from pipeline.workers import Workers
 from pipeline.writer import StoreWriter, work_folder
 from schemas import layout
@@ -73,9 +82,8 @@ def init(
     if found:
         return Steps(known.path, found, 0, (), is_there=True)
     require_place(known.path)
-    for note in source.notes:
-        report(note)
     spec = resolve_sampling(config.sampling, known.graph)
+    tell(known.graph, spec, report)
     planned = plan_store(known.graph, config, spec, known.content, workers=workers, report=report, progress=progress)
     with writing(known.path, report):
         writer = StoreWriter(known.path, planned.manifest)
@@ -190,14 +198,3 @@ def _alone(work: Path, name: str) -> Iterator[None]:
 def _stand(path: Path, writer: StoreWriter, partitions: dict[str, Partition]) -> Steps:
     missing = [number for number, name in enumerate(partitions) if not writer.is_finished(name)]
     return Steps(path, writer.manifest, len(partitions), tuple(missing))
-
-
-def as_ranges(numbers: Sequence[int]) -> str:
-    """Ascending numbers, shortened.
-
-    >>> as_ranges([0, 3, 4, 5, 9])
-    '0, 3-5, 9'
-    """
-    cuts = np.flatnonzero(np.diff(numbers) != 1) + 1
-    runs = np.split(np.asarray(numbers), cuts)
-    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

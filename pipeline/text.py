@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 WIDTH = 120
 MIN_NAME = 16
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -51,3 +53,24 @@ def count(number: int, one: str, many: str) -> str:
     ('1 batch', '1,000 batches')
     """
     return f"{number:,} {one if number == 1 else many}"
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """
+    >>> listed(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def as_ranges(numbers: Sequence[int] | np.ndarray, most: int | None = None) -> str:
+    """Ascending numbers, shortened; with `most`, no more than so many runs of them.
+
+    >>> as_ranges([0, 3, 4, 5, 9])
+    '0, 3-5, 9'
+    """
+    cuts = np.flatnonzero(np.diff(numbers) != 1) + 1
+    runs = np.split(np.asarray(numbers), cuts)
+    text = [f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
+    return listed(text, most or len(text))

@@ -17,6 +17,7 @@ from schemas.budget import BudgetMode, OverSizePolicy
 from schemas.config_training import IpuConfig, ModelConfig, TrainConfig
 from schemas.errors import ConfigError
 from schemas.layout import PREDICT, SCORED_SPLITS, ZarrFormat
+from schemas.paths import as_path
 from schemas.sampling import Grouping
 
 if sys.version_info >= (3, 11):
@@ -81,6 +82,8 @@ class DatasetConfig(Frozen):
         feature_values: what to do about NaN or infinite features: `error`, `default` (put `feature_default` in their
             place; how many is said and recorded) or `allow` (store them).
         feature_default: with `default`: a number.
+        float64: what to do about float64 values, and integers, that float32 cannot tell apart: `narrow` (say how many,
+            with an example, and go on) or `error`.
     """
 
     source: Literal["synthetic", "pyg", "file", "function"] = "synthetic"
@@ -99,6 +102,7 @@ class DatasetConfig(Frozen):
     remove_isolated: bool = False
     feature_values: Literal["error", "default", "allow"] = "error"
     feature_default: float = Field(default=0.0, allow_inf_nan=False)
+    float64: Literal["narrow", "error"] = "narrow"
 
     @field_validator("masks")
     @classmethod
@@ -306,7 +310,7 @@ def load_config(path: Union[str, Path], overrides: Optional[Mapping[str, Any]] =
     Raises:
         ConfigError: the file is unreadable, not TOML, or has an unknown or contradictory key.
     """
-    path = Path(path)
+    path = as_path(path)
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -11,6 +11,7 @@ from schemas.budget import Budget
 from schemas.errors import FormatVersionError, ManifestError
 from schemas.graph import GraphSchema
 from schemas.layout import SPLITS, ZarrFormat, part_path
+from schemas.notes import Note
 from schemas.sampling import SamplingSpec
 
 NUMBERING = "numbering_sha256"  # in `Manifest.source`: node type -> digest; equal ones number the same nodes alike
@@ -109,6 +110,7 @@ class Manifest(Frozen):
         config: the parts of the config file that decided the content, as plain values.
         source: where the graph came from, in words, with the digest of its content and of each type's numbering.
         provenance: versions and time; never part of the fingerprint.
+        notes: what was said about the graph: what was read, what was not, what is odd. No part of the fingerprint.
     """
 
     format_version: int
@@ -127,6 +129,7 @@ class Manifest(Frozen):
     config: Dict[str, Any]
     source: Dict[str, Any]
     provenance: Dict[str, Any]
+    notes: Tuple[Note, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Any:

@@ -12,6 +12,7 @@ import click
 from schemas.config import JobConfig, load_config
 from schemas.errors import HeteroShardsError
 from schemas.layout import SCORED_SPLITS, SPLITS
+from schemas.paths import as_path
 from trainer.signals import Terminated, sigterm_raises
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def predict(splits: Tuple[str, ...], output: Optional[str], **shared: Any) -> No
     from trainer.report import terminal
 
     with _trained(shared) as (job, run_dir):
-        path = Path(output) if output else run_dir / _predictions_name(job)
+        path = as_path(output) if output else run_dir / _predictions_name(job)
         num_rows = write(job, splits or default_splits(job.store), path, terminal())
         told = {"output": str(path), "num_rows": num_rows, "left_out": _left_out(job), **_foreign(job)}
         click.echo(json.dumps(told))
@@ -254,7 +255,7 @@ def _backend(config: JobConfig) -> "Backend":
 def _run_dir(run: Optional[str], config: JobConfig, backend: str) -> Path:
     from trainer.runs import run_folder
 
-    return Path(run) if run else run_folder(config, backend)
+    return as_path(run) if run else run_folder(config, backend)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from schemas.chunks import REBUILD
 from schemas.config import JobConfig
 from schemas.errors import BackendError, ConfigError, CorruptChunkError, ModelError, StoreError
 from schemas.graph import GraphSchema
+from schemas.paths import as_path
 from trainer.backends import Backend, CompiledModel, resolve_backend
 from trainer.backends.poptorch import PopTorchBackend, PopTorchModel
 from trainer.backends.poptorch_options import cache_folder
@@ -87,7 +88,7 @@ class Job:
 
 def backend_of(config: JobConfig) -> Backend:
     """The backend that the config names, or the best one here for `auto`."""
-    return resolve_backend(config.train.backend, Path(config.train.cache), config.ipu)
+    return resolve_backend(config.train.backend, as_path(config.train.cache), config.ipu)
 
 
 @contextmanager
@@ -158,13 +159,13 @@ def compile_offline(config: JobConfig, store: Store) -> Path:
         BackendError: PopTorch is not installed or refuses the model.
         ConfigError: executables are not kept.
     """
-    folder = cache_folder(config.ipu, Path(config.train.cache))
+    folder = cache_folder(config.ipu, as_path(config.train.cache))
     if folder is None:
         raise ConfigError("compiling keeps nothing", where="[ipu] executable_cache", actual="'off'", limit="a folder")
     if config.ipu.ipu_model:
         hint = "Leave ipu_model out: executables are compiled for hardware."
         raise ConfigError("the IPU model is not hardware", where="[ipu] ipu_model", hint=hint)
-    backend = PopTorchBackend(config.ipu, Path(config.train.cache), offline=True)
+    backend = PopTorchBackend(config.ipu, as_path(config.train.cache), offline=True)
     is_available, reason = backend.is_available()
     if not is_available:
         raise BackendError("executables cannot be compiled here", actual=reason, hint="See README, On an IPU.")

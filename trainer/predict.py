@@ -7,6 +7,7 @@ from typing import Any, Dict, Sequence, Tuple
 import numpy as np
 
 from schemas import layout
+from schemas.paths import as_path
 from trainer.evaluate import Answers, answer
 from trainer.files import check_writable, write_atomically
 from trainer.job import Job
@@ -36,7 +37,8 @@ def predict(job: Job, splits: Sequence[str], output: Path, console: Console = SI
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    check_writable(Path(output))
+    output = as_path(output)
+    check_writable(output)
     written, tables = np.zeros(0, np.int64), []
     for split in dict.fromkeys(splits):
         answers = answer(job, split, console)
@@ -49,7 +51,7 @@ def predict(job: Job, splits: Sequence[str], output: Path, console: Console = SI
         original = job.store.read(path)[table["node_id"].to_numpy()]
         table = table.append_column("original_id", pa.array(original, pa.int64()))
     table = table.replace_schema_metadata({METADATA: json.dumps(_provenance(job))})
-    write_atomically(Path(output), lambda temporary: pq.write_table(table, str(temporary)))
+    write_atomically(output, lambda temporary: pq.write_table(table, str(temporary)))
     return int(table.num_rows)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Dict, Iterator, Optional
 
 from schemas.config import JobConfig
 from schemas.errors import CheckpointError
+from schemas.paths import as_path
 from trainer.checkpoint import BEST, LAST
 from trainer.files import make_folder, remove_leftovers, write_text
 from trainer.report import result_line
@@ -25,7 +26,7 @@ ANOTHER = (
 def run_folder(config: JobConfig, backend: str) -> Path:
     """`<train.root>/<name>-<model>-<backend>-s<rng_seed>`; the backend is the one that runs, never `auto`."""
     model = config.model.name.replace(":", ".")
-    return Path(config.train.root) / f"{config.name}-{model}-{backend}-s{config.train.rng_seed}"
+    return as_path(config.train.root) / f"{config.name}-{model}-{backend}-s{config.train.rng_seed}"
 
 
 def claim(run_dir: Path, config: JobConfig, identity: Dict[str, Any], want: Optional[str]) -> str:

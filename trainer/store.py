@@ -14,6 +14,7 @@ from schemas.batch import TensorSpec, checksum_tensor
 from schemas.config import JobConfig
 from schemas.errors import ConfigError, CorruptChunkError, StoreChangedError, StoreError
 from schemas.manifest import SplitInfo
+from schemas.paths import as_path, expand
 from trainer.chunks import NOWHERE, Files, LocalFiles, Place, StoredTensor, TensorReader, ZarrFiles
 from trainer.metadata import PREPARE, Root, check_array, read_root
 from trainer.tables import SparseTable
@@ -216,7 +217,7 @@ def open_store(path: Union[str, Path], check_chunks: bool = True) -> Store:
         FormatVersionError: another program version wrote it, or zarr here is too old for it.
         ManifestError: its manifest is malformed.
     """
-    text = str(path)
+    text = expand(path) if isinstance(path, str) else str(as_path(path))
     files: Files
     if "://" not in text and Path(text).is_dir():
         files = LocalFiles(Path(text))
@@ -260,7 +261,7 @@ def resolve_store(config: JobConfig, explicit: Optional[str] = None) -> Store:
     check_chunks = config.train.check_chunks
     if explicit is not None:
         return open_store(explicit, check_chunks)
-    pointer = Path(config.store.root) / f"{config.name}.latest"
+    pointer = as_path(config.store.root) / f"{config.name}.latest"
     try:
         latest = json.loads(pointer.read_text(encoding="utf-8"))
         name, digest = str(latest["store"]), latest["content_digest"]

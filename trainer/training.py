@@ -12,6 +12,7 @@ import torch
 from schemas.chunks import REBUILD
 from schemas.config import JobConfig, TrainConfig
 from schemas.errors import CheckpointError, ConfigError, CorruptChunkError, ModelError, StoreError
+from schemas.paths import as_path
 from trainer.backends import Backend
 from trainer.checkpoint import BEST, FRESH, LAST, Progress, load_model, resume, save_checkpoint
 from trainer.evaluate import evaluate
@@ -59,7 +60,7 @@ def fit(
         KeyboardInterrupt, Terminated: after Ctrl-C or SIGTERM, when the present step is done and `last.pt` is written.
     """
     _require_splits(config.train, store)
-    run_dir = Path(run_dir)
+    run_dir = as_path(run_dir)
     make_folder(run_dir)
     with open_job(config, store, backend or backend_of(config), console) as job, stop_on_signals() as stop:
         _tell_repeats(job, console)

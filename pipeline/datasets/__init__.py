@@ -1,10 +1,10 @@
 """Where the graph comes from: one `HeteroData`, its seed nodes per split, and words about its origin.
 
-Importing this package does not import torch: `source_stamp` must be able to answer within milliseconds.
+Importing this package does not import torch: `source_stamp` must be able to answer at once.
 """
 
-from pipeline.datasets.load import load_dataset
+from pipeline.datasets.load import load_dataset, load_stamped
 from pipeline.datasets.source import SourceGraph, from_data
 from pipeline.datasets.stamp import source_stamp
 
-__all__ = ["SourceGraph", "from_data", "load_dataset", "source_stamp"]
+__all__ = ["SourceGraph", "from_data", "load_dataset", "load_stamped", "source_stamp"]

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline.datasets.precision import precision_notes
+from pipeline.memory import require_memory
 from schemas.config import DatasetConfig
 from schemas.errors import ConfigError, GraphError
 from schemas.graph import edge_key
+from schemas.notes import Note
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch_geometric.data import HeteroData
 
-MAX_EXACT = 2**24  # integers up to here are float32 numbers
 
-
-def to_floats(data: HeteroData, config: DatasetConfig) -> tuple[dict[str, int], list[str]]:
+def to_floats(data: HeteroData, config: DatasetConfig) -> tuple[dict[str, int], list[Note]]:
     """Replace every `x` and `edge_attr` of `data` by floats, and treat NaN and infinite ones as the config says.
 
     Returns:
         how many values were replaced, by the type that has them, where any were; and lines worth reading.
 
     Raises:
-        GraphError: there is such a value, and none is allowed. ConfigError: the replacement overflows float16.
+        GraphError: there is such a value, or one that float32 cannot tell from another, and none is allowed; or the
+            floats do not fit into memory. ConfigError: the replacement overflows float16.
     """
     replaced, notes = {}, []
     for stores, kind, key in ((data.node_stores, "node", "x"), (data.edge_stores, "edge", "edge_attr")):
@@ -30,13 +32,16 @@ def to_floats(data: HeteroData, config: DatasetConfig) -> tuple[dict[str, int], 
             if key not in store:
                 continue
             name = store._key if kind == "node" else edge_key(store._key)
-            where = f"{kind} type '{name}'"
-            notes += _precision(store[key], key, where)
-            store[key], count = _finite(store[key], key, where, config)
+            where, given = f"{kind} type '{name}'", store[key]
+            notes += precision_notes(given, key, where, config)
+            store[key], count = _finite(given, key, where, config)
             if count:
                 replaced[name] = count
-                text = f"{count} of {store[key].numel()} values of {key} are not finite"
-                notes.append(f"warning: {where}: {text}; {config.feature_default} stands in their place")
+                text = f"{count} of {given.numel()} values of {key} are not finite"
+                message = f"{text}; {config.feature_default} stands in their place"
+                notes.append(Note(code="not_finite", concerns=where, message=message))
+            elif config.feature_values == "allow":
+                notes += _overflows(given, store[key], key, where)
     return replaced, notes
 
 
@@ -44,7 +49,7 @@ def _finite(given: Tensor, key: str, where: str, config: DatasetConfig) -> tuple
     """The floats that are stored, and how many of them are replacements."""
     import torch
 
-    values = (given if given.dtype == torch.float16 else given.to(torch.float32)).contiguous()
+    values = _floats(given, key, where)
     if config.feature_values == "allow":
         return values, 0
     is_bad = ~torch.isfinite(values)
@@ -73,11 +78,27 @@ def _finite(given: Tensor, key: str, where: str, config: DatasetConfig) -> tuple
     return values.masked_fill(is_bad, config.feature_default), count
 
 
-def _precision(given: Tensor, key: str, where: str) -> list[str]:
-    """A line where integers are rounded."""
+def _floats(given: Tensor, key: str, where: str) -> Tensor:
+    """float32, or the float16 that was given; contiguous."""
     import torch
 
-    if given.is_floating_point() or given.dtype == torch.bool or not given.numel():
+    dtype = torch.float16 if given.dtype == torch.float16 else torch.float32
+    if given.dtype != dtype or not given.is_contiguous():
+        text = f"{key} of shape {list(given.shape)} as {str(dtype).removeprefix('torch.')}"
+        require_memory(given.numel() * dtype.itemsize, text, where, "Keep fewer columns, or give it as float32.")
+    return given.to(dtype).contiguous()
+
+
+def _overflows(given: Tensor, stored: Tensor, key: str, where: str) -> list[Note]:
+    """A line where a finite value is stored as an infinite one."""
+    import torch
+
+    if given.dtype != torch.float64:
         return []
-    exact = given.to(torch.float64).abs().max().item()
-    return [f"warning: {where}: {key} has integers up to {exact:.0f}, rounded to float32"] if exact > MAX_EXACT else []
+    is_lost = torch.isinf(stored) & torch.isfinite(given)
+    count = int(is_lost.sum())
+    if not count:
+        return []
+    example = given[tuple(is_lost.nonzero()[0].tolist())].item()
+    message = f"{count} of {given.numel()} values of {key} are infinite as float32, {example!r} for one"
+    return [Note(code="not_finite", concerns=where, message=message)]

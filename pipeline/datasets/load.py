@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.datasets.source import SourceGraph, from_data
+from pipeline.datasets.stamp import Stamp, may_follow, source_stamp
 from pipeline.datasets.words import describe
 from schemas.config import DatasetConfig
+from schemas.paths import as_path
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
@@ -24,6 +26,15 @@ def load_dataset(config: DatasetConfig, base: Path = Path(".")) -> SourceGraph:
     return from_data(_load(config, base), config, describe(config))
 
 
+def load_stamped(
+    config: DatasetConfig, before: Stamp | None, base: Path = Path(".")
+) -> tuple[SourceGraph, Stamp | None]:
+    """The graph, and the stamp of just what was loaded; `before` is the stamp of before. None: it changed meanwhile."""
+    source = load_dataset(config, base)
+    after = source_stamp(config, base, earlier=before)
+    return source, after if may_follow(before, after) else None
+
+
 def _load(config: DatasetConfig, base: Path) -> HeteroData:
     if config.source == "synthetic":
         from pipeline.datasets.synthetic import synthetic_graph
@@ -36,7 +47,7 @@ def _load(config: DatasetConfig, base: Path) -> HeteroData:
     if config.source == "file":
         from pipeline.datasets.file import load_file
 
-        return load_file(base / str(config.path))
+        return load_file(base / as_path(str(config.path)))
     from pipeline.datasets.function import call_function
 
     return call_function(str(config.function), config.args, base)

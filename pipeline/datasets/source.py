@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.datasets.splits import split_seeds
 from schemas.config import DatasetConfig
 from schemas.errors import GraphError
+from schemas.notes import Note
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
@@ -28,7 +29,7 @@ class SourceGraph:
         seeds: split -> ids of its seed nodes, int64, ascending, disjoint between splits; but `predict` may hold any.
         description: where the graph comes from, in plain words.
         node_ids: node type -> id in the source of each node, int64; only types whose nodes were renumbered.
-        notes: lines worth reading: what is odd about the graph, and what was changed.
+        told: lines worth reading: what was read, what was not, what is odd, and what was changed.
     """
 
     data: HeteroData
@@ -38,7 +39,12 @@ class SourceGraph:
     seeds: dict[str, np.ndarray] = field(repr=False)
     description: dict[str, Any]
     node_ids: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
-    notes: tuple[str, ...] = ()
+    told: tuple[Note, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """`told`, as it is printed."""
+        return tuple(note.line for note in self.told)
 
 
 def from_data(data: HeteroData, config: DatasetConfig, description: dict[str, Any]) -> SourceGraph:
@@ -49,20 +55,24 @@ def from_data(data: HeteroData, config: DatasetConfig, description: dict[str, An
         GraphError: sizes, edges, features, labels or masks are malformed, splits overlap, or a split has no seeds.
     """
     from pipeline.datasets.features import to_floats
+    from pipeline.datasets.label_notes import label_notes
     from pipeline.datasets.subset import take_subset
     from pipeline.datasets.targets import check_labels, check_mask, find_targets, unlabelled
     from pipeline.datasets.tensors import plain_copy
+    from pipeline.datasets.unread import source_notes
 
     _require_heterogeneous(data)
     seed_type, label = config.seed_type, config.label
     masks = find_targets(data, config)
     has_labels = data[seed_type].get(label) is not None
-    plain = plain_copy(data, seed_type, [*([label] if has_labels else []), *masks.values()])
+    targets = list(dict.fromkeys([*([label] if has_labels else []), *masks.values()]))
+    plain = plain_copy(data, seed_type, targets)
     store, place = plain[seed_type], f"node type '{seed_type}'"
+    told = source_notes(data, plain, config, targets)
     if not has_labels:
         store[label] = unlabelled(store.num_nodes)
     where = f"{place}, label '{label}'"
-    num_classes, label_notes = check_labels(store[label], store.num_nodes, where, config.num_classes)
+    num_classes, class_notes = check_labels(store[label], store.num_nodes, where, config.num_classes)
     for name in masks.values():
         check_mask(store[name], store.num_nodes, f"{place}, mask '{name}'")
     plain, node_ids = take_subset(plain, config)
@@ -71,8 +81,9 @@ def from_data(data: HeteroData, config: DatasetConfig, description: dict[str, An
         description = {**description, "replaced_feature_values": replaced}
     store = plain[seed_type]
     seeds = split_seeds(store[label].numpy(), {split: store[name].numpy() for split, name in masks.items()}, config)
-    notes = (*label_notes, *feature_notes)
-    return SourceGraph(plain, seed_type, label, num_classes, seeds, description, node_ids, notes)
+    told += class_notes
+    told += label_notes(store[label].numpy(), seeds, num_classes, config.num_classes is not None, where)
+    return SourceGraph(plain, seed_type, label, num_classes, seeds, description, node_ids, (*told, *feature_notes))
 
 
 def _require_heterogeneous(data: object) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from pipeline.memory import require_memory
 from schemas.base import Frozen, validate
 from schemas.errors import ConfigError
 
@@ -92,6 +93,9 @@ def synthetic_arrays(args: SyntheticArgs) -> SyntheticArrays:
                 limit=f"{cast.max()} to {cast.sum()}, so that every {person} has a movie",
                 where="[dataset] args of the synthetic graph",
             )
+    num_bytes = 4 * args.num_features * sum(sizes.values())
+    hint = "Lower [dataset] args: scale or num_features."
+    require_memory(num_bytes, "the synthetic graph's features", "[dataset] args", hint)
     streams = [np.random.Generator(np.random.PCG64(s)) for s in np.random.SeedSequence(args.rng_seed).spawn(7)]
     bounds = np.cumsum(CLASS_SHARES) / sum(CLASS_SHARES)
     classes = {"movie": np.searchsorted(bounds, streams[0].random(sizes["movie"]), side="right").astype(np.int64)}

@@ -8,6 +8,7 @@ from pipeline.datasets.words import nearest
 from schemas.config import MAX_CLASSES, DatasetConfig
 from schemas.errors import ConfigError, GraphError
 from schemas.layout import PREDICT, SCORED_SPLITS
+from schemas.notes import Note
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +70,7 @@ def unlabelled(num_nodes: int) -> Tensor:
     return torch.full((num_nodes,), -1)
 
 
-def check_labels(y: Tensor, num_nodes: int, where: str, num_classes: int | None = None) -> tuple[int, list[str]]:
+def check_labels(y: Tensor, num_nodes: int, where: str, num_classes: int | None = None) -> tuple[int, list[Note]]:
     """The number of classes, after checking that there is one integer class per node; and lines worth reading.
 
     Args:
@@ -78,7 +79,9 @@ def check_labels(y: Tensor, num_nodes: int, where: str, num_classes: int | None 
     import torch
 
     if y.dim() != 1 or len(y) != num_nodes:
-        hint = "Several labels per node are not supported." if y.dim() > 1 else "Unlabelled nodes have label -1."
+        hint = "Unlabelled nodes have label -1."
+        if y.dim() > 1:
+            hint = "Several labels per node are not supported; y.argmax(1) makes classes of one-hot rows."
         raise GraphError(
             "labels must be one class per node",
             actual=f"shape {tuple(y.shape)}",
@@ -107,7 +110,7 @@ def check_labels(y: Tensor, num_nodes: int, where: str, num_classes: int | None 
     num_labelled = int((y >= 0).sum())
     if most + 1 > num_labelled:
         text = f"{most + 1} classes (the largest is {most}), but only {num_labelled} nodes with a label"
-        return most + 1, [f"warning: {where}: {text}; a model predicts all of them"]
+        return most + 1, [Note(code="many_classes", concerns=where, message=f"{text}; a model predicts all of them")]
     return most + 1, []
 
 

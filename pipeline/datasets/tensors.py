@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.datasets.dense import as_torch_sparse, to_dense
 from schemas.errors import GraphError
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch_geometric.data import HeteroData
 
-MAX_NODES = 2**31 - 1
+MAX_NODES = MAX_COLUMNS = 2**31 - 1
 INTEGERS = ("torch.int64", "torch.int32", "torch.int16", "torch.int8", "torch.uint8")
 
 
 def plain_copy(data: HeteroData, seed_type: str, targets: Iterable[str]) -> HeteroData:
     """Sizes, features and edges of `data`, and the attributes `targets` of its seed type, all checked but for values.
 
-    Nothing else is read, so nothing else can be wrong. Tensors on a GPU and sparse ones are copied, others shared.
+    Labels and masks of one column become vectors. Nothing else is read, so nothing else can be wrong. Tensors on a GPU
+    and sparse ones are copied, others shared.
 
     Raises:
         GraphError: one of them is no tensor, holds no data or has another shape than it must; the number of nodes of
@@ -36,14 +38,15 @@ def plain_copy(data: HeteroData, seed_type: str, targets: Iterable[str]) -> Hete
         if "x" in plain[name]:
             _require_rows(plain[name].x, num_nodes, "x", "nodes", where)
     for key in targets:
-        plain[seed_type][key] = plain_tensor(data[seed_type][key], f"'{key}'", f"node type '{seed_type}'")
+        value = plain_tensor(data[seed_type][key], f"'{key}'", f"node type '{seed_type}'")
+        plain[seed_type][key] = value.squeeze(1) if value.dim() == 2 and value.size(1) == 1 else value
     for edge_type in data.edge_types:
         store, where = data[edge_type], f"edge type {edge_type}"
         plain[edge_type].edge_index = edges = _edge_index(store, where)
         for row, end in zip(edges, (edge_type[0], edge_type[2]), strict=True):
             _require_range(row, end, plain, where)
         if store.get("edge_attr") is not None:
-            plain[edge_type].edge_attr = _matrix(store.edge_attr, "edge_attr", where)
+            plain[edge_type].edge_attr = _matrix(store.edge_attr, "edge_attr", where, may_be_flat=True)
             _require_rows(plain[edge_type].edge_attr, edges.size(1), "edge_attr", "edges", where)
     return plain
 
@@ -64,6 +67,7 @@ def plain_tensor(value: Any, what: str, where: str) -> Tensor:
     """`value` as a dense tensor on the CPU, or a `GraphError` that says what it is instead."""
     import torch
 
+    value = as_torch_sparse(value, what, where)
     if not isinstance(value, torch.Tensor):
         is_array = isinstance(value, np.ndarray) and value.dtype != object
         hint = "Use torch.from_numpy." if is_array else "Make it a tensor of numbers."
@@ -78,7 +82,7 @@ def plain_tensor(value: Any, what: str, where: str) -> Tensor:
             raise GraphError(f"{what} is a {form} tensor", limit="a plain one", where=where, hint=hint)
     value = value.detach()
     if value.layout != torch.strided:
-        value = value.to_dense()
+        value = to_dense(value, what, where)
     return value.cpu().resolve_conj().resolve_neg()
 
 
@@ -104,15 +108,26 @@ def _num_nodes(data: HeteroData, name: str) -> int:
     return int(count)
 
 
-def _matrix(value: Any, what: str, where: str) -> Tensor:
-    """Real numbers [rows, features], at least one feature."""
+def _matrix(value: Any, what: str, where: str, may_be_flat: bool = False) -> Tensor:
+    """Real numbers [rows, features], at least one feature; [rows] is [rows, 1] where that is unmistakable.
+
+    It is for `edge_attr`, where it is what weights look like. A flat `x` may as well be ids or classes, which are no
+    numbers to compute with.
+    """
     values = plain_tensor(value, what, where)
+    if may_be_flat and values.dim() == 1:
+        values = values.unsqueeze(1)
     if values.dim() != 2 or values.size(1) == 0:
         hint = f"Reshape {what} to [rows, features], or leave it out."
+        if values.dim() == 1:
+            hint = f"Reshape {what} to [rows, features]: view(-1, 1) if it is one number per node, one_hot() if ids."
         raise GraphError(f"{what} must be a matrix", actual=f"shape {list(values.shape)}", where=where, hint=hint)
     if values.is_complex():
         hint = "Use torch.view_as_real and flatten its last two dimensions."
         raise GraphError(f"{what} must be real numbers", actual=values.dtype, where=where, hint=hint)
+    if values.size(1) > MAX_COLUMNS:
+        limit = f"at most {MAX_COLUMNS}"
+        raise GraphError(f"{what} has too many columns", actual=values.size(1), limit=limit, where=where)
     return values
 
 

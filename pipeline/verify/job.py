@@ -13,6 +13,7 @@ from pipeline.verify.schema import check_arrays, check_listing
 from pipeline.verify.source import check_resampled, check_tables, matching_graph
 from schemas.config import JobConfig
 from schemas.manifest import Manifest
+from schemas.paths import as_path
 
 MAX_FINDINGS = 100
 
@@ -44,7 +45,7 @@ def verify(
         StoreError: there is no store at the path.
     """
     assert (source is None) == (config is None)
-    path, findings = Path(store), Findings(max_findings)
+    path, findings = as_path(store), Findings(max_findings)
     checked = check_files(path, findings)
     manifest, num_batches, num_resampled = checked.manifest, 0, 0
     if manifest is not None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from click.testing import CliRunner
 from torch_geometric.data import Data, HeteroData
@@ -60,6 +61,15 @@ def config_error(words: str, spoil: bad_graphs.Spoil = nothing, **sections: Any)
 
 def budget_error(words: str, **budget: Any) -> Row:
     return Row(nothing, BudgetError, words, {"budget": budget})
+
+
+def wide_coo() -> torch.Tensor:
+    return torch.sparse_coo_tensor(torch.tensor([[0, 5], [3, 10**9]]), torch.ones(2), (12, 10**10))
+
+
+def wide_csr() -> torch.Tensor:
+    starts, columns = torch.zeros(13, dtype=LONG), torch.zeros(0, dtype=LONG)
+    return torch.sparse_csr_tensor(starts, columns, torch.zeros(0), (12, 10**10))
 
 
 GRAPHS = {
@@ -132,8 +142,29 @@ FEATURES = {
     "too few edge features": graph_error(
         lambda data: data[bad_graphs.WRITES].update({"edge_attr": torch.zeros(23, 1)}), "edge_attr.*got 23; expected 24"
     ),
-    "flat edge features": graph_error(
-        lambda data: data[bad_graphs.WRITES].update({"edge_attr": torch.zeros(24)}), r"edge_attr must be a.*\[24\]"
+    "flat edge features of another length": graph_error(
+        lambda data: data[bad_graphs.WRITES].update({"edge_attr": torch.zeros(23)}), "edge_attr.*got 23; expected 24"
+    ),
+    "sparse and too wide": graph_error(
+        lambda data: put("x", wide_coo())(data),
+        r"x of shape \[12, 10000000000\], sparse with 2 entries.*not fit into memory; got 447 GiB.*expected at most",
+    ),
+    "sparse rows, too wide": graph_error(
+        lambda data: put("x", wide_csr())(data),
+        "sparse with 0 entries.*not fit into memory",
+    ),
+    "sparse long doubles": graph_error(
+        put("x", scipy.sparse.csr_matrix(np.eye(12, dtype=np.longdouble))), "sparse matrix that torch cannot hold"
+    ),
+    "past float32's resolution": graph_error(
+        put("x", 1.7e9 + torch.arange(12, dtype=torch.float64).view(12, 1)),
+        "11 of 12 values of x .float64. are not told apart.*got 1700000000.0 and 1700000001.0 both become 1700000000.0",
+        dataset={"float64": "error"},
+    ),
+    "edge times past float32's resolution": graph_error(
+        lambda data: data[bad_graphs.WRITES].update({"edge_attr": 10**18 + torch.arange(24)}),
+        "'author__writes__paper': 23 of 24 values of edge_attr .int64.",
+        dataset={"float64": "error"},
     ),
     "nan of an edge": graph_error(
         lambda data: data[bad_graphs.WRITES].update({"edge_attr": torch.full((24, 1), torch.nan)}),
@@ -151,6 +182,7 @@ LABELS = {
     ),
     "float": graph_error(put("y", torch.zeros(12)), "labels must be integers; got torch.float32. Only classification"),
     "bool": graph_error(put("y", torch.zeros(12, dtype=torch.bool)), "labels must be integers; got torch.bool"),
+    "one-hot": graph_error(put("y", torch.eye(12, dtype=LONG)), r"\(12, 12\).*y.argmax\(1\) makes classes"),
     "several": graph_error(
         put("y", torch.zeros(12, 3, dtype=LONG)), r"shape \(12, 3\).*Several labels per node are not"
     ),
@@ -260,7 +292,7 @@ TABLE = {
     }.items()
     for name, row in rows.items()
 }
-NOT_SAVED = ("homogeneous", "numpy", "objects", "a list", "meta", "nested", "a\ud800", "text")
+NOT_SAVED = ("sparse long doubles", "homogeneous", "numpy", "objects", "a list", "meta", "nested", "a\ud800", "text")
 
 
 def sections_of(row: Row, root: Path) -> dict[str, Any]:

@@ -240,6 +240,7 @@ def test_json_is_the_statistics(stores):
             "grouping",
             "budget_mode",
             "certificate",
+            "notes",
             "totals",
             "splits",
             "disk",

@@ -1,17 +1,23 @@
 """Input that looks odd and is none the worse for it: prepared, verified against the data, and read back."""
 
+import resource
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from torch_geometric.data import HeteroData
 
 import pipeline
-from pipeline.datasets import from_data
+from pipeline.datasets import from_data, load_dataset
+from pipeline.memory import available_bytes
 from pipeline.verify import verify
 from schemas.config import JobConfig
+from schemas.errors import GraphError
 from tests.pipeline.bad_graphs import WRITES, both, cell, edges, put, small_graph
 from tests.pipeline.promises import check_store
 from tests.pipeline.stores import files_of, manifest_of, read
@@ -151,9 +157,78 @@ def test_tensors_on_another_device_are_copied(tmp_path: Path) -> None:
     assert files_of(stores[0]) == files_of(stores[1])
 
 
-@pytest.mark.parametrize("form", ["coo", "csr"])
-def test_sparse_tensors_are_made_dense(tmp_path: Path, form: str) -> None:
+def sparse_pair(dense: torch.Tensor) -> Any:
+    """torch_sparse's `SparseTensor`, as far as it is looked at."""
+    row, column = dense.nonzero().t()
+    pair = type("SparseTensor", (), {})()
+    pair.coo, pair.sparse_sizes = (lambda: (row, column, dense[row, column])), (lambda: tuple(dense.shape))
+    return pair
+
+
+SPARSE = {
+    "coo": torch.Tensor.to_sparse,
+    "csr": torch.Tensor.to_sparse_csr,
+    "csc": torch.Tensor.to_sparse_csc,
+    "bsr": lambda x: x.to_sparse_bsr((2, 2)),
+    "half": lambda x: x.half().to_sparse(),
+    "bool": lambda x: x.bool().to_sparse(),
+    "long": lambda x: x.long().to_sparse_csr(),
+    "scipy csr": lambda x: scipy.sparse.csr_matrix(x.numpy()),
+    "scipy array": lambda x: scipy.sparse.csc_array(x.double().numpy()),
+    "SparseTensor": sparse_pair,
+}
+
+
+@pytest.mark.parametrize("form", SPARSE)
+def test_sparse_features_are_made_dense(tmp_path: Path, form: str) -> None:
     data = small_graph()
-    data["paper"].x = torch.eye(12).to_sparse() if form == "coo" else torch.eye(12).to_sparse_csr()
+    data["paper"].x = SPARSE[form](torch.eye(12))
+    data["paper"].num_nodes = 12
     store = prepared(data, job(tmp_path))
-    assert np.array_equal(read(store, "features/paper/x"), np.eye(12, dtype=np.float32))
+    assert np.array_equal(
+        read(store, "features/paper/x"), np.eye(12, dtype=np.float16 if form == "half" else np.float32)
+    )
+
+
+def test_one_number_per_edge_is_one_feature(tmp_path: Path) -> None:
+    data = spoilt(edges(small_graph()[WRITES].edge_index, edge_attr=torch.arange(24.0)))
+    store = prepared(data, job(tmp_path))
+    assert read(store, "features/author__writes__paper/edge_attr").tolist() == [[float(i)] for i in range(24)]
+    data[WRITES].edge_attr = data[WRITES].edge_attr.view(-1, 1)
+    assert pipeline.prepare(data, job(tmp_path)) == store
+
+
+def test_labels_and_masks_of_one_column_are_vectors(tmp_path: Path) -> None:
+    data, plain = small_graph(), small_graph()
+    for name in ("y", "train_mask", "val_mask"):
+        data["paper"][name] = data["paper"][name].view(-1, 1)
+    assert prepared(data, job(tmp_path)) == pipeline.prepare(plain, job(tmp_path))
+
+
+def test_memory_is_asked_before_it_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.memory.available_bytes", lambda: 500)
+    monkeypatch.setattr("pipeline.memory.SMALL_BYTES", 0)
+    data = small_graph()
+    data["paper"].x = torch.zeros(12, 400, dtype=torch.float64)
+    with pytest.raises(GraphError, match=r"'paper': x of shape \[12, 400\] as float32 does not fit.*18.8 KiB to alloc"):
+        from_data(data, job(tmp_path).dataset, {})
+    data["paper"].x = torch.eye(12)
+    with pytest.raises(GraphError, match=r"the index of all edges.*expected at most 500 B, which are available"):
+        pipeline.prepare(data, job(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(GraphError, match=r"the synthetic graph's features.*Lower"):
+        load_dataset(JobConfig(dataset={"args": {"scale": 0.01}}).dataset)
+
+
+def test_memory_is_known_where_linux_says_it() -> None:
+    available = available_bytes()
+    assert available is None or 2**20 < available < 2**50
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    code = "from pipeline.memory import available_bytes; print(available_bytes())"
+    limited = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (2**32, hard)),
+    )
+    assert limited.returncode == 0 and 0 < int(limited.stdout) < 2**32, limited.stderr

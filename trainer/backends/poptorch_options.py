@@ -8,6 +8,7 @@ from typing import Any, Dict, Iterable, Optional
 from torch import nn
 
 from schemas.config import IpuConfig, TrainConfig
+from schemas.paths import as_path
 
 # Variables that change what a bare Options() means, or how a device is found.
 ENVIRONMENT = (
@@ -37,7 +38,7 @@ def cache_folder(ipu: IpuConfig, cache: Path) -> Optional[Path]:
     """Where executables are kept; None keeps none."""
     if ipu.executable_cache == "off":
         return None
-    return Path(ipu.executable_cache) if ipu.executable_cache else cache / "poptorch"
+    return as_path(ipu.executable_cache) if ipu.executable_cache else cache / "poptorch"
 
 
 def make_options(poptorch: Any, ipu: IpuConfig, rng_seed: int, kind: str, cache: Optional[Path], offline: bool) -> Any:
