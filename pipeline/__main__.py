@@ -1,6 +1,11 @@
 """`python -m pipeline`."""
 
-from pipeline.cli import main
+import sys
 
 if __name__ == "__main__":
-    main()
+    try:  # imports take a while, in which Ctrl-C may come
+        from pipeline.cli import main
+
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

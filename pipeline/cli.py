@@ -17,6 +17,7 @@ from click.core import ParameterSource
 from schemas.config import JobConfig, load_config
 from schemas.errors import DAMAGED_STORE_EXIT_CODE, BudgetError, ConfigError, HeteroShardsError
 from schemas.paths import as_path
+from schemas.seam import prepare_streams, seam, told
 
 if TYPE_CHECKING:
     from pipeline.datasets import SourceGraph
@@ -61,15 +62,21 @@ class Terminated(BaseException):
 
 
 class TypedErrors(click.Group):
-    """Errors for users and signals end in one line and their own exit code, not in a traceback."""
+    """Whatever goes wrong ends in one line and its own exit code, not in a traceback (see `schemas.seam`)."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        prepare_streams()
+        try:
+            with seam("the command", HeteroShardsError):
+                return super().main(*args, **options)
+        except HeteroShardsError as error:
+            click.echo(told(error), err=True)
+            sys.exit(error.exit_code)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with _sigterm_raises():
                 return super().invoke(ctx)
-        except HeteroShardsError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(error.exit_code)
         except (KeyboardInterrupt, Terminated) as signaled:
             verb, code = ("terminated", 143) if isinstance(signaled, Terminated) else ("interrupted", 130)
             click.echo(f"{verb}; run the same command again to go on where it stopped", err=True)
@@ -97,7 +104,8 @@ def main() -> None:
     """Sample a heterogeneous graph into batches of one fixed shape, and store them.
 
     Exit codes: 0 done, 2 bad option or config, 3 bad or missing source data, 4 over budget, 5 store not usable,
-    9 store damaged, 130 interrupted, 143 terminated.
+    9 store damaged, 1 what else the system refuses, 70 a fault of this program (HETEROSHARDS_TRACEBACK=1 shows where),
+    130 interrupted, 143 terminated.
     """
 
 
@@ -262,7 +270,7 @@ def _kernels_told() -> Iterator[None]:
 
 def _progress() -> Callable[[str, int, int], None]:
     """A line that updates itself on a terminal, from the third second on; nothing elsewhere."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         return lambda what, done, total: None
     started = time.monotonic()
 

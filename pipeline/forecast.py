@@ -24,8 +24,9 @@ from pipeline.workers import Workers
 from schemas.batch import BatchOptions, table_bytes
 from schemas.budget import Budget
 from schemas.config import BudgetConfig, JobConfig
-from schemas.errors import BudgetError
+from schemas.errors import BudgetError, StoreError
 from schemas.graph import GraphSchema
+from schemas.seam import require, require_count, typed
 
 MAX_BATCHES = 20000
 MAX_SHAPES = 8
@@ -131,6 +132,7 @@ class Forecast:
     notes: tuple[str, ...]
 
 
+@typed("plan", StoreError)
 def forecast(
     source: SourceGraph,
     config: JobConfig,
@@ -144,7 +146,7 @@ def forecast(
     Raises:
         GraphError, ConfigError, BudgetError: as `prepare` would, except that batches over the budget are a `refusal`.
     """
-    graph = build_graph(source)
+    graph = build_graph(_checked(source, config, workers, max_batches))
     spec = resolve_sampling(config.sampling, graph)
     part, part_spec, coverage = cover(graph, spec, max_batches)
     pool = Workers(sampler_factory(graph, spec, config.budget.oversize), workers)
@@ -184,6 +186,15 @@ def forecast(
         left_out=left_out,
         notes=tuple(note.line for note in notes_of(graph, spec)),
     )
+
+
+def _checked(source: SourceGraph, config: JobConfig, workers: int, max_batches: int) -> SourceGraph:
+    """The source, when all arguments are of the types that they must be."""
+    require(source, SourceGraph, "source")
+    require(config, JobConfig, "config")
+    require_count(workers, "workers")
+    require_count(max_batches, "max_batches")
+    return source
 
 
 def _fit(

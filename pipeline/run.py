@@ -41,6 +41,7 @@ from schemas.manifest import NUMBERING, Manifest, PartInfo, SplitInfo, parse_man
 from schemas.notes import Note
 from schemas.paths import as_path
 from schemas.sampling import SamplingSpec
+from schemas.seam import require, require_count, require_path, typed
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
@@ -63,6 +64,7 @@ class Outcome:
     was_found: bool
 
 
+@typed("prepare", StoreError)
 def prepare(
     data: "HeteroData",
     config: JobConfig,
@@ -90,6 +92,7 @@ def prepare(
     Raises:
         GraphError, ConfigError, BudgetError, StoreError: see schemas/errors.py. No store appears then.
     """
+    require(config, JobConfig, "config")
     source = from_data(data, config.dataset, {"dataset": "a HeteroData in memory"})
     with kernels_told(report):
         outcome = prepare_source(
@@ -98,6 +101,7 @@ def prepare(
     return outcome.path
 
 
+@typed("prepare", StoreError)
 def prepare_source(
     source: SourceGraph,
     config: JobConfig,
@@ -109,11 +113,14 @@ def prepare_source(
     progress: Progress = _silent,
 ) -> Outcome:
     """As `prepare`, for a graph that has been loaded; says whether the store was found."""
+    require(source, SourceGraph, "source")
+    require(config, JobConfig, "config")
+    require_count(workers, "workers")
     graph = build_graph(source)
     spec = resolve_sampling(config.sampling, graph)
     content = graph.digest()
     fingerprint = fingerprint_of(config, spec, content)
-    path = as_path(store) if store else store_path(config, fingerprint)
+    path = store_path(config, fingerprint) if store is None else require_path(store, "store")
     found = existing(path, fingerprint, force)
     if found:
         discard_leftovers(path)
@@ -173,7 +180,7 @@ def plan_store(
 def writing(path: Path, report: Report, is_shared: bool = False) -> Iterator[None]:
     """Be the only one to write a store, or one of those who share it; what the file system refuses is a StoreError."""
     try:
-        with locked(path, lambda: report(f"waiting for another prepare of {path}"), is_shared):
+        with locked(path, lambda: report(f"waiting for another prepare of {path}"), is_shared, report):
             yield
     except OSError as error:
         hint = "Free space or mend access, and repeat the command: it goes on where it stopped."

@@ -6,7 +6,6 @@
     plan.npz     which seeds make which batch, and how large each is
 """
 
-import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,10 +33,11 @@ from pipeline.run import (
 from pipeline.text import as_ranges
 from pipeline.workers import Workers
 from pipeline.writer import StoreWriter, work_folder
-from schemas import layout
+from schemas import layout, locks
 from schemas.config import JobConfig
 from schemas.errors import ConfigError, StoreError
 from schemas.manifest import Manifest, parse_manifest
+from schemas.seam import typed
 
 PLAN = "plan.npz"
 
@@ -69,6 +69,7 @@ class _Source:
     path: Path
 
 
+@typed("prepare init", StoreError)
 def init(
     source: SourceGraph, config: JobConfig, *, store: Path | None, workers: int, report: Report, progress: Progress
 ) -> Steps:
@@ -92,6 +93,7 @@ def init(
         return _stand(known.path, writer, partitions_of_store(planned, writer))
 
 
+@typed("prepare partition", StoreError)
 def write_partitions(
     source: SourceGraph,
     config: JobConfig,
@@ -128,6 +130,7 @@ def write_partitions(
         return _stand(known.path, writer, partitions)
 
 
+@typed("prepare finalise", StoreError)
 def finalise(source: SourceGraph, config: JobConfig, *, store: Path | None, report: Report) -> Steps:
     """Check that every partition is written, and let the store appear.
 
@@ -190,8 +193,7 @@ def _named(numbers: Sequence[int], names: list[str]) -> list[str]:
 @contextmanager
 def _alone(work: Path, name: str) -> Iterator[None]:
     """One writer per partition: a second one, killed, could leave a torn chunk behind a finished record."""
-    with (work / "partitions" / f".{name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locks.locked(work / "partitions" / f".{name}.lock", waiting=lambda: None):
         yield
 
 

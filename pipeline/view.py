@@ -5,10 +5,11 @@ from pathlib import Path
 
 from pipeline import compare, statistics
 from pipeline.report import comparison_report, store_report
-from schemas.errors import ConfigError
-from schemas.paths import as_path
+from schemas.errors import ConfigError, StoreError
+from schemas.seam import require_path, typed
 
 
+@typed("inspect", StoreError)
 def look_at(
     path: Path | str, against: Path | str | None = None, *, as_json: bool = False, html: Path | str | None = None
 ) -> str:
@@ -18,17 +19,17 @@ def look_at(
         StoreError: see `statistics.store_use`.
         ConfigError: the page cannot be written.
     """
-    use = statistics.store_use(as_path(path))
+    use = statistics.store_use(require_path(path, "path"))
     if against is None:
         text = json.dumps(statistics.as_json(use), indent=2) if as_json else store_report(use)
         comparison = None
     else:
-        comparison = compare.compare(use, statistics.store_use(as_path(against)))
+        comparison = compare.compare(use, statistics.store_use(require_path(against, "against")))
         text = json.dumps(compare.as_json(comparison), indent=2) if as_json else comparison_report(comparison)
     if html is not None:
         from pipeline.html import comparison_page, store_page
 
-        _write(as_path(html), comparison_page(comparison) if comparison else store_page(use))
+        _write(require_path(html, "html"), comparison_page(comparison) if comparison else store_page(use))
     return text
 
 

@@ -8,12 +8,11 @@ pure functions of the plan, so what an interrupted partition left behind is simp
 """
 
 import errno
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +21,26 @@ import numpy as np
 
 from pipeline import zarr_compat
 from pipeline.files import read_attributes, write_atomically
-from schemas import integrity, layout
+from schemas import integrity, layout, locks
 from schemas.batch import TensorSpec, checksum_tensor
 from schemas.errors import StoreError
 from schemas.manifest import Manifest, parse_manifest
 
 
 @contextmanager
-def locked(store: Path, waiting: Callable[[], None], is_shared: bool = False) -> Iterator[None]:
+def locked(
+    store: Path,
+    waiting: Callable[[], None],
+    is_shared: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Iterator[None]:
     """Let one process at a time write `store`, or several that share it; calls `waiting` once when it has to wait.
 
-    The lock file lies beside the store and stays: removing it could split waiting processes over two files.
+    The lock file lies beside the store and stays: removing it could split waiting processes over two files. `tell` is
+    called with a line where the file system has no locks.
     """
     store.parent.mkdir(parents=True, exist_ok=True)
-    with _lock_file(store).open("w") as file:
-        kind = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
-        try:
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waiting()
-            fcntl.flock(file, kind)
+    with locks.locked(_lock_file(store), is_shared=is_shared, waiting=waiting, tell=tell):
         yield
 
 
@@ -58,11 +57,7 @@ def discard_leftovers(store: Path) -> None:
     """Remove what a run left that was killed between letting the store appear and cleaning up, if none is at work."""
     if not work_folder(store).exists():
         return
-    with _lock_file(store).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
+    with suppress(OSError), locks.locked(_lock_file(store)):
         shutil.rmtree(work_folder(store), ignore_errors=True)
 
 

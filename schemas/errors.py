@@ -145,4 +145,16 @@ class CheckpointError(HeteroShardsError):
     exit_code = 8
 
 
+class OutOfRangeError(HeteroShardsError, IndexError):
+    """There is no batch or round of this number. Also an IndexError, which is how a sequence says that it ends."""
+
+    exit_code = 2
+
+
+class UnexpectedError(HeteroShardsError):
+    """A fault of this program, or of code that it was handed; the cause is attached."""
+
+    exit_code = 70
+
+
 DAMAGED_STORE_EXIT_CODE = 9  # no error: what `pipeline verify` ends with when it finds something

@@ -1,6 +1,11 @@
 """`python -m trainer`."""
 
-from trainer.cli import main
+import sys
 
 if __name__ == "__main__":
-    main(prog_name="python -m trainer")
+    try:  # imports take a while, in which Ctrl-C may come
+        from trainer.cli import main
+
+        main(prog_name="python -m trainer")
+    except KeyboardInterrupt:
+        sys.exit(130)

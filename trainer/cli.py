@@ -13,6 +13,7 @@ from schemas.config import JobConfig, load_config
 from schemas.errors import HeteroShardsError
 from schemas.layout import SCORED_SPLITS, SPLITS
 from schemas.paths import as_path
+from schemas.seam import prepare_streams, seam, told
 from trainer.signals import Terminated, sigterm_raises
 
 if TYPE_CHECKING:
@@ -68,15 +69,21 @@ shared_options = options_of()
 
 
 class _Commands(click.Group):
-    """Turns the errors a user can cause into one line on stderr and an exit code, without a traceback."""
+    """Ends in one line on stderr and an exit code, whatever goes wrong, without a traceback (see `schemas.seam`)."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        prepare_streams()
+        try:
+            with seam("the command", HeteroShardsError):
+                return super().main(*args, **options)
+        except HeteroShardsError as error:
+            click.echo(told(error), err=True)
+            sys.exit(error.exit_code)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with sigterm_raises():
                 return super().invoke(ctx)
-        except HeteroShardsError as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(error.exit_code)
         except (KeyboardInterrupt, Terminated) as signaled:
             verb, code = (
                 ("terminated", TERMINATED) if isinstance(signaled, Terminated) else ("interrupted", INTERRUPTED)
@@ -93,8 +100,8 @@ def main() -> None:
     A store comes from `make prepare`. Progress goes to stderr, results as JSON to stdout.
 
     \b
-    Exit codes: 0 done, 2 config or usage, 5 store, 6 model, 7 backend, 8 checkpoint or run folder,
-    130 interrupted, 143 terminated.
+    Exit codes: 0 done, 2 config or usage, 5 store, 6 model, 7 backend, 8 checkpoint or run folder, 1 what else the
+    system refuses, 70 a fault of this program (HETEROSHARDS_TRACEBACK=1 shows where), 130 interrupted, 143 terminated.
     """
 
 
@@ -126,7 +133,7 @@ def train(epochs: Optional[int], resume: bool, fresh: bool, **shared: Any) -> No
     find_model(config.model.name)  # before there is a folder named after it
     store, backend, console = resolve_store(config, store_path), _backend(config), terminal()
     run_dir = _run_dir(run, config, backend.name)
-    with locked(run_dir):
+    with locked(run_dir, console.line):
         state = claim(run_dir, config, identity_of(config, store, backend.name), want)
         if state == "finished":
             result = read_result(run_dir) or {}

@@ -12,6 +12,8 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from schemas import layout
 from schemas.batch import EXTRA_INPUTS, LABEL_PAD, InputSpec, model_inputs
 from schemas.budget import Budget
+from schemas.errors import OutOfRangeError, StoreError
+from schemas.seam import require, typed
 from trainer.order import sequential_order, shard_runs, shuffled_order
 from trainer.shards import Shard, SplitReader, input_source
 from trainer.store import Store, open_store
@@ -37,6 +39,7 @@ class ShardDataset(Dataset):
         check_chunks: verify the checksum of everything that is read; None does as the store was opened.
     """
 
+    @typed("opening a split", StoreError)
     def __init__(
         self,
         store: Union[Store, str, Path],
@@ -47,10 +50,13 @@ class ShardDataset(Dataset):
         check_chunks: Optional[bool] = None,
     ) -> None:
         store = store if isinstance(store, Store) else open_store(store, check_chunks is not False)
+        require(split, str, "split")
+        require(round, (int, type(None)), "round")
         info = store.split(split)
         self.rounds = list(range(info.num_rounds)) if round is None else [round]
         if round is not None and not 0 <= round < info.num_rounds:
-            raise IndexError(f"split '{split}' has rounds 0 to {info.num_rounds - 1}, got {round}")
+            what, limit = f"split '{split}' has no such round", f"rounds 0 to {info.num_rounds - 1}"
+            raise OutOfRangeError(what, actual=round, limit=limit, where=store.path)
         self.store = store
         self.split = split
         self._round = round
@@ -68,10 +74,13 @@ class ShardDataset(Dataset):
     def __len__(self) -> int:
         return len(self._batches)
 
+    @typed("reading a batch", StoreError)
     def __getitem__(self, index: int) -> Any:
         """Batch `index` of this dataset (of the round, when one was chosen)."""
+        require(index, (int, np.integer), "index")
         if not -len(self) <= index < len(self):
-            raise IndexError(f"split '{self.split}' has {len(self)} batches here, got index {index}")
+            what, limit = f"split '{self.split}' has no such batch here", f"one of {len(self)}"
+            raise OutOfRangeError(what, actual=f"index {index}", limit=limit, where=self.store.path)
         batch, number = int(self._batches[index]), int(self._shard_numbers[index])
         if self._shard is None or self._shard[0] != number:
             self._shard = (number, self._reader.read(batch))
@@ -98,6 +107,9 @@ class ShardIterable(IterableDataset):
     """
 
     def __init__(self, dataset: ShardDataset, epoch: Optional[int] = None, rng_seed: int = 0) -> None:
+        require(dataset, ShardDataset, "dataset")
+        require(epoch, (int, type(None)), "epoch")
+        require(rng_seed, int, "rng_seed")
         self.dataset = dataset
         self.epoch = epoch
         self.rng_seed = rng_seed

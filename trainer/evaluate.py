@@ -10,6 +10,7 @@ from schemas.batch import LABEL_PAD
 from schemas.chunks import REBUILD
 from schemas.errors import ConfigError, CorruptChunkError, StoreError
 from schemas.layout import PREDICT
+from schemas.seam import require, typed
 from trainer.job import Job, naming
 from trainer.metrics import scores
 from trainer.report import SILENT, Console
@@ -52,6 +53,7 @@ class Answers:
         return {**found, **({"batches_left_out": self.num_batches_left_out} if self.num_batches_left_out else {})}
 
 
+@typed("evaluating", StoreError)
 def answer(job: Job, split: str, console: Console = SILENT) -> Answers:
     """Infer every batch of a split, all its rounds, with the model's present weights.
 
@@ -64,6 +66,7 @@ def answer(job: Job, split: str, console: Console = SILENT) -> Answers:
         CorruptChunkError: damage that cannot be skipped, or must not, or no batch is left.
         StoreChangedError: the store is no longer the one that was opened.
     """
+    require(job, Job, "job")
     job.store.split(split)
     while True:
         try:
@@ -148,6 +151,7 @@ def _loss_sum(shares: np.ndarray, label: np.ndarray) -> float:
     return float(-np.log(np.maximum(shares[known, label[known]], tiny), dtype=np.float64).sum())
 
 
+@typed("evaluating", StoreError)
 def evaluate(job: Job, split: str, console: Console = SILENT) -> Dict[str, float]:
     """The scores of a split, see `Answers.scores`."""
     return answer(job, split, console).scores()

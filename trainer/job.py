@@ -15,6 +15,7 @@ from schemas.config import JobConfig
 from schemas.errors import BackendError, ConfigError, CorruptChunkError, ModelError, StoreError
 from schemas.graph import GraphSchema
 from schemas.paths import as_path
+from schemas.seam import require, typed
 from trainer.backends import Backend, CompiledModel, resolve_backend
 from trainer.backends.poptorch import PopTorchBackend, PopTorchModel
 from trainer.backends.poptorch_options import cache_folder
@@ -112,6 +113,8 @@ def open_job(
         StoreError: no batch can be read to build it with.
         ConfigError: feature tables shall lie beside the model, or features come as sparse rows, and cannot.
     """
+    require(config, JobConfig, "config")
+    require(store, Store, "store")
     torch.manual_seed(config.train.rng_seed)
     manifest = store.manifest
     first, *others = manifest.budgets
@@ -152,6 +155,7 @@ def identity_of(config: JobConfig, store: Store, backend: str) -> Dict[str, Any]
     return identity
 
 
+@typed("compiling", BackendError)
 def compile_offline(config: JobConfig, store: Store) -> Path:
     """Compile a job for an IPU that is not here; returns the folder of executables.
 

@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any, Dict, Sequence, Tuple
+from typing import Any, Dict, Sequence, Tuple, Union
 
 import numpy as np
 
 from schemas import layout
-from schemas.paths import as_path
+from schemas.errors import CheckpointError, ConfigError
+from schemas.seam import require, require_path, typed
 from trainer.evaluate import Answers, answer
 from trainer.files import check_writable, write_atomically
 from trainer.job import Job
@@ -17,7 +18,8 @@ from trainer.store import Store
 METADATA = "heteroshards"
 
 
-def predict(job: Job, splits: Sequence[str], output: Path, console: Console = SILENT) -> int:
+@typed("predicting", CheckpointError)
+def predict(job: Job, splits: Sequence[str], output: Union[str, Path], console: Console = SILENT) -> int:
     """Write the model's answers on `splits` to `output`, whole or not at all.
 
     Columns: `split` (string), `node_id` (int64, global id of the seed type), `label` (int64, null where unknown),
@@ -37,10 +39,14 @@ def predict(job: Job, splits: Sequence[str], output: Path, console: Console = SI
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    output = as_path(output)
+    require(job, Job, "job")
+    output = require_path(output, "output")
+    names = [splits] if isinstance(splits, str) else list(splits)
+    if not names:
+        raise ConfigError("no split is named", where="predicting", hint="Name one of the store's splits.")
     check_writable(output)
     written, tables = np.zeros(0, np.int64), []
-    for split in dict.fromkeys(splits):
+    for split in dict.fromkeys(names):
         answers = answer(job, split, console)
         is_new = ~np.isin(answers.node_id, written)
         written = np.union1d(written, answers.node_id)

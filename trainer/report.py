@@ -5,7 +5,7 @@ import json
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Dict, Iterator, List, Mapping, Optional, TextIO, Type
@@ -158,15 +158,17 @@ class RunLog:
         self._path = run_dir / METRICS
         kept = [record for record in read_metrics(run_dir) if record["epoch"] <= num_done]
         write_text(self._path, "".join(json.dumps(record) + "\n" for record in kept))
-        self._board = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=num_done + 1)
+        with writing(run_dir / TENSORBOARD):
+            self._board = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=num_done + 1)
 
     def write(self, record: Dict[str, Any]) -> None:
         with writing(self._path), open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-        for key, value in record.items():
-            if key not in ("epoch", "round"):
-                kind, _, name = key.partition("_") if key.startswith("val_") else ("train", "", key)
-                self._board.add_scalar(f"{kind}/{name}", value, record["epoch"])
+        with writing(self._path.with_name(TENSORBOARD)):
+            for key, value in record.items():
+                if key not in ("epoch", "round"):
+                    kind, _, name = key.partition("_") if key.startswith("val_") else ("train", "", key)
+                    self._board.add_scalar(f"{kind}/{name}", value, record["epoch"])
 
     def __enter__(self) -> "RunLog":
         return self
@@ -174,7 +176,8 @@ class RunLog:
     def __exit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        self._board.close()
+        with suppress(OSError, RuntimeError) if error else writing(self._path.with_name(TENSORBOARD)):
+            self._board.close()
 
 
 def read_metrics(run_dir: Path) -> List[Dict[str, Any]]:

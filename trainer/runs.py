@@ -1,12 +1,12 @@
 """Run folders: one per job, model, backend and seed. What is in one decides whether training starts or goes on."""
 
-import fcntl
 import json
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, Optional
 
+from schemas import locks
 from schemas.config import JobConfig
 from schemas.errors import CheckpointError
 from schemas.paths import as_path
@@ -74,8 +74,10 @@ def move_aside(run_dir: Path) -> Path:
 
 
 @contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
+def locked(run_dir: Path, tell: Callable[[str], None] = lambda line: None) -> Iterator[None]:
     """Let one process at a time train in a folder; the lock ends with the process, however it ends.
+
+    `tell` is called with a line where the file system has no locks and a file stands for one.
 
     The lock file lies beside the folder, so that the folder can be moved aside.
 
@@ -84,16 +86,18 @@ def locked(run_dir: Path) -> Iterator[None]:
     """
     make_folder(run_dir.parent)
     path = run_dir.with_name(f".{run_dir.name}{LOCK}")
+    lock = locks.locked(path, tell=tell)
     try:
-        file = open(path, "w")  # noqa: SIM115, closed below
+        lock.__enter__()
+    except locks.HeldError as held:
+        hint = "Wait for it, or name another folder with --run (make: RUN=)."
+        what = "another process is training there"
+        raise CheckpointError(what, actual=held, where=str(run_dir), hint=hint) from None
     except OSError as error:
-        raise CheckpointError("the run cannot be locked", actual=error, where=str(run_dir)) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            hint = "Wait for it, or name another folder with --run (make: RUN=)."
-            raise CheckpointError("another process is training there", where=str(run_dir), hint=hint) from None
+        hint = "Look for a missing permission or a full disk, or name another folder with --run (make: RUN=)."
+        raise CheckpointError("the run cannot be locked", actual=error, where=str(run_dir), hint=hint) from error
+    with ExitStack() as stack:
+        stack.push(lock)
         yield
 
 

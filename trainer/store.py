@@ -15,6 +15,7 @@ from schemas.config import JobConfig
 from schemas.errors import ConfigError, CorruptChunkError, StoreChangedError, StoreError
 from schemas.manifest import SplitInfo
 from schemas.paths import as_path, expand
+from schemas.seam import require, require_path, typed
 from trainer.chunks import NOWHERE, Files, LocalFiles, Place, StoredTensor, TensorReader, ZarrFiles
 from trainer.metadata import PREPARE, Root, check_array, read_root
 from trainer.tables import SparseTable
@@ -202,6 +203,7 @@ class Store:
         self.__dict__.update(open_store(state["path"], state["check_chunks"]).__dict__)
 
 
+@typed("opening a store", StoreError)
 def open_store(path: Union[str, Path], check_chunks: bool = True) -> Store:
     """Open a local folder, or anything else that zarr opens (`s3://...`, `https://...`, a zip file).
 
@@ -217,6 +219,7 @@ def open_store(path: Union[str, Path], check_chunks: bool = True) -> Store:
         FormatVersionError: another program version wrote it, or zarr here is too old for it.
         ManifestError: its manifest is malformed.
     """
+    require_path(path, "path")
     text = expand(path) if isinstance(path, str) else str(as_path(path))
     files: Files
     if "://" not in text and Path(text).is_dir():
@@ -252,12 +255,14 @@ def _hint(path: str) -> str:
     return "Look whether the address is right and its server answers." if "://" in path else PREPARE
 
 
+@typed("opening a store", StoreError)
 def resolve_store(config: JobConfig, explicit: Optional[str] = None) -> Store:
     """The store to train on: `explicit`, or the one that `prepare` last made for this config.
 
     Raises:
         StoreError: nothing was prepared, or the config has changed since.
     """
+    require(config, JobConfig, "config")
     check_chunks = config.train.check_chunks
     if explicit is not None:
         return open_store(explicit, check_chunks)

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ import torch
 from schemas.chunks import REBUILD
 from schemas.config import JobConfig, TrainConfig
 from schemas.errors import CheckpointError, ConfigError, CorruptChunkError, ModelError, StoreError
-from schemas.paths import as_path
+from schemas.seam import require, require_path, typed
 from trainer.backends import Backend
 from trainer.checkpoint import BEST, FRESH, LAST, Progress, load_model, resume, save_checkpoint
 from trainer.evaluate import evaluate
@@ -22,15 +22,16 @@ from trainer.metrics import is_better
 from trainer.order import random_keys, rest_of, shuffled_order
 from trainer.report import SILENT, Console, RunLog, epoch_line
 from trainer.signals import Stop, stop_on_signals
-from trainer.store import Store
+from trainer.store import Store, open_store
 
 RESULT = "result.json"
 
 
+@typed("training", CheckpointError)
 def fit(
     config: JobConfig,
-    store: Store,
-    run_dir: Path,
+    store: Union[Store, str, Path],
+    run_dir: Union[str, Path],
     resume_run: bool = False,
     *,
     backend: Optional[Backend] = None,
@@ -45,6 +46,7 @@ def fit(
     with backend eager on a CPU.
 
     Args:
+        store: an open store, or where it lies.
         resume_run: go on from `run_dir/last.pt`.
         backend: None takes the one that the config names.
 
@@ -59,8 +61,10 @@ def fit(
         StoreChangedError: the store is no longer the one that was opened; nothing computed since was kept.
         KeyboardInterrupt, Terminated: after Ctrl-C or SIGTERM, when the present step is done and `last.pt` is written.
     """
+    require(config, JobConfig, "config")
+    store = store if isinstance(store, Store) else open_store(store, config.train.check_chunks)
+    run_dir = require_path(run_dir, "run_dir")
     _require_splits(config.train, store)
-    run_dir = as_path(run_dir)
     make_folder(run_dir)
     with open_job(config, store, backend or backend_of(config), console) as job, stop_on_signals() as stop:
         _tell_repeats(job, console)

@@ -9,12 +9,15 @@ from pipeline.datasets.source import SourceGraph, from_data
 from pipeline.datasets.stamp import Stamp, may_follow, source_stamp
 from pipeline.datasets.words import describe
 from schemas.config import DatasetConfig
+from schemas.errors import DatasetError
 from schemas.paths import as_path
+from schemas.seam import require, typed
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
 
 
+@typed("loading the graph", DatasetError)
 def load_dataset(config: DatasetConfig, base: Path = Path(".")) -> SourceGraph:
     """Load or generate the graph that `config` names; relative paths start at `base`.
 
@@ -23,6 +26,7 @@ def load_dataset(config: DatasetConfig, base: Path = Path(".")) -> SourceGraph:
         DatasetError: the data is not there, cannot be downloaded or is not one `HeteroData`.
         GraphError: its labels, masks or edges are malformed, or a split has no seeds.
     """
+    require(config, DatasetConfig, "config")
     return from_data(_load(config, base), config, describe(config))
 
 

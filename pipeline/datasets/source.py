@@ -11,6 +11,7 @@ from pipeline.datasets.splits import split_seeds
 from schemas.config import DatasetConfig
 from schemas.errors import GraphError
 from schemas.notes import Note
+from schemas.seam import require, typed
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
@@ -47,6 +48,7 @@ class SourceGraph:
         return tuple(note.line for note in self.told)
 
 
+@typed("checking the graph", GraphError)
 def from_data(data: HeteroData, config: DatasetConfig, description: dict[str, Any]) -> SourceGraph:
     """Check `data`, cut it down, find its seed nodes. `data` itself is not changed.
 
@@ -62,6 +64,7 @@ def from_data(data: HeteroData, config: DatasetConfig, description: dict[str, An
     from pipeline.datasets.unread import source_notes
 
     _require_heterogeneous(data)
+    require(config, DatasetConfig, "config")
     seed_type, label = config.seed_type, config.label
     masks = find_targets(data, config)
     has_labels = data[seed_type].get(label) is not None

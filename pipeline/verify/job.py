@@ -12,8 +12,9 @@ from pipeline.verify.findings import Findings, Verified
 from pipeline.verify.schema import check_arrays, check_listing
 from pipeline.verify.source import check_resampled, check_tables, matching_graph
 from schemas.config import JobConfig
+from schemas.errors import ConfigError, StoreError
 from schemas.manifest import Manifest
-from schemas.paths import as_path
+from schemas.seam import require, require_count, require_path, typed
 
 MAX_FINDINGS = 100
 
@@ -22,6 +23,7 @@ def _silent(*_: object) -> None:
     """No progress."""
 
 
+@typed("verify", StoreError)
 def verify(
     store: Path | str,
     source: SourceGraph | None = None,
@@ -44,8 +46,13 @@ def verify(
     Raises:
         StoreError: there is no store at the path.
     """
-    assert (source is None) == (config is None)
-    path, findings = as_path(store), Findings(max_findings)
+    require(source, (SourceGraph, type(None)), "source")
+    require(config, (JobConfig, type(None)), "config")
+    if (source is None) != (config is None):
+        raise ConfigError("a store is compared with a graph and its job, or with neither", hint="Give both.")
+    require_count(workers, "workers")
+    require_count(max_findings, "max_findings")
+    path, findings = require_path(store, "store"), Findings(max_findings)
     checked = check_files(path, findings)
     manifest, num_batches, num_resampled = checked.manifest, 0, 0
     if manifest is not None:

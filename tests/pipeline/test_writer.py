@@ -34,7 +34,7 @@ def visible(folder):
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
-class Stopped(Exception):  # noqa: N818
+class Stopped(BaseException):  # as a signal: no error that a command could tell
     """Stands for a kill: nothing after it runs."""
 
 
