@@ -167,6 +167,15 @@ def resume(path: Path, job: Job) -> Progress:
     return progress
 
 
+def recorded_job(path: Path) -> Optional[Dict[str, Any]]:
+    """Which job a checkpoint belongs to, as `Job.identity`; None where it cannot be read."""
+    try:
+        job = _read(path)["job"]
+    except CheckpointError:
+        return None
+    return job if isinstance(job, dict) else None
+
+
 def _read(path: Path) -> Dict[str, Any]:
     """A checkpoint's contents. torch itself does not look at the checksums in its files."""
     if path.exists() and not path.is_file():  # reading from a pipe would wait

@@ -123,6 +123,7 @@ def train(epochs: Optional[int], resume: bool, fresh: bool, **shared: Any) -> No
     from trainer.quarantine import lines_of
     from trainer.report import result_line, terminal
     from trainer.runs import claim, locked, read_result
+    from trainer.settle import settle
     from trainer.store import resolve_store
     from trainer.training import fit
 
@@ -131,7 +132,8 @@ def train(epochs: Optional[int], resume: bool, fresh: bool, **shared: Any) -> No
     want = "resume" if resume else "fresh" if fresh else None
     config, run, store_path = _job_config(shared, {"train.epochs": epochs})
     find_model(config.model.name)  # before there is a folder named after it
-    store, backend, console = resolve_store(config, store_path), _backend(config), terminal()
+    store, console = resolve_store(config, store_path), terminal()
+    backend = settle(config, store, _backend(config), lambda name: _run_dir(run, config, name), console, fresh)
     run_dir = _run_dir(run, config, backend.name)
     with locked(run_dir, console.line):
         state = claim(run_dir, config, identity_of(config, store, backend.name), want)
@@ -270,10 +272,12 @@ def _trained(shared: Any) -> Iterator[Tuple["Job", Path]]:
     """The job of a run with its best weights, and the run's folder."""
     from trainer.checkpoint import BEST, open_trained
     from trainer.report import terminal
+    from trainer.settle import trained_with
     from trainer.store import resolve_store
 
     config, run, store_path = _job_config(shared, {})
-    store, backend = resolve_store(config, store_path), _backend(config)
+    store = resolve_store(config, store_path)
+    backend = trained_with(config, _backend(config), lambda name: _run_dir(run, config, name))
     run_dir = _run_dir(run, config, backend.name)
     with open_trained(config, store, backend, run_dir / BEST, terminal()) as job:
         yield job, run_dir

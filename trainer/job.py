@@ -128,10 +128,12 @@ def open_job(
     siblings = [model.for_budget(budget, entries) for budget, entries in zip(others, room[1:])]
     inputs = tuple(tuple(shape.inputs) for shape in (model, *siblings))
     quarantine = Quarantine(store, config.train.on_corrupt == "skip", console)
-    example = _example(store, inputs, quarantine)
+    example = example_batch(store, inputs, quarantine)
     with telling("building", model.name):
         compiled = backend.compile(model, config.train, example, siblings)
     compiled.compiling.tell = console.waiting
+    for note in compiled.notes:
+        console.line(f"warning: {note}")
     try:
         shapes = [spec for budget in manifest.budgets for spec in model_inputs(graph, budget, extras)]
         identity = {**identity_of(config, store, backend.name), "shape_signature": shape_signature(shapes)}
@@ -175,11 +177,11 @@ def compile_offline(config: JobConfig, store: Store) -> Path:
         raise BackendError("executables cannot be compiled here", actual=reason, hint="See README, On an IPU.")
     with open_job(config, store, backend) as job:
         assert isinstance(job.compiled, PopTorchModel)
-        job.compiled.compile_only(_example(store, job.inputs, job.quarantine))
+        job.compiled.compile_only(example_batch(store, job.inputs, job.quarantine))
     return folder
 
 
-def _example(store: Store, inputs: Sequence[Sequence[InputSpec]], quarantine: Quarantine) -> Sequence[Tensor]:
+def example_batch(store: Store, inputs: Sequence[Sequence[InputSpec]], quarantine: Quarantine) -> Sequence[Tensor]:
     """The first intact batch of the first shape. A shape's batches come first in a split that has it first."""
     for split in store.manifest.splits:
         batches = np.arange(split.parts[0].num_batches if split.parts[0].shape == 0 else 0)

@@ -13,10 +13,10 @@ from schemas.paths import as_path
 from trainer.checkpoint import BEST, LAST
 from trainer.files import make_folder, remove_leftovers, write_text
 from trainer.report import result_line
+from trainer.settle import RUN
 from trainer.store import changed_keys
 from trainer.training import RESULT, run_limits
 
-RUN = "run.json"
 LOCK = ".lock"
 ANOTHER = (
     "Start anew with --fresh (the old run is kept as <run>.old-N), or name another folder with --run (make: RUN=)."

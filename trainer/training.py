@@ -21,6 +21,7 @@ from trainer.job import Job, backend_of, naming, open_job
 from trainer.metrics import is_better
 from trainer.order import random_keys, rest_of, shuffled_order
 from trainer.report import SILENT, Console, RunLog, epoch_line
+from trainer.settle import settle
 from trainer.signals import Stop, stop_on_signals
 from trainer.store import Store, open_store
 
@@ -48,7 +49,7 @@ def fit(
     Args:
         store: an open store, or where it lies.
         resume_run: go on from `run_dir/last.pt`.
-        backend: None takes the one that the config names.
+        backend: None takes the one that the config names, see `trainer.settle` for `auto`.
 
     Returns:
         What `result.json` holds.
@@ -66,7 +67,8 @@ def fit(
     run_dir = require_path(run_dir, "run_dir")
     _require_splits(config.train, store)
     make_folder(run_dir)
-    with open_job(config, store, backend or backend_of(config), console) as job, stop_on_signals() as stop:
+    backend = backend or settle(config, store, backend_of(config), lambda _: run_dir, console, not resume_run)
+    with open_job(config, store, backend, console) as job, stop_on_signals() as stop:
         _tell_repeats(job, console)
         progress = resume(run_dir / LAST, job) if resume_run else Progress()
         _require_enough_epochs(progress, config.train, run_dir)

@@ -1,7 +1,8 @@
+import contextlib
 import os
 import warnings
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from schemas.errors import BackendError, ModelError, SignatureMismatchError
 from schemas.graph import GraphSchema
 from tests.trainer.model_cases import NUM_CLASSES, budget, random_batch, schema, seed_model
 from trainer.backends import BackendFallbackWarning, CompiledModel, inductor, resolve_backend
+from trainer.backends.compiling import Compiling
 from trainer.backends.optimizers import make_optimizer
 from trainer.models import MODELS
 
@@ -65,6 +67,59 @@ def test_inductor_trains_as_eager_does_with_one_compilation_each(name: str, cach
     assert eager.num_compilations == {"train": 0, "infer": 0}
     assert any((cache / "inductor").iterdir())
     assert os.environ.get("TORCHINDUCTOR_CACHE_DIR") == before
+
+
+@needs_compiler
+def test_compiling_is_told_and_counted_once_for_each_kind(cache: Path) -> None:
+    compiled, batches = _compiled("inductor", cache, f"{HERE}:Flagged")
+    told: List[str] = []
+
+    @contextlib.contextmanager
+    def tell(what: str) -> Iterator[None]:
+        told.append(what)
+        yield
+
+    compiled.compiling.tell = tell
+    for batch in batches:
+        compiled.step(batch), compiled.infer(batch)
+    assert told == ["compiling the training step", "compiling the inference step"]
+    assert all(seconds > 0 for seconds in compiled.compiling.seconds.values())
+    assert compiled.compiling.num_first == {"train": 1, "infer": 1}
+
+
+@needs_compiler
+def test_compiled_code_goes_elsewhere_where_its_folder_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    compiled, batches = _compiled("inductor", tmp_path / "file" / "cache", f"{HERE}:Flagged")
+    assert len(compiled.notes) == 1
+    assert f"{tmp_path / 'file' / 'cache' / 'inductor'} cannot be written (Not a directory)" in compiled.notes[0]
+    compiled.infer(batches[0])
+    folder = compiled._cache
+    assert any(folder.iterdir())
+    compiled.close()
+    assert not folder.exists()
+
+
+def test_without_a_temporary_folder_nothing_compiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail() -> None:
+        raise FileNotFoundError("no usable temporary directory")
+
+    monkeypatch.setattr(inductor, "MIN_TORCH", (0, 0))
+    monkeypatch.setattr(inductor.tempfile, "gettempdir", fail)
+    monkeypatch.setattr(inductor.shutil, "which", lambda name: name)
+    with pytest.warns(BackendFallbackWarning, match="no folder for temporary files can be written"):
+        assert resolve_backend("inductor", tmp_path).name == "eager"
+
+
+def test_only_first_calls_compile() -> None:
+    compiling = Compiling()
+    for shape in (0, 1, 0):
+        with compiling.first("train", shape):
+            pass
+    assert compiling.num_first == {"train": 2, "infer": 0}
+    with pytest.raises(RuntimeError), compiling.first("infer"):
+        raise RuntimeError
+    assert compiling.is_first("infer") and not compiling.is_first("train", 1)
 
 
 @needs_compiler

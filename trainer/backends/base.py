@@ -25,12 +25,14 @@ class CompiledModel(ABC):
             error, so a store of K shapes makes exactly one per shape that was met, at most K of a kind.
         step_batches, infer_batches: batches per call.
         compiling: what the first calls took, and whom it tells that they compile.
+        notes: what a person should know, in lines.
         environment: variables that changed what the backend did; they belong to a run's record.
         transfer: brings batches to where the model runs.
     """
 
     num_compilations: Dict[str, int]
     compiling: Compiling
+    notes: Sequence[str] = ()
     step_batches: int = 1
     infer_batches: int = 1
     environment: Mapping[str, str] = MappingProxyType({})

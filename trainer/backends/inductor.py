@@ -1,7 +1,8 @@
 """torch.compile with one static graph per shape for training and one for inference, and compiled code kept on disk.
 
 The folder of compiled code is the environment variable TORCHINDUCTOR_CACHE_DIR, which torch reads at each
-compilation and which it has no other way to set. It is set while one of our models compiles and put back after.
+compilation and which it has no other way to set. It is set while one of our models compiles and put back after. Where
+the folder cannot be written, a temporary one stands in.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import os
 import shutil
 import sys
 import sysconfig
+import tempfile
 import types
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -49,6 +51,10 @@ class InductorBackend(Backend):
         compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
         if not shutil.which(compiler):
             return False, f"there is no C++ compiler '{compiler}'"
+        try:
+            tempfile.gettempdir()
+        except OSError:
+            return False, "no folder for temporary files can be written"
         headers = Path(sysconfig.get_paths()["include"]) / "Python.h"
         if not headers.is_file():
             return False, f"Python's headers are not installed ({headers} is missing)"
@@ -72,7 +78,12 @@ class InductorModel(TorchModel):
         siblings: Sequence[SeedModel] = (),
     ) -> None:
         super().__init__(model, train, example, siblings)
-        self._cache = cache
+        self._cache, self._temporary = cache, None
+        reason = why_not_writable(cache)
+        if reason:
+            self._temporary = tempfile.TemporaryDirectory(prefix="heteroshards-")
+            self._cache = Path(self._temporary.name)
+            self.notes = [f"compiled code is not kept for the next run: {cache} cannot be written ({reason})"]
         self._was_compiled_again = False
         self._under_way: Tuple[int, Sequence[Tensor]] = (0, example)
         self._calls: Dict[Tuple[str, int], Call] = {
@@ -96,6 +107,8 @@ class InductorModel(TorchModel):
     def close(self) -> None:
         super().close()
         self._calls.clear()
+        if self._temporary is not None:
+            self._temporary.cleanup()
 
     def _compiled(self, kind: str, shape: int) -> Call:
         from torch._inductor.compile_fx import compile_fx  # takes a second to import
@@ -146,6 +159,16 @@ class InductorModel(TorchModel):
         except Exception as error:
             return error
         return None
+
+
+def why_not_writable(folder: Path) -> str:
+    """Nothing where files can be made in the folder (which is made), else the reason."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return ""
 
 
 class _CompiledAgainError(Exception):
