@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -103,16 +103,22 @@ def _read(plain: HeteroData, seed_type: str, targets: Collection[str]) -> Note:
 
 
 def _reshaped(data: HeteroData, plain: HeteroData, seed_type: str, targets: Collection[str]) -> Iterator[Note]:
-    pairs = [(f"node type '{seed_type}'", name, data[seed_type][name], plain[seed_type][name]) for name in targets]
-    pairs += [
-        (f"edge type '{edge_key(of)}'", "edge_attr", data[of]["edge_attr"], plain[of]["edge_attr"])
-        for of in plain.edge_types
-        if "edge_attr" in plain[of]
-    ]
-    for where, name, given, taken in pairs:
-        if list(given.shape) != list(taken.shape):
-            message = f"{name} of shape {list(given.shape)} is taken as {list(taken.shape)}"
-            yield Note(code="reshaped", level="note", concerns=where, message=message)
+    for name in targets:
+        given, taken = data[seed_type][name].shape, plain[seed_type][name].shape
+        if list(given) != list(taken):
+            message = f"{name} of shape {list(given)} is taken as {list(taken)}"
+            yield Note(code="reshaped", level="note", concerns=f"node type '{seed_type}'", message=message)
+    flat = [of for of in plain.edge_types if "edge_attr" in plain[of] and len(data[of]["edge_attr"].shape) == 1]
+    if flat:
+        num = len(plain[flat[0]].edge_attr)
+        message = f"edge_attr of shape [{num}] is taken as [{num}, 1]" + _likewise(flat)
+        concerns = _types("edge", [edge_key(of) for of in flat])
+        yield Note(code="reshaped", level="note", concerns=concerns, message=message)
+
+
+def _likewise(group: Sequence[object]) -> str:
+    """Words that stand for all but the first."""
+    return f"; likewise {len(group) - 1} more" if len(group) > 1 else ""
 
 
 def _featureless(plain: HeteroData) -> Iterator[Note]:
@@ -127,10 +133,9 @@ def _elsewhere(items: list[Left]) -> Iterator[Note]:
     for (kind, name), group in _by_name(items).items():
         wanted = "x" if kind == "node" else "edge_attr"
         owner = f"'{group[0].owner}'" if kind == "node" else ", ".join(f"'{p}'" for p in group[0].owner.split("__"))
-        is_several = f"; likewise {len(group) - 1} more" if len(group) > 1 else ""
         message = (
             f"there is no {wanted}, but {name} {describe(group[0].value)}, which is not read: "
-            f"only {wanted} holds features. data[{owner}].{wanted} = data[{owner}].{name}{is_several}"
+            f"only {wanted} holds features. data[{owner}].{wanted} = data[{owner}].{name}{_likewise(group)}"
         )
         concerns = _types(kind, [item.owner for item in group])
         yield Note(code="features_elsewhere", concerns=concerns, message=message)
