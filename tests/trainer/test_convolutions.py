@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import GATConv, SAGEConv
 
 from tests.trainer.model_cases import sparse_rows
-from trainer.models.convolutions import Relation, gat, sage
+from trainer.models.convolutions import MANY_RELATIONS, Relation, _alike, gat, sage
 from trainer.models.sparse import Features
 
 SOURCES, DESTINATIONS = 9, 5
@@ -80,3 +80,36 @@ def test_means(is_sparse: List[bool], num_relations: int, channels: int, width: 
             out = torch.stack([conv((x_src, x_dst), edges(i)) for i, conv in enumerate(convs)]).sum(dim=0)
         found.append(learned(out, convs))
     assert_same(*found)
+
+
+@pytest.mark.parametrize("few_numbers", [0, DESTINATIONS * 6, 2**15])
+def test_many_relations_go_together_where_they_are_small(monkeypatch: pytest.MonkeyPatch, few_numbers: int) -> None:
+    """Of two widths, from shared and from own sources, sparse ones and a rare width among them."""
+    monkeypatch.setattr("trainer.models.convolutions.FEW_NUMBERS", few_numbers)
+    wide, narrow, sparse = matrix(SOURCES, 7, 0), matrix(SOURCES, 6, 1), matrix(SOURCES, 6, 2)
+    sources = [wide, narrow] * MANY_RELATIONS + [matrix(SOURCES, 6, 3), sparse, matrix(SOURCES, 5, 4)]
+    found = []
+    for is_ours in (False, True):
+        torch.manual_seed(0)
+        convs = [SAGEConv((-1, -1), 5) for _ in sources]
+        x_dst, tensors = torch.from_numpy(matrix(DESTINATIONS, 4, 5)), {id(m): torch.from_numpy(m) for m in sources}
+        if is_ours:
+            x_srcs = [sparse_rows(m) if m is sparse else tensors[id(m)] for m in sources]
+            relations = [Relation(conv, x, edges(i)) for i, (conv, x) in enumerate(zip(convs, x_srcs))]
+            sizes = sorted(len(group) for group in _alike(relations, DESTINATIONS))[-2:]
+            assert sizes == {0: [1, 1], DESTINATIONS * 6: [1, 9]}.get(few_numbers, [8, 9])
+            out = sage(relations, x_dst)
+        else:
+            pairs = enumerate(zip(convs, sources))
+            out = torch.stack([conv((tensors[id(m)], x_dst), edges(i)) for i, (conv, m) in pairs]).sum(dim=0)
+        found.append(learned(out, convs))
+    assert_same(*found)
+
+
+@pytest.mark.skipif(torch.__version__.startswith("2.0"), reason="torch 2.0 traces no sum() from a start")
+def test_relations_that_go_together_compile_as_one_graph() -> None:
+    x = torch.from_numpy(matrix(SOURCES, 6, 0))
+    convs = [SAGEConv((6, 6), 5) for _ in range(MANY_RELATIONS)]
+    relations = [Relation(conv, x, edges(i)) for i, conv in enumerate(convs)]
+    compiled = torch.compile(sage, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(relations, x[:DESTINATIONS]), sage(relations, x[:DESTINATIONS]))
