@@ -147,6 +147,18 @@ class _Call:
         raise RefusedError("a function that is changed")
 
 
+class _Bytes:
+    """Stands for the class of untyped storages, which tensors of newer dtypes are saved in."""
+
+    __slots__ = ()
+
+    @property
+    def dtype(self) -> Any:
+        import torch
+
+        return torch.uint8
+
+
 def _tensor_subclass(make: Any, kind: Any, args: Any, state: Any) -> Any:
     """PyG's `EdgeIndex` and `Index` as the tensors in them; any other subclass as the tensor that it began as."""
     if make is not _WRAPPER:
@@ -191,4 +203,5 @@ def _known() -> dict[str, Any]:
         "copyreg._reconstructor": lambda kind, *_: kind(),
     }
     found |= {path: _Call(function) for path, function in functions.items()}
-    return found | {"numpy.dtype": Dtype, "torch._utils._rebuild_wrapper_subclass": _WRAPPER}
+    found |= {"torch.storage.UntypedStorage": _Bytes(), "torch._utils._rebuild_wrapper_subclass": _WRAPPER}
+    return found | {"numpy.dtype": Dtype}

@@ -13,7 +13,7 @@ from trainer import ShardDataset
 NODES = {"movie": 500, "director": 100, "actor": 300}
 EDGES = {"movie__to__director": 100, "movie__to__actor": 200, "director__to__movie": 100, "actor__to__movie": 200}
 NODE_KEYS = {"x", "n_id", "batch", "ptr", "nodes_mask"}
-SEED_KEYS = NODE_KEYS | {"y", "batch_size", "input_id"}
+SEED_KEYS = NODE_KEYS | {"y", "batch_size", "input_id", "train_mask", "val_mask", "test_mask"}
 EDGE_KEYS = {"edge_index", "e_id", "edges_mask"}
 
 
@@ -43,6 +43,8 @@ def check_keys_and_shapes(batch, num_nodes, num_edges):
             assert batch[name][key].shape == (count,)
         assert batch[name].ptr.shape == (3,)
     assert batch["movie"].y.shape == (num_nodes["movie"],)
+    for split in ("train", "val", "test"):  # the rest of the seed rows is padding
+        assert batch["movie"][f"{split}_mask"].sum() == (5 if split == "train" else 0)
     assert batch["movie"].batch_size == 5 and batch["movie"].input_id.shape == (5,)
     for (src, relation, dst), count in zip(batch.edge_types, num_edges.values(), strict=True):
         edges = batch[src, relation, dst]

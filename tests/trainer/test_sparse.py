@@ -264,7 +264,7 @@ def test_gradients_of_a_step_that_failed_are_forgotten(store: Store, tmp_path: P
         (compiled, batches), _ = compiled_pair(store, tmp_path, "to_hetero")
         if fails:
             compiled._optimizer.step, step = lambda: 1 / 0, compiled._optimizer.step
-            with pytest.raises(ZeroDivisionError):
+            with pytest.raises(ModelError, match="optimizer failed; got ZeroDivisionError"):
                 compiled.step(batches[1])
             compiled._optimizer.step = step
         compiled.step(batches[0])
