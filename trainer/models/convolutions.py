@@ -84,7 +84,7 @@ def _one_by_one(group: Sequence[Relation], num_dst: int) -> Tensor:
 
 def _together(group: Sequence[Relation], num_dst: int) -> Tensor:
     """The means of all relations beside each other, `[num_dst, relations * features]`, times all matrices."""
-    tables: Dict[int, Tensor] = {}
+    tables: Dict[int, Any] = {}
     starts: Dict[int, int] = {}
     for _, x_src, _ in group:
         if id(x_src) not in tables:
