@@ -1,6 +1,7 @@
 """Budgets that hold a stated share of batches, with a guarantee that assumes nothing about how sizes are distributed.
 
-A *new* batch is one drawn as the counted ones were: at random from all batches of all splits of the job. It says more
+A *new* batch is one drawn as the counted ones were: at random from all batches of all splits that share the budget,
+which are train or all the others unless [budget] scope is "all". It says more
 only where batches are independent. With grouping `random` they nearly are, so batches of further rounds, or of another
 rng_seed, are like those counted. With `balanced` and `packed`, batches of a round share their draws and are leveled
 together: a round of which nothing was counted may lie above all that were, and nothing is certain about it.
@@ -17,11 +18,13 @@ taken at a confidence that covers all m + 1 possible values together (Bonferroni
 """
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from pipeline.shapes import Sizes
-from schemas.budget import Certificate, Overflow
+from schemas.budget import Budget, Certificate, Overflow
+from schemas.config import BudgetConfig
 from schemas.errors import BudgetError
 from schemas.graph import GraphSchema
 
@@ -39,13 +42,13 @@ def quantile_sizes(
     """
     totals = np.concatenate([counted.node_totals, counted.edge_totals], axis=1)
     fitted, tested = totals[: len(totals) // 2], totals[len(totals) // 2 :]
-    needed = least_tested(quantile, confidence)
-    if len(tested) < needed or len(fitted) == 0:
+    if not are_enough(len(totals), quantile, confidence):
         raise BudgetError(
             f"too few batches to guarantee that {quantile:.6g} of all fit, at confidence {confidence:.6g}",
             actual=f"{len(totals)} batches",
-            limit=f"at least {2 * needed}",
-            hint="Raise [budget] num_batches or [sampling] rounds, lower quantile or confidence, or use mode 'exact'.",
+            limit=f"at least {2 * least_tested(quantile, confidence)}",
+            hint="Raise [budget] num_batches or [sampling] rounds, lower quantile or confidence, or use mode 'exact', "
+            "or scope = 'all' where that counts more.",
         )
     allowed = _most_over(len(tested), 1 - quantile, confidence)
     fitted = np.sort(fitted, axis=0)
@@ -68,6 +71,11 @@ def quantile_sizes(
         edges=dict(zip(schema.edge_keys, bounds[num_node_types:], strict=True)),
     )
     return most[:num_node_types], most[num_node_types:], certificate
+
+
+def are_enough(num_batches: int, quantile: float, confidence: float) -> bool:
+    """Whether so many counted batches can guarantee it."""
+    return num_batches >= 2 and num_batches - num_batches // 2 >= least_tested(quantile, confidence)
 
 
 def least_tested(quantile: float, confidence: float) -> int:
@@ -117,12 +125,29 @@ def _largest(fitted: np.ndarray, level: int) -> int:
     return largest + (level - n) * max(1, largest - int(fitted[0])) // n
 
 
+def certainty_lines(
+    config: BudgetConfig, budgets: Sequence[Budget], shape_of: Mapping[str, np.ndarray]
+) -> Iterator[str]:
+    """A line for each budget that has a certificate, or that should and has none.
+
+    Args:
+        shape_of: split -> the index of each batch's budget.
+    """
+    for shape, budget in enumerate(budgets):
+        if budget.certificate:
+            yield certificate_line(budget.certificate)
+        elif config.mode == "quantile":
+            names = ", ".join(name for name, shapes in shape_of.items() if (shapes == shape).any())
+            yield f"{names}: too few batches for a quantile, so the budget holds all of them"
+
+
 def certificate_line(certificate: Certificate) -> str:
     """One line that says what is certain; each of its two bounds holds with that confidence for itself."""
     types = {**certificate.nodes, **certificate.edges}
     worst = max(types, key=lambda name: types[name].probability)
+    whose = ", ".join(certificate.splits) or "the job"
     return (
-        f"a random batch of the job overflows with probability at most {certificate.joint.probability:.3%} "
+        f"a random batch of {whose} overflows with probability at most {certificate.joint.probability:.3%} "
         f"(confidence {certificate.confidence:.6g}; {certificate.joint.num_over} of {certificate.num_tested} tested "
         f"batches did); of one type alone at most {types[worst].probability:.3%} ('{worst}')"
     )

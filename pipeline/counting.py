@@ -135,7 +135,7 @@ def fit_all(
 ) -> dict[str, list[Fitted]]:
     """The parts of every split, with room for the largest batch in every worker.
 
-    With one budget a split is one part, after the over-size policy; several budgets hold all batches.
+    With one shape a split is one part, after the over-size policy; several shapes hold all batches.
 
     Args:
         shape_of: split -> int64, the index of each batch's budget.
@@ -144,13 +144,22 @@ def fit_all(
         BudgetError: see `fit_split`.
     """
     reserve_edges(counted)
-    if len(budgets) > 1:
+    if config.shapes > 1:
         return {name: parts_of(plan, counted.sizes[name], shape_of[name]) for name, plan in counted.plans.items()}
+    return {
+        name: [_fit_one(counted, plan, budgets, int(shape_of[name][0]), config, schema)]
+        for name, plan in counted.plans.items()
+    }
+
+
+def _fit_one(
+    counted: Counted, plan: SplitPlan, budgets: Sequence[Budget], shape: int, config: BudgetConfig, schema: GraphSchema
+) -> Fitted:
+    """A split whose batches are all of one shape."""
+    budget, is_trimming = budgets[shape], config.oversize not in ("error", "skip")
 
     def recount(plan: SplitPlan, positions: np.ndarray) -> Sizes:
-        return count_trimmed(counted.workers, plan, positions, budgets[0])
-
-    is_trimming = config.oversize not in ("error", "skip")
+        return count_trimmed(counted.workers, plan, positions, budget)
 
     def count_alone(plan: SplitPlan, position: int) -> Sizes:
         block = plan.keep(np.array([position])).block(0, 1)
@@ -158,15 +167,12 @@ def fit_all(
 
         def count(sampler: Sampler, keys: np.ndarray) -> Sizes:
             if is_trimming and isinstance(sampler, NeighborSampler):
-                return sampler.count_trimmed(seeds, keys, budgets[0])
+                return sampler.count_trimmed(seeds, keys, budget)
             return sampler.count(seeds, keys)
 
         return next(counted.workers.map(count, [block.keys.repeat(len(seeds))]))
 
-    return {
-        name: [fit_split(plan, counted.sizes[name], budgets[0], config, schema, recount, count_alone)]
-        for name, plan in counted.plans.items()
-    }
+    return fit_split(plan, counted.sizes[plan.name], budget, config, schema, recount, count_alone, shape)
 
 
 def count_trimmed(workers: Workers[Sampler], plan: SplitPlan, positions: np.ndarray, budget: Budget) -> Sizes:

@@ -10,75 +10,24 @@ from pipeline.certificate import quantile_sizes
 from pipeline.plan import SplitPlan
 from pipeline.rng import keyed, stream_root
 from pipeline.shapes import Sizes
-from pipeline.shaping import Shaping, shape_batches
-from schemas.batch import bytes_to_device, model_inputs
 from schemas.budget import Budget, BudgetMode, Certificate
 from schemas.config import BudgetConfig
 from schemas.errors import BudgetError, ConfigError
 from schemas.graph import GraphSchema
 
-SAMPLED_SPLIT = "train"
+TRAIN = "train"
 MAX_COUNT = 2**31 - 2
 MOST_SEARCHED = 1000  # batches over the budget, for a seed that alone is too much
-
-
-def resolve_budgets(
-    config: BudgetConfig, schema: GraphSchema, sizes: Mapping[str, Sizes], max_seeds: int, rng_seed: int
-) -> tuple[tuple[Budget, ...], dict[str, np.ndarray]]:
-    """The budgets of a config, cheapest first, and the index of its budget for every batch of every split.
-
-    One budget unless the config asks for several shapes; then at most as many as that, see `shape_sizes`.
-    Arguments and errors as for `resolve_budget`.
-    """
-    largest = resolve_budget(config, schema, sizes, max_seeds, rng_seed)
-    if config.shapes == 1:
-        return (largest,), {name: np.zeros(len(of_split), np.int64) for name, of_split in sizes.items()}
-    shaping = shape_sizes(schema, sizes, max_seeds, config.shapes)
-    num_types = len(schema.node_types)
-    budgets = tuple(
-        _budget(
-            config.mode,
-            _plus_one(schema.node_names, most[:num_types]),
-            _plus_one(schema.edge_keys, most[num_types:]),
-            max_seeds,
-        )
-        for most in shaping.most
-    )
-    ends = np.cumsum([len(of_split) for of_split in sizes.values()])
-    return budgets, dict(zip(sizes, np.split(shaping.shape_of, ends[:-1]), strict=True))
-
-
-def shape_sizes(schema: GraphSchema, sizes: Mapping[str, Sizes], max_seeds: int, num_shapes: int) -> Shaping:
-    """At most `num_shapes` budgets for these batches (split after split), by the bytes that a device receives.
-
-    Types are in the order of the schema, node types first. Rows of the seed type are at least the seeds'.
-    """
-    counted = Sizes.concatenate(list(sizes.values()))
-    nodes = counted.node_totals
-    seed_column = schema.node_index[schema.seed_type]
-    nodes[:, seed_column] = np.maximum(nodes[:, seed_column], max_seeds)
-    return shape_batches(np.concatenate([nodes, counted.edge_totals], axis=1), _row_bytes(schema), num_shapes)
-
-
-def _row_bytes(schema: GraphSchema) -> np.ndarray:
-    """int64 [node types + edge types]: bytes of one row as every model receives it."""
-    one = _budget("exact", dict.fromkeys(schema.node_names, 1), dict.fromkeys(schema.edge_keys, 1), 1)
-    names = [*schema.node_names, *schema.edge_keys]
-    found = dict.fromkeys(names, 0)
-    for spec in model_inputs(schema, one):
-        if spec.kind not in ("y", "seed_mask"):
-            found[spec.key] += bytes_to_device([spec])
-    return np.array([found[name] for name in names], np.int64)
 
 
 def resolve_budget(
     config: BudgetConfig, schema: GraphSchema, sizes: Mapping[str, Sizes], max_seeds: int, rng_seed: int
 ) -> Budget:
-    """The budget of a config, given the counted (untrimmed) sizes of every batch of every split.
+    """One budget for all splits given, by the counted (untrimmed) sizes of every batch of each.
 
-    `exact` is the most over all batches, `sampled` over `num_batches` random ones of the train split, `quantile` what
-    holds a share of all batches, as random ones of them prove; each plus the pad slot. `uniform` and `explicit`
-    are as given.
+    `exact` is the most over all batches, `sampled` over `num_batches` random ones (of the train split where it is
+    among them), `quantile` what holds a share of all batches, as random ones of them prove; each plus the pad slot.
+    `uniform` and `explicit` are as given.
 
     Raises:
         BudgetError: the seeds alone do not fit, or there are too few batches for what `quantile` shall guarantee.
@@ -91,7 +40,7 @@ def resolve_budget(
         num_nodes, num_edges = given
     else:
         nodes, edges, certificate = _needed(config, schema, sizes, rng_seed)
-        num_nodes, num_edges = _plus_one(schema.node_names, nodes), _plus_one(schema.edge_keys, edges)
+        num_nodes, num_edges = plus_one(schema.node_names, nodes), plus_one(schema.edge_keys, edges)
         num_nodes[schema.seed_type] = max(num_nodes[schema.seed_type], max_seeds + 1)
     if num_nodes[schema.seed_type] < max_seeds + 1:
         raise BudgetError(
@@ -101,11 +50,11 @@ def resolve_budget(
             where=f"node type '{schema.seed_type}'",
             hint="Raise its budget or lower [sampling] batch_size.",
         )
-    budget = _budget(config.mode, num_nodes, num_edges, max_seeds, certificate)
+    budget = raw_budget(config.mode, num_nodes, num_edges, max_seeds, certificate)
     return with_hop_capacities(budget, schema, [counted])
 
 
-def _budget(
+def raw_budget(
     mode: BudgetMode,
     num_nodes: dict[str, int],
     num_edges: dict[str, int],
@@ -165,7 +114,8 @@ def _integer(value: object) -> int:
     return value
 
 
-def _plus_one(names: tuple[str, ...], most: np.ndarray) -> dict[str, int]:
+def plus_one(names: tuple[str, ...], most: np.ndarray) -> dict[str, int]:
+    """By name, the most with a pad slot."""
     return {name: int(count) + 1 for name, count in zip(names, most, strict=True)}
 
 
@@ -186,9 +136,10 @@ def _needed(
     config: BudgetConfig, schema: GraphSchema, sizes: Mapping[str, Sizes], rng_seed: int
 ) -> tuple[np.ndarray, np.ndarray, Certificate | None]:
     """The most nodes and edges per type that batches need, by the modes that follow from the data."""
-    counted = sizes[SAMPLED_SPLIT] if config.mode == "sampled" else Sizes.concatenate(list(sizes.values()))
+    is_of_train = config.mode == "sampled" and TRAIN in sizes
+    counted = sizes[TRAIN] if is_of_train else Sizes.concatenate(list(sizes.values()))
     if config.mode != "exact":
-        order = np.argsort(keyed(stream_root(rng_seed, "budget", SAMPLED_SPLIT, 0), np.arange(len(counted))))
+        order = np.argsort(keyed(stream_root(rng_seed, "budget", TRAIN, 0), np.arange(len(counted))))
         counted = counted[order[: config.num_batches]]
     if config.mode == "quantile":
         return quantile_sizes(counted, config.quantile, config.confidence, schema)
@@ -237,10 +188,12 @@ def fit_split(
     schema: GraphSchema,
     recount: Recount,
     count_alone: CountAlone,
+    shape: int = 0,
 ) -> Fitted:
     """Apply the over-size policy to the batches of a split that do not fit.
 
     Args:
+        shape: index of the budget.
         sizes: untrimmed sizes of every planned batch.
         recount: counts the batches at some positions anew, trimmed to the budget.
         count_alone: counts each seed of the batch at a position as if it were a batch, trimmed as is allowed.
@@ -252,14 +205,14 @@ def fit_split(
     over = np.flatnonzero(exceeding(sizes, budget, schema))
     trimmed = Sizes(np.zeros_like(sizes.num_nodes), np.zeros_like(sizes.num_edges))
     if len(over) == 0:
-        return Fitted(plan, sizes, trimmed, 0, 0)
+        return Fitted(plan, sizes, trimmed, 0, 0, shape)
     if config.oversize == "error":
         _refuse(plan, sizes[over], over, budget, schema, count_alone)
     if config.oversize == "skip":
         kept = np.setdiff1d(np.arange(plan.num_planned), over)
         _require_every_round(plan.keep(kept))
         skipped_seeds = int(plan.num_seeds_at(over).sum())
-        return Fitted(plan.keep(kept), sizes[kept], trimmed[kept], len(over), skipped_seeds)
+        return Fitted(plan.keep(kept), sizes[kept], trimmed[kept], len(over), skipped_seeds, shape)
     after = recount(plan, over)
     still = exceeding(after, budget, schema)
     if still.any():
@@ -267,7 +220,7 @@ def fit_split(
     fitted = Sizes(sizes.num_nodes.copy(), sizes.num_edges.copy())
     fitted.num_nodes[over], fitted.num_edges[over] = after.num_nodes, after.num_edges
     trimmed = Sizes(sizes.num_nodes - fitted.num_nodes, sizes.num_edges - fitted.num_edges)
-    return Fitted(plan, fitted, trimmed, 0, 0)
+    return Fitted(plan, fitted, trimmed, 0, 0, shape)
 
 
 def _require_every_round(plan: SplitPlan) -> None:

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.budgets import resolve_budgets, shape_sizes, sharing
+from pipeline.certificate import certainty_lines
 from pipeline.counting import Counted, Coverage, Progress, count_all, cover, fit_all, sampler_factory
 from pipeline.datasets import SourceGraph
-from pipeline.estimate import Fitted, parts_of, resolve_budgets, shape_sizes
+from pipeline.estimate import Fitted, parts_of
 from pipeline.forecast_disk import DiskForecast, measure_disk
 from pipeline.forecast_trial import Alternative, Trial, Trim
-from pipeline.graph import build_graph
+from pipeline.graph import HeteroGraph, build_graph
 from pipeline.options import device_bytes, resolve_batch_options, resolve_sampling
 from pipeline.run import all_inline_bytes, fingerprint_of, make_manifest, notes_of, store_path
 from pipeline.shapes import Sizes
@@ -26,6 +28,7 @@ from schemas.budget import Budget
 from schemas.config import BudgetConfig, JobConfig
 from schemas.errors import BudgetError, StoreError
 from schemas.graph import GraphSchema
+from schemas.sampling import SamplingSpec
 from schemas.seam import require, require_count, typed
 
 MAX_BATCHES = 20000
@@ -58,10 +61,12 @@ class ShapeForecast:
     """The batches that share a budget; most stores have one shape.
 
     Attributes:
+        splits: those that have batches of it.
         share_of_batches: of the counted batches of all splits.
         bytes_per_batch: of all tensors of a batch, as a device receives them.
     """
 
+    splits: tuple[str, ...]
     share_of_batches: float
     bytes_per_batch: int
     types: tuple[TypeForecast, ...]
@@ -97,9 +102,10 @@ class Forecast:
         bytes_per_batch: of all tensors of a batch, as a device receives them; the mean over shapes.
         chunk_batches: batches per chunk.
         waste_by_shapes: bytes of all padded node and edge rows that a model receives over those of the real ones,
-            with at most 1, 2, ... shapes and nothing trimmed.
-        certificate: with budget mode `quantile`, how probable it is that a random batch of the counted rounds and seeds
-            does not fit.
+            with at most 1, 2, ... shapes for those that share their budgets and nothing trimmed.
+        sharing: which splits share their budgets.
+        certificates: with budget mode `quantile`, how probable it is that a random batch of the counted rounds and
+            seeds does not fit each budget; `certainty` says it in lines.
         disk: bytes of chunk files; None where `prepare` would refuse.
         inline_bytes, table_bytes: of features, copied into every batch and stored once; uncompressed.
         trial_coverage: split -> what alternatives were counted on (trims, too, where the budget is given).
@@ -119,7 +125,9 @@ class Forecast:
     splits: tuple[SplitForecast, ...]
     bytes_per_batch: float
     chunk_batches: int
-    certificate: dict[str, Any] | None
+    sharing: list[list[str]]
+    certificates: tuple[dict[str, Any], ...]
+    certainty: tuple[str, ...]
     disk: DiskForecast | None
     inline_bytes: int
     table_bytes: int
@@ -149,13 +157,11 @@ def forecast(
     graph = build_graph(_checked(source, config, workers, max_batches))
     spec = resolve_sampling(config.sampling, graph)
     part, part_spec, coverage = cover(graph, spec, max_batches)
-    pool = Workers(sampler_factory(graph, spec, config.budget.oversize), workers)
-    lenient = config.budget.model_copy(update={"oversize": "skip"})  # a seed that does not fit is refused below
-    counted = count_all(pool, part, part_spec, lenient, progress)
+    counted = _counted(graph, spec, part, part_spec, config.budget, workers, progress)
     budgets, shape_of = resolve_budgets(config.budget, graph.schema, counted.sizes, counted.max_seeds, spec.rng_seed)
     refusal, fitted = _fit(counted, budgets, shape_of, config.budget, graph.schema)
     splits = tuple(_split(name, fits, budgets, coverage[name]) for name, fits in fitted.items())
-    options = resolve_batch_options(config.store, graph, budgets, spec.num_hops, counted.plans)
+    options = resolve_batch_options(config.store, graph, budgets, spec.num_hops, fitted)
     shapes = tuple(_shapes(fitted, budgets, graph.schema, options))
     fingerprint = fingerprint_of(config, spec, content := graph.digest())
     manifest = make_manifest(config, part, part_spec, budgets, fitted, options, fingerprint, content)
@@ -174,18 +180,34 @@ def forecast(
         splits=splits,
         bytes_per_batch=sum(shape.share_of_batches * shape.bytes_per_batch for shape in shapes),
         chunk_batches=options.chunk_batches,
-        certificate=budgets[0].certificate.model_dump(mode="json") if budgets[0].certificate else None,
-        disk=None if refusal else measure_disk(pool, part, manifest, fitted, num_batches),
+        sharing=sharing(config.budget, list(counted.sizes)),
+        certificates=tuple(b.certificate.model_dump(mode="json") for b in budgets if b.certificate),
+        certainty=tuple(certainty_lines(config.budget, budgets, shape_of)),
+        disk=None if refusal else measure_disk(counted.workers, part, manifest, fitted, num_batches),
         inline_bytes=round(all_inline_bytes(manifest) * _times_counted(fitted, num_batches)),
         table_bytes=table_bytes(graph.schema),
         alternatives=alternatives,
         trims=trial.trims(counted),
-        waste_by_shapes=shape_sizes(graph.schema, counted.sizes, counted.max_seeds, MAX_SHAPES).waste,
+        waste_by_shapes=_waste_by_shapes(config.budget, graph.schema, counted),
         trial_coverage=trial.coverage,
         refusal=refusal,
         left_out=left_out,
         notes=tuple(note.line for note in notes_of(graph, spec)),
     )
+
+
+def _counted(
+    graph: HeteroGraph,
+    spec: SamplingSpec,
+    part: HeteroGraph,
+    part_spec: SamplingSpec,
+    budget: BudgetConfig,
+    workers: int,
+    progress: Progress,
+) -> Counted:
+    """The part of a job that is counted. A seed that does not fit is no error yet."""
+    pool = Workers(sampler_factory(graph, spec, budget.oversize), workers)
+    return count_all(pool, part, part_spec, budget.model_copy(update={"oversize": "skip"}), progress)
 
 
 def _checked(source: SourceGraph, config: JobConfig, workers: int, max_batches: int) -> SourceGraph:
@@ -195,6 +217,15 @@ def _checked(source: SourceGraph, config: JobConfig, workers: int, max_batches: 
     require_count(workers, "workers")
     require_count(max_batches, "max_batches")
     return source
+
+
+def _waste_by_shapes(config: BudgetConfig, schema: GraphSchema, counted: Counted) -> tuple[float, ...]:
+    """Padded over real bytes with at most 1, 2, ... shapes for the splits that share their budgets."""
+    padded, real = np.zeros(MAX_SHAPES, np.int64), 0
+    for names in sharing(config, list(counted.sizes)):
+        shaping = shape_sizes(schema, {n: counted.sizes[n] for n in names}, counted.max_seeds, MAX_SHAPES)
+        padded, real = padded + shaping.padded_bytes, real + shaping.real_bytes
+    return tuple((padded / max(1, real)).tolist())
 
 
 def _fit(
@@ -217,10 +248,13 @@ def _shapes(
 ) -> Iterator[ShapeForecast]:
     total = sum(len(fit.sizes) for fits in fitted.values() for fit in fits)
     for shape, budget in enumerate(budgets):
-        sizes = Sizes.concatenate([fit.sizes for fits in fitted.values() for fit in fits if fit.shape == shape])
+        own = {name: [fit.sizes for fit in fits if fit.shape == shape] for name, fits in fitted.items()}
+        sizes = Sizes.concatenate([of_part for parts in own.values() for of_part in parts])
         by_type = device_bytes(schema, budget, options)
         types = tuple(_types(sizes, budget, schema, by_type))
-        yield ShapeForecast(len(sizes) / total, sum(by_type.values()), types)
+        yield ShapeForecast(
+            tuple(name for name, parts in own.items() if parts), len(sizes) / total, sum(by_type.values()), types
+        )
 
 
 def _types(

@@ -98,7 +98,7 @@ def measure_disk(
         rows = num_batches[name] / sum(fit.plan.num_batches for fit in fits)
         tensors = []
         for fit in fits:
-            path = layout.part_path(name, fit.shape, manifest.num_shapes)
+            path = layout.part_path(name, fit.shape, len(fits))
             tensors += _batches(workers, encoder, path, fit, rows)
             stats += [_weighed(encoder, path, chunks, rows) for path, chunks in encoder.write_stats(path, fit).items()]
         parts.append(_part(name, tensors))

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipeline.certificate import certificate_line
 from pipeline.counting import Coverage
 from pipeline.forecast import Forecast, SplitForecast
 from pipeline.forecast_disk import DiskForecast
-from schemas.budget import Certificate
+from pipeline.text import sharing_line
 
 NODES_AND_EDGES = f"{'nodes':>9}{'edges':>9}"
 TYPES = f"{'':34}{'budget':>9}{'mean':>10}{'max':>8}{'fill':>7}{'bytes/batch':>13}"
@@ -26,21 +25,20 @@ def forecast_report(found: Forecast) -> str:
     state = "is there already" if found.is_there else "nothing is written"
     lines = [
         f"store     {found.path} ({state})",
-        f"grouping  {found.grouping}, at most {found.max_seeds} seeds a batch; budget {found.mode}, "
-        f"over it: {found.oversize}; features {found.features}",
+        f"grouping  {found.grouping}, at most {found.max_seeds} seeds a batch; features {found.features}",
+        f"budget    {found.mode}, over it: {found.oversize}; {sharing_line(found.sharing)}",
+        *(f"          {line}" for line in found.certainty),
         *_coverage_lines({split.name: split.coverage for split in found.splits}),
         *found.notes,
         "",
         *_given_lines(found),
     ]
-    if found.certificate:
-        lines.insert(2, f"budget    {certificate_line(Certificate.model_validate(found.certificate))}")
     if found.alternatives:
         lines += ["", *_alternative_lines(found)]
     if found.trims:
         lines += ["", *_trim_lines(found)]
     waste = ", ".join(f"{k}: {ratio:.3f}" for k, ratio in enumerate(found.waste_by_shapes, 1))
-    lines += ["", "Shapes, [budget] shapes = k (padded over real bytes of what a model receives)", waste]
+    lines += ["", "Shapes, [budget] shapes = k in each scope (padded over real bytes of what a model receives)", waste]
     return "\n".join(lines)
 
 
@@ -59,7 +57,8 @@ def _given_lines(found: Forecast) -> list[str]:
     lines = []
     for index, shape in enumerate(found.shapes):
         if len(found.shapes) > 1:
-            lines.append(f"shape {index}: {shape.share_of_batches:.0%} of the batches")
+            names = ", ".join(shape.splits)
+            lines.append(f"shape {index} ({names}): {shape.share_of_batches:.0%} of the batches")
         lines.append(TYPES)
         for use in shape.types:
             lines.append(

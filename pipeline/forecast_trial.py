@@ -1,12 +1,13 @@
 """Groupings and budgets that a config does not have, tried on some of its batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.budgets import resolve_budgets
 from pipeline.counting import Counted, Progress, count_all, count_trimmed, cover, reserve_edges, sampler_factory
-from pipeline.estimate import exceeding, given_sizes, resolve_budget
+from pipeline.estimate import exceeding, given_sizes
 from pipeline.forecast_disk import spread
 from pipeline.graph import HeteroGraph
 from pipeline.options import device_bytes, resolve_sampling, unchunked_options
@@ -31,9 +32,9 @@ class Alternative:
     Attributes:
         mode: of the budget; a given budget is an alternative, too.
         batches_per_epoch: of train (or the first split), the mean over rounds.
-        node_budget, edge_budget: sums over types.
-        node_fill, edge_fill, seed_fill: real over budget; of a type over its budget, what fits.
-        bytes_per_batch: as a device receives it, pads included.
+        node_budget, edge_budget: sums over types; of train (or the first split).
+        node_fill, edge_fill, seed_fill: real over budget of all batches; of a type over its budget, what fits.
+        bytes_per_batch: as a device receives it, pads included; of train (or the first split).
         bytes_per_epoch: of all batches of an epoch.
         share_over: share of batches that do not fit.
     """
@@ -131,16 +132,21 @@ class Trial:
     def _budget_configs(self) -> list[BudgetConfig]:
         """The config's own section for its mode, the defaults of every other mode that follows from the data."""
         own = self.config.budget
-        others = [own if own.mode == mode else BudgetConfig.model_validate({"mode": mode}) for mode in MODES]
+        common = {"scope": own.scope}
+        others = [own if own.mode == mode else BudgetConfig.model_validate({"mode": mode, **common}) for mode in MODES]
         return others + ([] if self.given is None else [self.given])
 
-    def _resolved(self, config: BudgetConfig, counted: Counted) -> Budget:
-        return resolve_budget(config, self.graph.schema, counted.sizes, counted.max_seeds, self.spec.rng_seed)
+    def _resolved(self, config: BudgetConfig, counted: Counted) -> dict[str, Budget]:
+        """The budget of every split; of several shapes the one that holds all batches."""
+        config = config.model_copy(update={"shapes": 1})
+        seed = self.spec.rng_seed
+        budgets, shape_of = resolve_budgets(config, self.graph.schema, counted.sizes, counted.max_seeds, seed)
+        return {name: budgets[shapes[0]] for name, shapes in shape_of.items()}
 
     def _alternative(self, grouping: str, config: BudgetConfig, counted: Counted) -> Alternative:
-        budget = self._resolved(config, counted)
-        sizes = Sizes.concatenate(list(counted.sizes.values()))
-        nodes, edges = list(budget.num_nodes.values()), list(budget.num_edges.values())
+        budgets = self._resolved(config, counted)
+        budget = budgets[self._first_split(counted)]
+        both = [(counted.sizes[name], budgets[name]) for name in counted.sizes]
         seeds = np.concatenate([plan.num_seeds() for plan in counted.plans.values()])
         num_bytes = sum(device_bytes(self.graph.schema, budget, self.options).values())
         batches = self._batches_per_epoch(counted)
@@ -148,24 +154,31 @@ class Trial:
             grouping=grouping,
             mode=config.mode,
             batches_per_epoch=batches,
-            node_budget=sum(nodes),
-            edge_budget=sum(edges),
-            node_fill=_fill(sizes.node_totals, nodes),
-            edge_fill=_fill(sizes.edge_totals, edges),
+            node_budget=sum(budget.num_nodes.values()),
+            edge_budget=sum(budget.num_edges.values()),
+            node_fill=_fill([(sizes.node_totals, list(budget.num_nodes.values())) for sizes, budget in both]),
+            edge_fill=_fill([(sizes.edge_totals, list(budget.num_edges.values())) for sizes, budget in both]),
             seed_fill=float(seeds.mean() / budget.max_seeds),
             bytes_per_batch=num_bytes,
             bytes_per_epoch=round(num_bytes * batches),
-            share_over=float(exceeding(sizes, budget, self.graph.schema).mean()),
+            share_over=self._share_over(counted, budgets),
         )
 
+    def _share_over(self, counted: Counted, budgets: Mapping[str, Budget]) -> float:
+        is_over = [exceeding(sizes, budgets[name], self.graph.schema) for name, sizes in counted.sizes.items()]
+        return float(np.concatenate(is_over).mean())
+
+    def _first_split(self, counted: Counted) -> str:
+        return "train" if "train" in counted.plans else next(iter(counted.plans))
+
     def _batches_per_epoch(self, counted: Counted) -> float:
-        name = "train" if "train" in counted.plans else next(iter(counted.plans))
+        name = self._first_split(counted)
         plan = counted.plans[name]
         per_round = plan.num_batches / plan.num_rounds
         return per_round * self.coverage[name].num_seeds / plan.seeds_per_round
 
     def trims(self, counted: Counted) -> tuple[Trim, ...]:
-        """Smaller budgets than the exact one.
+        """Smaller budgets, all of them given and so shared by all splits, than the exact one of all splits.
 
         Args:
             counted: the config's own batches. They are not used where they were made for a given budget.
@@ -174,16 +187,16 @@ class Trial:
             return ()
         if self.given is not None:
             counted = self._counted(self.spec.grouping, BudgetConfig())
-        exact = self._resolved(BudgetConfig(), counted)
+        exact = next(iter(self._resolved(BudgetConfig(scope="all"), counted).values()))
         return tuple(self._trim(scale, exact, counted) for scale in SCALES)
 
     def _trim(self, scale: float, exact: Budget, counted: Counted) -> Trim:
         config = smaller_budget(exact, scale, self.graph.schema.seed_type)
         if self.spec.grouping == "packed":
             counted = self._counted("packed", config)
-        budget = self._resolved(config, counted)
+        budgets = self._resolved(config, counted)
+        budget = next(iter(budgets.values()))
         reserve_edges(Counted(self.pool, counted.plans, counted.sizes))
-        is_over = [exceeding(sizes, budget, self.graph.schema) for sizes in counted.sizes.values()]
         sampled, kept, num = np.zeros(2), np.zeros(2), 0
         for before, after in self._recounted(counted, budget):
             sampled += [before.num_nodes.sum(), before.num_edges.sum()]
@@ -196,7 +209,7 @@ class Trial:
             edge_budget=sum(budget.num_edges.values()),
             bytes_per_batch=sum(device_bytes(self.graph.schema, budget, self.options).values()),
             batches_per_epoch=self._batches_per_epoch(counted),
-            share_over=float(np.concatenate(is_over).mean()),
+            share_over=self._share_over(counted, budgets),
             share_nodes=nodes,
             share_edges=edges,
             num_recounted=num,
@@ -219,6 +232,7 @@ def smaller_budget(budget: Budget, scale: float, seed_type: str) -> BudgetConfig
     return BudgetConfig(mode="explicit", nodes=nodes, edges=edges, oversize="trim_nodes_and_edges")
 
 
-def _fill(totals: np.ndarray, budget: list[int]) -> float:
-    """Real over budget, where of a type over its budget only what fits counts; totals is [B, types]."""
-    return float(np.minimum(totals, np.array(budget) - 1).sum() / (max(1, len(totals)) * max(1, sum(budget))))
+def _fill(parts: Sequence[tuple[np.ndarray, list[int]]]) -> float:
+    """Real over budget, where of a type over its budget only what fits counts; of (totals [B, types], budget)."""
+    real = sum(int(np.minimum(totals, np.array(budget) - 1).sum()) for totals, budget in parts)
+    return real / max(1, sum(len(totals) * sum(budget) for totals, budget in parts))

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from pipeline.estimate import Fitted
 from pipeline.graph import HeteroGraph
-from pipeline.plan import SplitPlan
 from schemas import layout
 from schemas.batch import BatchOptions, TensorSpec, feature_bytes, part_tensors
 from schemas.budget import Budget
@@ -63,18 +63,23 @@ def _fanouts(config: SamplingConfig, edge_keys: tuple[str, ...]) -> dict[str, tu
 
 
 def resolve_batch_options(
-    config: StoreConfig, graph: HeteroGraph, budgets: Sequence[Budget], num_hops: int, plans: Mapping[str, SplitPlan]
+    config: StoreConfig,
+    graph: HeteroGraph,
+    budgets: Sequence[Budget],
+    num_hops: int,
+    fitted: Mapping[str, Sequence[Fitted]],
 ) -> BatchOptions:
     """Codecs by the density of the features, and batches per chunk so that a chunk group is a few MB.
 
-    With several budgets that of the largest, and a round is taken to have as many batches of each.
+    That is the largest group of any part; a round of train (or else the first split) is taken to have as many batches
+    of each of its shapes.
     """
     options = unchunked_options(config, graph)
     if config.chunk_batches:
         return options._replace(chunk_batches=config.chunk_batches)
-    plan = plans.get("train") or next(iter(plans.values()))
-    batch_bytes = bytes_per_batch(graph.schema, budgets[-1], num_hops, options)
-    per_round = -(-plan.round_starts()[1] // len(budgets))
+    parts = fitted.get("train") or next(iter(fitted.values()))
+    batch_bytes = max(bytes_per_batch(graph.schema, budget, num_hops, options) for budget in budgets)
+    per_round = max(1, -(-sum(fit.plan.round_starts()[1] for fit in parts) // len(parts)))
     return options._replace(chunk_batches=balanced_chunk(batch_bytes, per_round))
 
 

@@ -82,7 +82,7 @@ def _partitions(encoder: Encoder, fitted: dict[str, list[Fitted]]) -> Iterator[t
             yield name, Partition(lambda _, spec=spec: encoder.write_table(spec), spec.num_bytes)  # type: ignore[misc]
     for split, parts in fitted.items():
         for fit in parts:
-            yield from _part_partitions(encoder, layout.part_path(split, fit.shape, manifest.num_shapes), fit)
+            yield from _part_partitions(encoder, layout.part_path(split, fit.shape, len(parts)), fit)
 
 
 def _part_partitions(encoder: Encoder, part: str, fit: Fitted) -> Iterator[tuple[str, Partition]]:

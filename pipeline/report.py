@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pipeline.certificate import certificate_line
 from pipeline.compare import Change, Comparison, SplitChange, TypeChange
 from pipeline.statistics import DiskUse, PartUse, SplitUse, StoreUse, TypeUse
-from pipeline.text import count, size, table
+from pipeline.text import count, sharing_line, size, table
 from schemas.budget import Certificate
 
 
@@ -28,8 +28,8 @@ def identity(use: StoreUse) -> list[tuple[str, str]]:
         ("fingerprint", use.fingerprint[:12]),
         ("features", use.features),
         ("grouping", use.grouping),
-        ("budget", use.budget_mode),
-        *([("certificate", certificate_line(Certificate(**use.certificate)))] if use.certificate else []),
+        ("budget", f"{use.budget_mode}, {sharing_line(use.sharing)}"),
+        *(("certificate", certificate_line(Certificate(**values))) for values in use.certificates),
     ]
 
 

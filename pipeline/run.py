@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.certificate import certificate_line
+from pipeline.budgets import resolve_budgets
+from pipeline.certificate import certainty_lines
 from pipeline.counting import Progress, count_all, fit_all, sampler_factory
 from pipeline.datasets import SourceGraph, from_data
-from pipeline.estimate import Fitted, resolve_budgets, with_hop_capacities
+from pipeline.estimate import Fitted, with_hop_capacities
 from pipeline.files import read_attributes
 from pipeline.graph import HeteroGraph, build_graph
 from pipeline.jit import kernels_told
@@ -163,11 +164,11 @@ def plan_store(
     pool = Workers(sampler_factory(graph, spec, config.budget.oversize), workers)
     counted = count_all(pool, graph, spec, config.budget, progress)
     budgets, shape_of = resolve_budgets(config.budget, graph.schema, counted.sizes, counted.max_seeds, spec.rng_seed)
-    if budgets[0].certificate:
-        report(f"budget   {certificate_line(budgets[0].certificate)}")
+    for line in certainty_lines(config.budget, budgets, shape_of):
+        report(f"budget   {line}")
     fitted = fit_all(counted, budgets, shape_of, config.budget, graph.schema)
     _report_losses(fitted, report)
-    options = resolve_batch_options(config.store, graph, budgets, spec.num_hops, counted.plans)
+    options = resolve_batch_options(config.store, graph, budgets, spec.num_hops, fitted)
     fingerprint = fingerprint_of(config, spec, content)
     manifest = make_manifest(config, graph, spec, budgets, fitted, options, fingerprint, content)
     require_encodable(manifest.tensors)
@@ -308,7 +309,7 @@ def make_manifest(
     splits = []
     for name, parts in fitted.items():
         for fit in parts:
-            path, num_batches = layout.part_path(name, fit.shape, len(budgets)), fit.plan.num_batches
+            path, num_batches = layout.part_path(name, fit.shape, len(parts)), fit.plan.num_batches
             chunk = options._replace(chunk_batches=min(options.chunk_batches, num_batches))
             tensors += part_tensors(graph.schema, budgets[fit.shape], spec.num_hops, path, num_batches, chunk)
         splits.append(

@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.ledger import Ledger, LedgerReader
 from schemas.batch import ITEM_BYTES, TensorSpec
 from schemas.graph import EdgeTypeSchema, NodeTypeSchema
+from schemas.layout import purpose_of
 from schemas.manifest import Manifest, Part, SplitInfo
 
 MAX_BINS = 64
@@ -136,7 +137,8 @@ class DiskUse:
 class StoreUse:
     """A whole store. Metadata files, small beside chunks, are not counted in `disk`.
 
-    `certificate` holds the values of a `schemas.budget.Certificate`, `notes` what was said about the graph.
+    `sharing` says which splits share their budgets, `certificates` hold the values of each
+    `schemas.budget.Certificate`, `notes` what was said about the graph.
     """
 
     path: str
@@ -144,7 +146,8 @@ class StoreUse:
     features: str
     grouping: str
     budget_mode: str
-    certificate: dict[str, Any] | None
+    sharing: list[list[str]]
+    certificates: list[dict[str, Any]]
     notes: list[str]
     totals: Totals
     splits: list[SplitUse]
@@ -163,20 +166,30 @@ def store_use(path: Path) -> StoreUse:
     manifest = reader.manifest
     splits = [_split_use(reader, split) for split in manifest.splits]
     disk = _disk_use(reader)
-    certificate = manifest.budgets[0].certificate
+    certificates = [budget.certificate for budget in manifest.budgets if budget.certificate]
     return StoreUse(
         path=str(path),
         fingerprint=manifest.fingerprint,
         features=manifest.features,
         grouping=manifest.sampling.grouping,
         budget_mode=manifest.budgets[0].mode,
-        certificate=certificate.model_dump(mode="json") if certificate else None,
+        sharing=_sharing(manifest),
+        certificates=[certificate.model_dump(mode="json") for certificate in certificates],
         notes=[note.line for note in manifest.notes],
         totals=_totals([part for split in splits for part in split.parts]),
         splits=splits,
         disk=disk,
         disk_total=_disk("total", [(d.num_files, d.stored_bytes, d.uncompressed_bytes) for d in disk]),
     )
+
+
+def _sharing(manifest: Manifest) -> list[list[str]]:
+    """Splits by purpose where that decides their budgets, else all together."""
+    names = [split.name for split in manifest.splits]
+    train, others = (set(manifest.shapes_for(purpose)) for purpose in ("train", "inference"))
+    if train & others or not (train and others):
+        return [names]
+    return [[name for name in names if (purpose_of(name) == "train") == is_train] for is_train in (True, False)]
 
 
 def _split_use(reader: LedgerReader, split: SplitInfo) -> SplitUse:

@@ -64,6 +64,15 @@ def listed(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def sharing_line(groups: Sequence[Sequence[str]]) -> str:
+    """Which splits share their budgets.
+
+    >>> sharing_line([["train"], ["val", "test"]])
+    'train apart from val, test'
+    """
+    return "shared by all splits" if len(groups) == 1 else " apart from ".join(", ".join(group) for group in groups)
+
+
 def as_ranges(numbers: Sequence[int] | np.ndarray, most: int | None = None) -> str:
     """Ascending numbers, shortened; with `most`, no more than so many runs of them.
 

@@ -21,10 +21,11 @@ class Overflow(Frozen):
 class Certificate(Frozen):
     """What is certain about new batches under a budget of mode `quantile` (see `pipeline.certificate`).
 
-    A new batch is one drawn like the counted ones: at random from the batches of all splits. It is no batch of another
+    A new batch is one drawn like the counted ones: at random from the batches of `splits`. It is no batch of another
     `rng_seed`, unless grouping is `random`.
 
     Attributes:
+        splits: whose batches it is about; empty: those of all splits.
         quantile: share of batches that was asked to fit.
         confidence: of each bound.
         num_fitted, num_tested: counted batches that shaped the budget, and that tested it.
@@ -38,6 +39,7 @@ class Certificate(Frozen):
     joint: Overflow
     nodes: Dict[str, Overflow]
     edges: Dict[str, Overflow]
+    splits: Tuple[str, ...] = ()
 
 
 class Budget(Frozen):

@@ -192,6 +192,7 @@ class SamplingConfig(Frozen):
 
 
 Sizes = Union[int, Dict[str, int]]
+BudgetScope = Literal["purpose", "all"]
 
 
 class BudgetConfig(Frozen):
@@ -205,8 +206,11 @@ class BudgetConfig(Frozen):
         quantile: the share of batches that shall fit. confidence: the probability that it is so.
         nodes: rows, padding included: a number with `uniform`, a table by node type with `explicit`.
         edges: columns, likewise, by edge type key.
-        shapes: with `exact`: at most so many budgets, chosen from the counted sizes so that the padded batches of
-            all splits together are as small as they can be. Each is compiled once. Not on an IPU.
+        scope: which splits share a budget that follows from the data: with `purpose` train has one of its own, and
+            all others, which are only inferred, share another (training and inference are compiled apart anyway);
+            with `all` there is one for all. A budget that is given is one for all.
+        shapes: with `exact`: at most so many budgets in each scope, chosen from the counted sizes so that its padded
+            batches together are as small as they can be. Each is compiled once. Not on an IPU.
         oversize: what happens to a batch that does not fit: `error`, `skip` the batch, or trim it, farthest hop
             first and never a seed: `trim_nodes`, `trim_edges`, `trim_nodes_and_edges`.
     """
@@ -217,6 +221,7 @@ class BudgetConfig(Frozen):
     confidence: float = Field(default=0.95, ge=0.5, lt=1)
     nodes: Optional[Sizes] = None
     edges: Optional[Sizes] = None
+    scope: BudgetScope = "purpose"
     shapes: int = Field(default=1, ge=1, le=16)
     oversize: OverSizePolicy = "error"
 
@@ -224,9 +229,9 @@ class BudgetConfig(Frozen):
     def _check_mode(self) -> Any:
         sizes = ("nodes", "edges", "oversize")
         legal = {
-            "exact": ("shapes",),
-            "sampled": ("num_batches", "oversize"),
-            "quantile": ("num_batches", "quantile", "confidence", "oversize"),
+            "exact": ("scope", "shapes"),
+            "sampled": ("scope", "num_batches", "oversize"),
+            "quantile": ("scope", "num_batches", "quantile", "confidence", "oversize"),
             "uniform": sizes,
             "explicit": sizes,
         }

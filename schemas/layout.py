@@ -10,8 +10,8 @@
   <part>/stats/...                          [batches, ...]          the ledger: what `inspect` reads
   checksums                                 [all chunks, 2]         crc32c and size of each chunk file
 
-A part is what batches of one split have one shape: <part> is `<split>` in a store of one shape, else
-`<split>/shape_<k>`, k = 0 the cheapest.
+A part is what batches of one split have one shape: <part> is `<split>` where all of them have, else
+`<split>/shape_<k>` with the budget's number in the manifest.
 """
 
 from typing import Literal, Sequence, Tuple
@@ -19,11 +19,17 @@ from typing import Literal, Sequence, Tuple
 SCORED_SPLITS: Tuple[str, ...] = ("train", "val", "test")  # every seed has a label, and none belongs to two of them
 PREDICT = "predict"  # made on request: seeds of any kind, with the label where there is one
 SPLITS: Tuple[str, ...] = (*SCORED_SPLITS, PREDICT)
+Purpose = Literal["train", "inference"]  # each is compiled apart
 MANIFEST_ATTRIBUTE = "manifest"
 INTEGRITY_ATTRIBUTE = "integrity"
 ORIGINAL_ID = "original_id"
 CHECKSUMS = "checksums"
 ZarrFormat = Literal[2, 3]
+
+
+def purpose_of(split: str) -> Purpose:
+    """What the batches of a split are for."""
+    return "train" if split == "train" else "inference"
 
 
 def feature_path(node_type: str) -> str:
@@ -38,13 +44,13 @@ def original_id_path(node_type: str) -> str:
     return f"features/{node_type}/{ORIGINAL_ID}"
 
 
-def part_path(split: str, shape: int, num_shapes: int) -> str:
-    """Where the batches of one split and shape lie.
+def part_path(split: str, shape: int, num_parts: int) -> str:
+    """Where the batches of one split and shape lie, in a split of so many parts.
 
     >>> part_path("train", 0, 1), part_path("train", 2, 3)
     ('train', 'train/shape_2')
     """
-    return split if num_shapes == 1 else f"{split}/shape_{shape}"
+    return split if num_parts == 1 else f"{split}/shape_{shape}"
 
 
 def node_path(part: str, node_type: str, tensor: str) -> str:

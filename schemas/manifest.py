@@ -10,7 +10,7 @@ from schemas.batch import TensorSpec
 from schemas.budget import Budget
 from schemas.errors import FormatVersionError, ManifestError
 from schemas.graph import GraphSchema
-from schemas.layout import SPLITS, ZarrFormat, part_path
+from schemas.layout import SPLITS, Purpose, ZarrFormat, part_path, purpose_of
 from schemas.notes import Note
 from schemas.sampling import SamplingSpec
 
@@ -34,7 +34,7 @@ class PartInfo(Frozen):
 class SplitInfo(Frozen):
     """One split. Its batches are numbered through its parts, those of the first part first.
 
-    A shape that no batch of the split has, has no part here. A store of one shape has one part per split.
+    A shape that no batch of the split has, has no part here. A split of one shape has one part.
     """
 
     name: str
@@ -102,7 +102,8 @@ class Manifest(Frozen):
         fingerprint: digest of data content, sampling, budget, splits, seed and format. Equal fingerprints mean the
             same tensors; equal versions of what `provenance` names make the files equal, too.
         complete: set last; a store without it must not be read.
-        budgets: one per shape, in ascending order of `bytes_to_device`, all of one number of seeds.
+        budgets: one per shape, all of one number of seeds: first those of split train, then those that only other
+            splits have, each in ascending order of bytes. `PartInfo.shape` says who has which.
         chunk_batches: batches per chunk: one shard, which never spans two parts.
         tensors: every array of the store, in order.
         checksums_crc32c: crc32c of the array `checksums` as little-endian uint32 bytes. That array has a row (crc32c,
@@ -163,6 +164,9 @@ class Manifest(Frozen):
         used = {part.shape for split in self.splits for part in split.parts}
         if used != set(range(len(self.budgets))):
             raise ValueError(f"there are {len(self.budgets)} budgets, but parts of shapes {sorted(used)}")
+        train = self.shapes_for("train")
+        if train != list(range(len(train))):
+            raise ValueError(f"the shapes of split 'train' must come first, got {train}")
 
     def first_chunks(self) -> Dict[str, int]:
         """tensor path -> row of `checksums` that holds its first chunk."""
@@ -186,11 +190,16 @@ class Manifest(Frozen):
         """Seed rows of every batch, whatever its shape."""
         return self.budgets[0].max_seeds
 
+    def shapes_for(self, purpose: Purpose) -> List[int]:
+        """The shapes of all batches that are for training, or for inference, ascending."""
+        splits = [split for split in self.splits if purpose_of(split.name) == purpose]
+        return sorted({part.shape for split in splits for part in split.parts})
+
     def parts(self, split: SplitInfo) -> List[Part]:
         """The parts of a split, in the order in which its batches are numbered."""
         found = []
         for info, first in zip(split.parts, split.first_batches):
-            path = part_path(split.name, info.shape, self.num_shapes)
+            path = part_path(split.name, info.shape, len(split.parts))
             found.append(Part(path, info.shape, self.budgets[info.shape], first, info.num_batches))
         return found
 

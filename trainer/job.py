@@ -14,6 +14,8 @@ from schemas.chunks import REBUILD
 from schemas.config import JobConfig
 from schemas.errors import BackendError, ConfigError, CorruptChunkError, ModelError, StoreError
 from schemas.graph import GraphSchema
+from schemas.layout import Purpose
+from schemas.manifest import Part, SplitInfo
 from schemas.paths import as_path
 from schemas.seam import require, typed
 from trainer.backends import Backend, CompiledModel, resolve_backend
@@ -109,12 +111,13 @@ def open_job(
         graph: the store's schema with its types in another order, for weights of a model that has them so.
 
     Raises:
-        ModelError, BackendError: the model cannot be built or compiled.
+        ModelError, BackendError: the model cannot be built or compiled, or the backend cannot run the store's shapes.
         StoreError: no batch can be read to build it with.
         ConfigError: feature tables shall lie beside the model, or features come as sparse rows, and cannot.
     """
     require(config, JobConfig, "config")
     require(store, Store, "store")
+    _require_one_shape(backend, store)
     torch.manual_seed(config.train.rng_seed)
     manifest = store.manifest
     first, *others = manifest.budgets
@@ -177,14 +180,31 @@ def compile_offline(config: JobConfig, store: Store) -> Path:
         raise BackendError("executables cannot be compiled here", actual=reason, hint="See README, On an IPU.")
     with open_job(config, store, backend) as job:
         assert isinstance(job.compiled, PopTorchModel)
-        job.compiled.compile_only(example_batch(store, job.inputs, job.quarantine))
+        purposes: Tuple[Tuple[str, Purpose], ...] = (("train", "train"), ("infer", "inference"))
+        for kind, purpose in purposes:
+            for shape in store.manifest.shapes_for(purpose):
+                job.compiled.compile_only(kind, example_batch(store, job.inputs, job.quarantine, shape))
     return folder
 
 
-def example_batch(store: Store, inputs: Sequence[Sequence[InputSpec]], quarantine: Quarantine) -> Sequence[Tensor]:
-    """The first intact batch of the first shape. A shape's batches come first in a split that has it first."""
-    for split in store.manifest.splits:
-        batches = np.arange(split.parts[0].num_batches if split.parts[0].shape == 0 else 0)
+def _require_one_shape(backend: Backend, store: Store) -> None:
+    """Raise BackendError where the backend takes one shape a split, and a split has several."""
+    several = {split.name: len(split.parts) for split in store.manifest.splits if len(split.parts) > 1}
+    if backend.one_shape_a_split and several:
+        raise BackendError(
+            "an IPU takes batches of one shape from each split: a model is wrapped once, for training on one",
+            actual=", ".join(f"split {name} of {count} shapes" for name, count in several.items()),
+            where=store.path,
+            hint="Prepare the store with [budget] shapes = 1.",
+        )
+
+
+def example_batch(
+    store: Store, inputs: Sequence[Sequence[InputSpec]], quarantine: Quarantine, shape: int = 0
+) -> Sequence[Tensor]:
+    """The first intact batch of a shape."""
+    for split, part in _parts_of(store, shape):
+        batches = np.arange(part.first_batch, part.first_batch + part.num_batches)
         while not (is_out := quarantine.is_out(split.name, batches)).all():
             first = batches[~is_out][:1]
             try:
@@ -192,7 +212,14 @@ def example_batch(store: Store, inputs: Sequence[Sequence[InputSpec]], quarantin
                     return next(iter(stream))[1]
             except StoreError as error:
                 quarantine.add(error)
-    raise CorruptChunkError("no batch of the first shape is left", where=store.path, hint=REBUILD)
+    raise CorruptChunkError(f"no batch of shape {shape} is left", where=store.path, hint=REBUILD)
+
+
+def _parts_of(store: Store, shape: int) -> Iterator[Tuple[SplitInfo, Part]]:
+    for split in store.manifest.splits:
+        for part in store.manifest.parts(split):
+            if part.shape == shape:
+                yield split, part
 
 
 @contextmanager

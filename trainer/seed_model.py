@@ -1,5 +1,6 @@
 """The module that a backend compiles: one flat batch in, `(out, loss)` on its seed nodes out."""
 
+import copy
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
@@ -28,12 +29,12 @@ class SeedModel(nn.Module):
 
     Args:
         model: see `trainer.models`.
-        featureless: what `for_budget` shares.
         resident: feature tables, which make ids of the features among the inputs.
         sparse_entries: node types that come as sparse rows, and room for how many entries a batch has.
 
     Attributes:
         inputs: the tensors `forward` takes, in order: their kind, type, shape and dtype.
+        budget, sparse_entries: of its batches.
     """
 
     def __init__(
@@ -42,27 +43,32 @@ class SeedModel(nn.Module):
         graph: GraphSchema,
         budget: Budget,
         config: ModelConfig,
-        featureless: Optional[Featureless] = None,
         resident: Optional[ResidentFeatures] = None,
         sparse_entries: Optional[Mapping[str, int]] = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.resident = resident
-        self.featureless = Featureless(graph, config) if featureless is None else featureless
+        self.featureless = Featureless(graph, config)
         self.extra_inputs: Tuple[str, ...] = tuple(getattr(model, "extra_inputs", ()))
-        entries = dict(sparse_entries or {})
-        self.inputs: List[InputSpec] = model_inputs(graph, budget, self.extra_inputs, resident is not None, entries)
-        self._widths = {name: int(graph.node(name).num_features or 0) for name in entries}
+        self._graph = graph
         self._node_names = graph.node_names
         self._edge_types = {edge.key: edge.type for edge in graph.edge_types}
         self._seed_type = graph.seed_type
         self._num_classes = graph.num_classes
-        self._num_seed_rows = budget.num_nodes[graph.seed_type]
         self._trimmed_layers: int = getattr(model, "trimmed_layers", 0)
+        self._take(budget, sparse_entries)
+
+    def _take(self, budget: Budget, sparse_entries: Optional[Mapping[str, int]]) -> None:
+        """Everything that depends on the shape of a batch."""
+        graph, entries = self._graph, dict(sparse_entries or {})
+        by_id = self.resident is not None
+        self.budget, self.sparse_entries = budget, entries
+        self.inputs: List[InputSpec] = model_inputs(graph, budget, self.extra_inputs, by_id, entries)
+        self._widths = {name: int(graph.node(name).num_features or 0) for name in entries}
+        self._num_seed_rows = budget.num_nodes[graph.seed_type]
         self._trimmer = LayerTrimmer(graph, budget)
         self._max_seeds = budget.max_seeds
-        self._graph, self._config = graph, config
 
     @property
     def name(self) -> str:
@@ -70,8 +76,13 @@ class SeedModel(nn.Module):
         return type(self.model).__name__
 
     def for_budget(self, budget: Budget, sparse_entries: Optional[Mapping[str, int]] = None) -> "SeedModel":
-        """The same model for batches of another shape: all modules, parameters and buffers are shared."""
-        return SeedModel(self.model, self._graph, budget, self._config, self.featureless, self.resident, sparse_entries)
+        """The same model for batches of another shape: all modules, parameters and buffers are shared.
+
+        A shallow copy, of the class that this one has: PopTorch, which changes that, then knows both as one model.
+        """
+        other = copy.copy(self)
+        other._take(budget, sparse_entries)
+        return other
 
     def forward(self, *tensors: Tensor) -> Tuple[Tensor, Tensor]:
         """The tensors of `inputs`, in that order.

@@ -39,7 +39,7 @@ class Estimate(NamedTuple):
         num_operators: that PyTorch runs in one eager training step.
         step_s: seconds of such a step.
         num_steps: of the whole run; an inferred batch counts as `INFERENCE_SHARE` of one.
-        num_shapes: each is compiled.
+        num_shapes: of training batches, or of others where those have more; each is compiled.
     """
 
     num_operators: int
@@ -135,7 +135,8 @@ def estimate(config: JobConfig, store: Store) -> Estimate:
         started = time.perf_counter()
         job.compiled.step(batch)
         step_s = time.perf_counter() - started
-    return Estimate(counter.count, step_s, num_steps(config, store), len(store.manifest.budgets))
+    shapes = [len(store.manifest.shapes_for(purpose)) for purpose in ("train", "inference")]
+    return Estimate(counter.count, step_s, num_steps(config, store), max(shapes))
 
 
 def num_steps(config: JobConfig, store: Store) -> float:

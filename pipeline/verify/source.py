@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from pipeline.budgets import resolve_budgets
 from pipeline.counting import Progress, count_all, fit_all, sampler_factory
 from pipeline.datasets import SourceGraph
 from pipeline.encode import Encoder, Sampler
-from pipeline.estimate import Fitted, resolve_budgets
+from pipeline.estimate import Fitted
 from pipeline.graph import HeteroGraph, build_graph
 from pipeline.options import resolve_sampling
 from pipeline.rng import keyed, stream_root

@@ -27,8 +27,8 @@ NAMES = [*MODELS, f"{HERE}:Mine"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def seed_model(store: Any, name: str, num_layers: int, is_trimmed: bool) -> SeedModel:
-    """The same weights with and without trimming."""
+def seed_models(store: Any, name: str, num_layers: int, is_trimmed: bool) -> list[SeedModel]:
+    """One per shape; the same weights with and without trimming."""
     torch.manual_seed(0)
     manifest = store.manifest
     config = ModelConfig(name=name, hidden_channels=8, heads=2, num_layers=num_layers)
@@ -38,18 +38,20 @@ def seed_model(store: Any, name: str, num_layers: int, is_trimmed: bool) -> Seed
     model = SeedModel(inner, manifest.graph, manifest.budgets[0], config)
     with BatchStream(store, "train", [model.inputs], np.array([0])) as stream:
         model.initialise(next(iter(stream))[1])
-    return model
+    return [model, *(model.for_budget(budget) for budget in manifest.budgets[1:])]
 
 
 def assert_trimming_changes_nothing(store: Any, name: str, num_layers: int) -> None:
     """Outputs, loss and every gradient, on all batches of all splits."""
-    trimmed, whole = (seed_model(store, name, num_layers, is_trimmed) for is_trimmed in (True, False))
-    trimmed.load_state_dict(whole.state_dict())
+    trimmed, whole = (seed_models(store, name, num_layers, is_trimmed) for is_trimmed in (True, False))
+    trimmed[0].load_state_dict(whole[0].state_dict())
+    inputs = [model.inputs for model in whole]
     for info in store.manifest.splits:
-        with BatchStream(store, info.name, [whole.inputs], np.arange(info.num_batches)) as stream:
+        (part,) = info.parts
+        with BatchStream(store, info.name, inputs, np.arange(info.num_batches)) as stream:
             for _, batch in stream:
                 results = []
-                for model in (trimmed, whole):
+                for model in (trimmed[part.shape], whole[part.shape]):
                     model.zero_grad()
                     out, loss = model(*batch)
                     loss.backward()
@@ -103,7 +105,7 @@ def test_layers_compute_no_more_rows_than_the_budget_says(tmp_path: Any, name: s
     config = job(data, tmp_path, sampling={"batch_size": 4, "rounds": 2, "fanout": [3, 2]})
     store = open_store(pipeline.prepare(data, config))
     limits = store.manifest.budgets[0]
-    model = seed_model(store, name, 2, is_trimmed=True)
+    model = seed_models(store, name, 2, is_trimmed=True)[0]
     outputs = []
     for layer in model.model.layers:
         layer.register_forward_hook(lambda module, args, out: outputs.append({n: len(x) for n, x in out.items()}))
@@ -125,7 +127,7 @@ def test_a_trimming_model_compiles_once(tmp_path: Any, name: str, request: pytes
     data = two_types()
     config = job(data, tmp_path, sampling={"batch_size": 4, "rounds": 1, "fanout": [3, 2]})
     store = open_store(pipeline.prepare(data, config))
-    model, plain = (seed_model(store, name, 2, is_trimmed) for is_trimmed in (True, False))
+    model, plain = (seed_models(store, name, 2, is_trimmed)[0] for is_trimmed in (True, False))
     plain.load_state_dict(model.state_dict())
     order = np.arange(3)
     with BatchStream(store, "train", [model.inputs], order) as stream:

@@ -92,12 +92,13 @@ def test_seed_outputs_and_loss_are_equal(tmp_path_factory, name, data, budget, g
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_equal_with_three_shapes(tmp_path, name):
+def test_equal_with_several_shapes_for_each_purpose(tmp_path, name):
     types = {("a", "to", "b"): 60, ("b", "to", "a"): 60}
     data = random_graph(np.random.default_rng(0), {"a": 40, "b": 20}, types, "a", {"a": 3})
     sampling = {"batch_size": 3, "rounds": 1, "fanout": [3, 2]}
     path = pipeline.prepare(data, job(data, tmp_path, sampling=sampling, budget={"shapes": 3}))
-    assert open_store(path).manifest.num_shapes == 3
+    manifest = open_store(path).manifest
+    assert (manifest.shapes_for("train"), manifest.shapes_for("inference")) == ([0, 1, 2], [3, 4, 5])
     assert_equal_on_seeds(data, path, [3, 2], name)
 
 

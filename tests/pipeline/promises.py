@@ -13,11 +13,11 @@ def check_store(store, data):
     for split in manifest["splits"]:
         check_coverage(store, data, manifest, split)
         for part in split["parts"]:
-            check_part(store, data, manifest, split["name"], part)
+            check_part(store, data, manifest, split, part)
 
 
-def part_path(manifest, split, part):
-    return split if len(manifest["budgets"]) == 1 else f"{split}/shape_{part['shape']}"
+def part_path(split, part):
+    return split["name"] if len(split["parts"]) == 1 else f"{split['name']}/shape_{part['shape']}"
 
 
 def check_coverage(store, data, manifest, split):
@@ -27,18 +27,18 @@ def check_coverage(store, data, manifest, split):
         found = []
         for part in split["parts"]:
             start, stop = part["round_starts"][round_index : round_index + 2]
-            seeds = read(store, f"{part_path(manifest, split['name'], part)}/seeds/n_id")[start:stop]
+            seeds = read(store, f"{part_path(split, part)}/seeds/n_id")[start:stop]
             found.append(seeds[seeds >= 0])
         assert np.array_equal(np.sort(np.concatenate(found)), own)
 
 
-def check_part(store, data, manifest, split_name, part):
+def check_part(store, data, manifest, split, part):
     seed_type, budget = manifest["graph"]["seed_type"], manifest["budgets"][part["shape"]]
-    name = part_path(manifest, split_name, part)
+    name = part_path(split, part)
     seeds, y = read(store, f"{name}/seeds/n_id"), read(store, f"{name}/seeds/y")
     real = read(store, f"{name}/seeds/mask")
     assert np.array_equal(real, seeds >= 0)
-    own = np.flatnonzero(data[seed_type][f"{split_name}_mask"].numpy())
+    own = np.flatnonzero(data[seed_type][f"{split['name']}_mask"].numpy())
     rounds = read(store, f"{name}/stats/round")
     assert np.array_equal(rounds, np.repeat(np.arange(len(part["round_starts"]) - 1), np.diff(part["round_starts"])))
     assert np.isin(seeds[real], own).all()

@@ -129,7 +129,21 @@ def test_prepare_writes_the_certificate_and_says_it(tmp_path, grouping):
     store = pipeline.prepare(data, config, report=said.append)
     certificate = LedgerReader(store).manifest.budgets[0].certificate
     assert certificate is not None and certificate.num_tested == 100
-    assert "certificate  a random batch of the job overflows" in store_report(store_use(store))
-    assert as_json(store_use(store))["certificate"]["joint"]["num_over"] == certificate.joint.num_over
+    assert "certificate  a random batch of train overflows" in store_report(store_use(store))
+    assert [found["joint"] for found in as_json(store_use(store))["certificates"]] == [certificate.joint.model_dump()]
     assert certificate.joint.probability <= 0.1
     assert any(line.startswith("budget") and "probability at most" in line for line in said)
+    assert "budget   val, test: too few batches for a quantile, so the budget holds all of them" in said
+
+
+def test_each_purpose_is_certified_by_its_own_batches_where_it_has_enough(tmp_path):
+    types = {("b", "to", "a"): 300, ("a", "to", "b"): 200}
+    data = random_graph(np.random.default_rng(3), {"a": 90, "b": 60}, types, "a")
+    budget = {"mode": "quantile", "quantile": 0.9, "confidence": 0.9, "num_batches": 200, "oversize": "skip"}
+    sampling = {"batch_size": 3, "rounds": 40, "eval_rounds": 10, "fanout": [2, 2]}
+    store = pipeline.prepare(data, job(data, tmp_path, sampling=sampling, budget=budget))
+    found = [budget.certificate for budget in LedgerReader(store).manifest.budgets]
+    assert [certificate.splits for certificate in found] == [("train",), ("val", "test")]
+    assert store_report(store_use(store)).count("certificate  a random batch of") == 2
+    shared = pipeline.prepare(data, job(data, tmp_path, sampling=sampling, budget={**budget, "scope": "all"}))
+    assert "certificate  a random batch of the job overflows" in store_report(store_use(shared))

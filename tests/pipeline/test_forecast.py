@@ -49,10 +49,16 @@ def written(data, config):
     return prepare_source(source_of(data, config), config)
 
 
-def totals(outcome, kind, what=""):
-    """int64 [batches of all splits, types]."""
-    splits = [split.name for split in outcome.manifest.splits]
-    return np.concatenate([read(outcome.path, f"{name}/stats/num_{kind}{what}").sum(axis=2) for name in splits])
+def totals(outcome, kind, what="", splits=None):
+    """int64 [batches of all splits, or of those named, types]."""
+    names = splits or [split.name for split in outcome.manifest.splits]
+    return np.concatenate([read(outcome.path, f"{name}/stats/num_{kind}{what}").sum(axis=2) for name in names])
+
+
+def budget_of(outcome, split):
+    """The only one of a split."""
+    (part,) = outcome.manifest.parts(outcome.manifest.split(split))
+    return part.budget
 
 
 def chunk_bytes(folder):
@@ -116,21 +122,22 @@ def test_the_cases_above_do_trim_and_skip(movies, tmp_path):
 
 
 def check_types(found, outcome):
-    budget = outcome.manifest.budgets[0]
-    for kind, sizes in (("nodes", budget.num_nodes), ("edges", budget.num_edges)):
-        uses = [use for use in found.shapes[0].types if use.kind == kind]
-        assert {use.name: use.budget for use in uses} == sizes
-        counts = totals(outcome, kind)
-        assert [use.max for use in uses] == counts.max(axis=0).tolist()
-        assert [use.mean for use in uses] == pytest.approx(counts.mean(axis=0))
-        assert [use.fill for use in uses] == pytest.approx(counts.mean(axis=0) / list(sizes.values()))
+    for shape, budget in zip(found.shapes, outcome.manifest.budgets, strict=True):
+        assert all(budget_of(outcome, split) == budget for split in shape.splits)
+        for kind, sizes in (("nodes", budget.num_nodes), ("edges", budget.num_edges)):
+            uses = [use for use in shape.types if use.kind == kind]
+            assert {use.name: use.budget for use in uses} == sizes
+            counts = totals(outcome, kind, splits=shape.splits)
+            assert [use.max for use in uses] == counts.max(axis=0).tolist()
+            assert [use.mean for use in uses] == pytest.approx(counts.mean(axis=0))
+            assert [use.fill for use in uses] == pytest.approx(counts.mean(axis=0) / list(sizes.values()))
 
 
 def check_splits(found, outcome):
-    budget = outcome.manifest.budgets[0]
     for split, info in zip(found.splits, outcome.manifest.splits, strict=True):
         assert (split.name, split.num_seeds, split.num_batches) == (info.name, info.num_seeds, info.num_batches)
         assert split.num_batches_skipped == info.num_batches_skipped
+        budget = budget_of(outcome, info.name)
         seeds = read(outcome.path, f"{info.name}/stats/num_seeds")
         assert split.seeds_per_batch == pytest.approx((seeds.min(), seeds.mean(), seeds.max()))
         assert split.seed_fill == pytest.approx(seeds.mean() / budget.max_seeds)
@@ -143,7 +150,7 @@ def check_splits(found, outcome):
 
 
 def test_bytes_of_a_batch_and_of_features_are_those_of_the_tensors(movies, tmp_path):
-    inline = job(movies, tmp_path, sampling=SAMPLING, store={"features": "inline"})
+    inline = job(movies, tmp_path, sampling=SAMPLING, store={"features": "inline"}, budget={"scope": "all"})
     outcome, found = written(movies, inline), plan(movies, inline)
     per_batch, features = 0, 0
     for spec in outcome.manifest.tensors:
@@ -155,7 +162,7 @@ def test_bytes_of_a_batch_and_of_features_are_those_of_the_tensors(movies, tmp_p
     assert found.bytes_per_batch == per_batch == sum(use.bytes_per_batch for use in found.shapes[0].types) + seeds
     assert found.inline_bytes == features
     assert found.table_bytes == sum(movies[name].x.numpy().nbytes for name in movies.node_types)
-    table = plan(movies, job(movies, tmp_path, sampling=SAMPLING))
+    table = plan(movies, job(movies, tmp_path, sampling=SAMPLING, budget={"scope": "all"}))
     assert (table.bytes_per_batch, table.inline_bytes, table.table_bytes) == (
         found.bytes_per_batch,
         found.inline_bytes,
@@ -192,11 +199,16 @@ def test_alternatives_are_what_their_configs_would_write(movies, tmp_path, group
         outcome = written(movies, job(movies, tmp_path, sampling=sampling, budget=budget_config))
         other, budget = others[grouping, budget_config.get("mode", "exact")], outcome.manifest.budgets[0]
         is_over, fills = False, []
-        for kind, limits in (("nodes", budget.num_nodes), ("edges", budget.num_edges)):
-            most = np.array(list(limits.values())) - 1
-            demand = totals(outcome, kind) + totals(outcome, kind, "_trimmed")
-            is_over = is_over | (demand > most).any(axis=1)
-            fills.append(np.minimum(demand, most).sum() / len(demand) / sum(limits.values()))
+        for kind in ("nodes", "edges"):
+            over, real, rows = [], 0, 0
+            for split in ("train", "val", "test"):
+                limits = list(getattr(budget_of(outcome, split), f"num_{kind}").values())
+                most = np.array(limits) - 1
+                demand = totals(outcome, kind, splits=[split]) + totals(outcome, kind, "_trimmed", splits=[split])
+                over.append((demand > most).any(axis=1))
+                real, rows = real + np.minimum(demand, most).sum(), rows + len(demand) * sum(limits)
+            is_over = is_over | np.concatenate(over)
+            fills.append(real / rows)
         assert (other.node_budget, other.edge_budget) == (
             sum(budget.num_nodes.values()),
             sum(budget.num_edges.values()),
@@ -223,7 +235,8 @@ def test_a_given_budget_is_among_the_alternatives_and_packed_fills_it(movies, tm
 def test_trims_are_those_of_a_store_with_the_smaller_budget(movies, tmp_path, grouping):
     sampling = {**SAMPLING, "grouping": grouping}
     found = plan(movies, job(movies, tmp_path, sampling=sampling))
-    exact = written(movies, job(movies, tmp_path, sampling=sampling)).manifest.budgets[0]
+    shared = job(movies, tmp_path, sampling=sampling, budget={"scope": "all"})
+    exact = written(movies, shared).manifest.budgets[0]
     assert [trim.scale for trim in found.trims] == list(SCALES)
     for trim in found.trims:
         budget = smaller_budget(exact, trim.scale, "movie")
@@ -326,11 +339,15 @@ def model_bytes(manifest):
     return total
 
 
-def test_several_shapes_are_planned_as_they_are_written_and_the_curve_says_what_one_more_is_worth(movies, tmp_path):
-    stores = {k: job(movies, tmp_path, sampling=SAMPLING, budget={"shapes": k}) for k in (1, 2, 3)}
+@pytest.mark.parametrize(("scope", "num_shapes"), [("all", 3), ("purpose", 6)])
+def test_several_shapes_are_planned_as_they_are_written_and_the_curve_says_what_one_more_is_worth(
+    movies, tmp_path, scope, num_shapes
+):
+    budgets = {k: {"shapes": k, "scope": scope} for k in (1, 2, 3)}
+    stores = {k: job(movies, tmp_path, sampling=SAMPLING, budget=budget) for k, budget in budgets.items()}
     outcomes = {k: written(movies, config) for k, config in stores.items()}
     found, outcome = plan(movies, stores[3]), outcomes[3]
-    assert found.path == str(outcome.path) and len(found.shapes) == len(outcome.manifest.budgets) == 3
+    assert found.path == str(outcome.path) and len(found.shapes) == len(outcome.manifest.budgets) == num_shapes
     for shape, budget in zip(found.shapes, outcome.manifest.budgets, strict=True):
         assert {use.name: use.budget for use in shape.types} == {**budget.num_nodes, **budget.num_edges}
         assert all(use.max < use.budget for use in shape.types)

@@ -80,22 +80,27 @@ def test_bytes_are_those_of_the_tensors(tmp_path, features):
     _, store = make(tmp_path, features=features)
     use = store_use(store)
     manifest = parse_manifest(manifest_of(store), "")
-    inputs = model_inputs(manifest.graph, manifest.budgets[0], ["n_id", "edge_attr", "node_mask", "edge_mask"])
+    for split, info in zip(use.splits, manifest.splits, strict=True):
+        (part,) = manifest.parts(info)
+        check_bytes(split, manifest, part.budget)
+    assert use.totals.bytes == sum(split.totals.bytes for split in use.splits)
+
+
+def check_bytes(split, manifest, budget):
+    inputs = model_inputs(manifest.graph, budget, ["n_id", "edge_attr", "node_mask", "edge_mask"])
     sizes: dict[str, int] = {}
     for spec in inputs:
         sizes[spec.key] = sizes.get(spec.key, 0) + int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
     for key in manifest.graph.edge_keys:
         if manifest.tensor(f"train/edges/{key}/e_id"):
-            sizes[key] += 4 * manifest.budgets[0].num_edges[key]
-    sizes["a"] -= 5 * manifest.budgets[0].max_seeds  # y and seed_mask belong to no type here
-    for _, _, of in types_of(use):
+            sizes[key] += 4 * budget.num_edges[key]
+    sizes["a"] -= 5 * budget.max_seeds  # y and seed_mask belong to no type here
+    for of in (of for part in split.parts for of in part.types):
         assert of.bytes_per_batch == sizes[of.name] == of.row_bytes * of.budget
         assert of.wasted_bytes_per_batch == pytest.approx(of.row_bytes * of.padded_mean)
-    for split in use.splits:
-        total = split.totals
-        assert total.bytes == sum(sizes.values()) * total.num_batches
-        assert total.wasted_bytes == sum(o.row_bytes * o.num_padded for p in split.parts for o in p.types)
-    assert use.totals.bytes == sum(split.totals.bytes for split in use.splits)
+    total = split.totals
+    assert total.bytes == sum(sizes.values()) * total.num_batches
+    assert total.wasted_bytes == sum(o.row_bytes * o.num_padded for p in split.parts for o in p.types)
 
 
 def test_disk_use_is_that_of_the_chunk_files(stores):
@@ -239,7 +244,8 @@ def test_json_is_the_statistics(stores):
             "features",
             "grouping",
             "budget_mode",
-            "certificate",
+            "sharing",
+            "certificates",
             "notes",
             "totals",
             "splits",

@@ -82,7 +82,7 @@ def test_the_ledger_says_what_the_batches_hold(tmp_path_factory, data, batch_siz
         for name in Ledger.__annotations__:
             assert np.array_equal(getattr(ledger, name), read(store, f"{split.name}/stats/{name}")), "as zarr reads it"
         real = Sizes(ledger.num_nodes, ledger.num_edges)
-        assert ledger.limiter.tolist() == limiter_by_loop(real, reader.manifest.budgets[0], reader.manifest.graph)
+        assert ledger.limiter.tolist() == limiter_by_loop(real, part.budget, reader.manifest.graph)
 
 
 def limiter_by_loop(sizes, budget, graph):

@@ -5,7 +5,7 @@ The class of a movie is where its first features are largest, so that any model 
 
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import google_crc32c
 import numpy as np
@@ -165,10 +165,14 @@ def write_store(
     config: Optional[JobConfig] = None,
     rng_seed: int = 0,
     shapes: int = 1,
+    apart: bool = False,
     zeros: float = 0.0,
     **manifest_values: Any,
 ) -> Path:
-    """Write a store of the splits that have `rounds`; returns `path`. Pairs of batches take the shapes in turn."""
+    """Write a store of the splits that have `rounds`; returns `path`. Pairs of batches take the shapes in turn.
+
+    With `apart`, splits other than train have as many shapes of their own.
+    """
     graph, rng, src = graph_schema(), np.random.default_rng(rng_seed), source(rng_seed, zeros)
     rounds = {"train": 2, "val": 1, "test": 1} if rounds is None else rounds
     codecs = dict.fromkeys(src.tables, codec)
@@ -178,9 +182,9 @@ def write_store(
     splits = []
     for split, num_rounds in rounds.items():
         passes = [round_batches(np.array(SEEDS[split]), rng) for _ in range(num_rounds)]
-        parts = []
-        for shape, of_shape in by_shape(passes, shapes):
-            part = layout.part_path(split, shape, shapes)
+        parts, of_split = [], by_shape(passes, shapes, shapes if apart and split != "train" else 0)
+        for shape, of_shape in of_split:
+            part = layout.part_path(split, shape, len(of_split))
             parts.append(PartInfo(shape=shape, round_starts=np.cumsum([0] + [len(p) for p in of_shape]).tolist()))
             chunk = options._replace(chunk_batches=min(chunk_batches, parts[-1].num_batches))
             of_part = part_tensors(graph, budget(shape), NUM_HOPS, part, parts[-1].num_batches, chunk)
@@ -191,11 +195,11 @@ def write_store(
     values: Dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "zarr_format": zarr_format,
-        "fingerprint": "-".join(["factory", *map(str, (rng_seed, features, shapes, zeros))]),
+        "fingerprint": "-".join(["factory", *map(str, (rng_seed, features, shapes, zeros, apart))]),
         "complete": True,
         "graph": graph,
         "sampling": sampling(rounds, rng_seed),
-        "budgets": tuple(budget(shape) for shape in range(shapes)),
+        "budgets": tuple(budget(shape) for shape in range(2 * shapes if apart else shapes)),
         "splits": tuple(splits),
         "features": features,
         "pad_value": PAD_VALUE,
@@ -211,12 +215,14 @@ def write_store(
     return path
 
 
-def by_shape(passes: List[np.ndarray], shapes: int) -> Iterator[Tuple[int, List[np.ndarray]]]:
-    """Each shape that has batches, and its batches of each pass."""
+def by_shape(passes: List[np.ndarray], shapes: int, first: int = 0) -> List[Tuple[int, List[np.ndarray]]]:
+    """Each shape that has batches, counted from `first`, and its batches of each pass."""
+    found = []
     for shape in range(shapes):
         of_shape = [p[np.arange(len(p)) // 2 % shapes == shape] for p in passes]
         if sum(len(p) for p in of_shape):
-            yield shape, of_shape
+            found.append((first + shape, of_shape))
+    return found
 
 
 def _write_arrays(path: Path, specs: List[TensorSpec], arrays: Dict[str, Any], zarr_format: int) -> int:

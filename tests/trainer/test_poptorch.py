@@ -219,6 +219,30 @@ def test_compiling_for_a_device_that_is_not_here(store_of, tmp_path, poptorch):
         compile_offline(ipu_job(tmp_path, {"executable_cache": "off"}), store_of())
 
 
+def test_training_and_inference_have_a_budget_each(store_of, tmp_path, poptorch):
+    """(2, 40-42): executors of one model; each batch has its own shape, weights travel from training to all of them.
+    Split train, when it is inferred, takes an executor more."""
+    store = store_of(apart=True, chunk_batches=4)
+    config = ipu_job(tmp_path, {"device_iterations": 2})
+    with open_job(config, store, backend_of(config)) as job, open_job(config, store, EagerBackend()) as plain:
+        for _ in range(2):
+            with job.stream("train", np.arange(4), group=2) as stream:
+                for _, tensors in stream:
+                    job.compiled.step(tensors)
+            plain.compiled.load_model_state(job.compiled.model_state())
+            for split in ("val", "train"):
+                found, expected = answer(job, split), answer(plain, split)
+                np.testing.assert_allclose(found.probability, expected.probability, atol=1e-5)
+        assert job.compiled.num_compilations == {"train": 1, "infer": 2}
+
+
+def test_offline_every_program_of_a_run_is_compiled(store_of, tmp_path, poptorch):
+    compile_offline(ipu_job(tmp_path), store_of(apart=True))
+    assert poptorch.double.compilations == 2
+    compile_offline(ipu_job(tmp_path), store_of(rounds={"predict": 1}))
+    assert poptorch.double.compilations == 3, "nothing to train on"
+
+
 def test_another_shape_is_refused_before_poptorch_sees_it(store_of, tmp_path, poptorch):
     store = store_of()
     compiled, model = on_double(store, tmp_path, device_iterations=2)

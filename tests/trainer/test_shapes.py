@@ -154,6 +154,33 @@ def test_a_checkpoint_belongs_to_all_shapes(store_of, store, tmp_path):
         fit(config, store_of(shapes=2, chunk_batches=2), tmp_path, resume_run=True)
 
 
+def test_training_and_inference_are_compiled_for_a_budget_each(store_of, tmp_path):
+    """Two compilations, as with one budget for all; a split that both are used on is one more."""
+    backend = InductorBackend(tmp_path / "cache")
+    can_compile, reason = backend.is_available()
+    if not can_compile:
+        pytest.skip(reason)
+    with open_job(make_config(tmp_path), store_of(apart=True), backend) as job:
+        with job.stream("train", np.arange(2)) as stream:
+            for _, tensors in stream:
+                job.compiled.step(tensors)
+        for split in ("val", "test"):
+            answer(job, split)
+        assert job.compiled.num_compilations == {"train": 1, "infer": 1}
+        answer(job, "train")
+        assert job.compiled.num_compilations == {"train": 1, "infer": 2}
+
+
+@pytest.mark.parametrize(
+    "rounds", [{"train": 2}, {"predict": 1}, {"val": 1, "test": 1}], ids=["train", "predict", "val"]
+)
+def test_a_store_of_one_purpose_has_its_budget_first(store_of, tmp_path, rounds):
+    store = store_of(rounds=rounds)
+    with open_job(make_config(tmp_path), store, EagerBackend()) as job:
+        for split in rounds:
+            assert len(answer(job, split).node_id) == store.split(split).num_seeds
+
+
 def test_an_ipu_takes_one_shape(store, tmp_path):
     with pytest.raises(BackendError, match=r"3 shapes.*shapes = 1"):
         with open_job(make_config(tmp_path), store, PopTorchBackend(IpuConfig(), tmp_path)):
@@ -164,10 +191,13 @@ def test_contradictions_in_a_manifest_are_found(store, tmp_path):
     values = store.manifest.model_dump(mode="json")
     budgets = values["budgets"]
     few = {**budgets[1], "max_seeds": 2}
+    train = values["splits"][0]
+    only_third = {**train, "parts": train["parts"][2:]}
     for change, message in (
         ({"budgets": [budgets[0]] * 3}, "same budget"),
         ({"budgets": budgets[:1]}, "parts of shapes"),
         ({"budgets": [budgets[0], few, budgets[2]]}, "number of seeds"),
+        ({"splits": values["splits"][1:] + [only_third]}, "must come first"),
     ):
         path = write_store(tmp_path / message.replace(" ", "-"), shapes=3, **change)
         with pytest.raises(ManifestError, match=message):

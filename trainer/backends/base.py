@@ -22,7 +22,8 @@ class CompiledModel(ABC):
 
     Attributes:
         num_compilations: {"train": n, "infer": n}, counted as they happen; a second one of a kind and shape is an
-            error, so a store of K shapes makes exactly one per shape that was met, at most K of a kind.
+            error, so there is exactly one per shape that was met: one of each where train has a budget of its own
+            and only other splits are inferred.
         step_batches, infer_batches: batches per call.
         compiling: what the first calls took, and whom it tells that they compile.
         notes: what a person should know, in lines.
@@ -87,10 +88,12 @@ class Backend(ABC):
 
     Attributes:
         takes_sparse_features: whether models may get features as sparse rows (`trainer.models.sparse`).
+        one_shape_a_split: whether all batches of a split must have one shape.
     """
 
     name: str
     takes_sparse_features = False
+    one_shape_a_split = False
 
     @abstractmethod
     def is_available(self) -> Tuple[bool, str]:
@@ -107,11 +110,12 @@ class Backend(ABC):
         """Initialise the model from one batch, make its optimizer, and bind both to the signatures of all shapes.
 
         Args:
+            model: for the first shape of the store, which split train has if there is one.
             example: a batch of the model's shape.
             siblings: the same model for the store's other shapes (`SeedModel.for_budget`).
 
         Raises:
-            BackendError: the backend cannot run several shapes.
+            BackendError: the backend refuses the model.
             SignatureMismatchError: the example is not of the shapes and dtypes of `model.inputs`.
             ModelError: the model breaks its contract (see `SeedModel.initialise`).
         """

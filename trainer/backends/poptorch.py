@@ -4,10 +4,10 @@ What it relies on, of PopTorch 3.4's host API (public documentation and source o
 
 - One call takes deviceIterations x replicationFactor x gradientAccumulation micro-batches, joined on dim 0 of every
   tensor, contiguous, of one shape and dtype for the whole life of an executable; int32 and float32 pass as they are.
-- Training and inference are two executors over one torch model. It must be switched to train() or eval() before each
-  is compiled. An executor holds its IPUs from compilation until it is detached; detaching brings weights and optimizer
-  state to the host, and the next call takes them along again. So at most one executor is attached at a time, and
-  weights travel by themselves.
+- Training and inference are executors over one torch model: one for training, one for each shape that is inferred.
+  The model must be switched to train() or eval() before each is compiled. An executor holds its IPUs from compilation
+  until it is detached; detaching brings weights and optimizer state to the host, and the next call takes them along
+  again. So at most one executor is attached at a time, and weights travel by themselves.
 - Parameters and buffers travel by address, without their strides: `weights.lay_out_for_ipu` makes them contiguous.
 - The loss is found in the graph: exactly one torch loss, which must be returned. `SeedModel` is built that way.
 - Any violation arrives as poptorch.Error, or as an ordinary error of Python's. Where the latter comes from a line of
@@ -19,13 +19,13 @@ import importlib.util
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, Optional, Sequence, Set, Tuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from schemas.batch import LABEL_PAD
+from schemas.batch import LABEL_PAD, InputSpec
 from schemas.config import IpuConfig, TrainConfig
 from schemas.errors import BackendError, ConfigError, HeteroShardsError
 from trainer.backends.base import Backend, CompiledModel
@@ -38,7 +38,7 @@ from trainer.backends.poptorch_options import (
     make_optimizer,
     make_options,
 )
-from trainer.backends.signature import check_signature
+from trainer.backends.signature import check_signature, find_shape
 from trainer.backends.weights import lay_out_for_ipu
 from trainer.seed_model import SeedModel
 from trainer.user_errors import is_theirs, phase_failed
@@ -63,6 +63,7 @@ class PopTorchBackend(Backend):
     """
 
     name = "poptorch"
+    one_shape_a_split = True  # wrapping rewrites a model and its parameters, and is refused for those that are wrapped
 
     def __init__(self, ipu: IpuConfig, cache: Path, offline: bool = False) -> None:
         self._ipu = ipu
@@ -87,13 +88,7 @@ class PopTorchBackend(Backend):
     def compile(
         self, model: SeedModel, train: TrainConfig, example: Sequence[Tensor], siblings: Sequence[SeedModel] = ()
     ) -> "PopTorchModel":
-        if siblings:  # wrapping rewrites a model and its parameters, and is refused for those that are wrapped
-            raise BackendError(
-                "an IPU trains on one shape: PopTorch wraps a model's weights once, for one training executor",
-                actual=f"a store of {1 + len(siblings)} shapes",
-                hint="Prepare the store with [budget] shapes = 1.",
-            )
-        return PopTorchModel(model, train, self._ipu, example, self._cache, self._offline)
+        return PopTorchModel(model, train, self._ipu, example, self._cache, self._offline, siblings)
 
 
 def import_poptorch() -> Any:
@@ -110,7 +105,8 @@ def import_poptorch() -> Any:
 
 
 class PopTorchModel(CompiledModel):
-    """One torch model with a training and an inference executor, each compiled at its first call."""
+    """One torch model with a training executor for its own shape and an inference executor for every shape of the
+    store, each compiled at its first call."""
 
     def __init__(
         self,
@@ -120,10 +116,12 @@ class PopTorchModel(CompiledModel):
         example: Sequence[Tensor],
         cache: Optional[Path],
         offline: bool = False,
+        siblings: Sequence[SeedModel] = (),
     ) -> None:
         poptorch = import_poptorch()
         self._poptorch, self._model = poptorch, model
         self.num_compilations = {"train": 0, "infer": 0}
+        self._compiled: Set[str] = set()
         self.compiling = Compiling()
         self.step_batches, self.infer_batches = batches_per_call(ipu, "train"), batches_per_call(ipu, "infer")
         self.environment = environment()
@@ -136,40 +134,50 @@ class PopTorchModel(CompiledModel):
         if cache is not None:
             _make_folder(cache)
         self._attached: Optional[str] = None
-        self._unproven = {kind for kind in self.num_compilations if ipu.replication_factor > 1}
+        self._is_replicated = ipu.replication_factor > 1
+        self._proven: Set[str] = set()
         self._tolerance = 0.05 if ipu.half else 1e-3
         with self._translated("wrap"):
             options = {k: make_options(poptorch, ipu, train.rng_seed, k, cache, offline) for k in self.num_compilations}
             self._optimizer = make_optimizer(poptorch, model.parameters(), train, ipu)
-            self._executors = {
-                "train": poptorch.trainingModel(model.train(), options=options["train"], optimizer=self._optimizer),
-                "infer": poptorch.inferenceModel(model.eval(), options=options["infer"]),
-            }
+            training = poptorch.trainingModel(model.train(), options=options["train"], optimizer=self._optimizer)
+            self._executors: Dict[str, Any] = {"train": training}
+            self._inputs = [model.inputs, *(sibling.inputs for sibling in siblings)]
+            # Copies of the wrapped model, so that PopTorch brings them what was trained.
+            wrapped = [model, *(model.for_budget(other.budget, other.sparse_entries) for other in siblings)]
+            for shape, of_shape in enumerate(wrapped):
+                self._executors[_name("infer", shape)] = poptorch.inferenceModel(
+                    of_shape.eval(), options=options["infer"]
+                )
 
     def step(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
-        return self._call("train", batch, self.step_batches)
+        return self._call("train", batch, self.step_batches, self._inputs[:1])
 
     def infer(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
-        return self._call("infer", batch, self.infer_batches)
+        return self._call("infer", batch, self.infer_batches, self._inputs)
 
-    def compile_only(self, example: Sequence[Tensor]) -> None:
-        """Compile both executors for one batch's signature and run neither: fills the executable cache."""
-        for kind, group in (("train", self.step_batches), ("infer", self.infer_batches)):
-            self._compile(kind, [torch.cat([tensor] * group) for tensor in example])
+    def compile_only(self, kind: str, example: Sequence[Tensor]) -> None:
+        """Compile the "train" or "infer" executor of one batch's shape, not to be run: fills the executable cache."""
+        group = self.step_batches if kind == "train" else self.infer_batches
+        shape = find_shape(self._inputs, example)
+        self._compile(kind, shape, [torch.cat([tensor] * group) for tensor in example])
 
-    def _call(self, kind: str, batch: Sequence[Tensor], group: int) -> Tuple[Tensor, Tensor]:
-        check_signature(self._model.inputs, batch, group)
-        if self._attached not in (None, kind):
+    def _call(
+        self, kind: str, batch: Sequence[Tensor], group: int, shapes: Sequence[Sequence[InputSpec]]
+    ) -> Tuple[Tensor, Tensor]:
+        shape = find_shape(shapes, batch, group)
+        name = _name(kind, shape)
+        if self._attached not in (None, name):
             self._detach()
-        if self.num_compilations[kind] == 0:
-            self._compile(kind, batch)
+        if name not in self._compiled:
+            self._compile(kind, shape, batch)
         with self._translated(kind):
-            self._attached = kind
-            out, loss = self._executors[kind](*batch)
+            self._attached = name
+            out, loss = self._executors[name](*batch)
         out, loss = out.float(), loss.float()
-        if kind in self._unproven:
+        if self._is_replicated and name not in self._proven:
             self._prove_order(batch, out, loss)
-            self._unproven.discard(kind)
+            self._proven.add(name)
         return out, loss
 
     def _prove_order(self, batch: Sequence[Tensor], out: Tensor, loss: Tensor) -> None:
@@ -187,11 +195,13 @@ class PopTorchModel(CompiledModel):
                 hint="Set [ipu] replication_factor = 1, and report this: it decides an open question.",
             )
 
-    def _compile(self, kind: str, batch: Sequence[Tensor]) -> None:
+    def _compile(self, kind: str, shape: int, batch: Sequence[Tensor]) -> None:
+        name = _name(kind, shape)
         self._model.train(kind == "train")
+        self._compiled.add(name)
         self.num_compilations[kind] += 1
-        with self.compiling.first(kind), self._translated(f"compile {kind}"):
-            self._executors[kind].compile(*batch)
+        with self.compiling.first(kind, shape), self._translated(f"compile {kind}"):
+            self._executors[name].compile(*batch)
 
     def _detach(self) -> None:
         """Give the IPUs back; weights and optimizer state come to the host."""
@@ -229,8 +239,8 @@ class PopTorchModel(CompiledModel):
 
     def close(self) -> None:
         """Free executables and devices. Never raises: it runs in a `finally`, where another error may be on its way."""
-        for kind, executor in getattr(self, "_executors", {}).items():
-            if self.num_compilations[kind]:
+        for name, executor in getattr(self, "_executors", {}).items():
+            if name in self._compiled:
                 with contextlib.suppress(Exception):
                     executor.destroy()
         self._attached = None
@@ -261,6 +271,11 @@ class PopTorchModel(CompiledModel):
                 hint = f"Does the model keep to static shapes and branches (README, On an IPU)? {hint}"
             what, name = f"PopTorch refused ({doing})", self._model.name
             raise BackendError(what, actual=_line(error), where=name, hint=hint) from error
+
+
+def _name(kind: str, shape: int) -> str:
+    """Of an executor."""
+    return f"{kind}, shape {shape}" if shape else kind
 
 
 def _line(error: BaseException) -> str:

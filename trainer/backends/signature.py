@@ -1,6 +1,6 @@
 """The check that a batch is what a model was compiled for: cheap, and before the backend sees it."""
 
-from typing import Sequence
+from typing import Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -11,14 +11,18 @@ from schemas.errors import SignatureMismatchError
 HINT = "Train on one store, or on stores prepared with the same graph, sampling and budget."
 
 
-def find_shape(shapes: Sequence[Sequence[InputSpec]], batch: Sequence[Tensor]) -> int:
-    """Which of the shapes a batch has; raises SignatureMismatchError when it has none of them."""
+def find_shape(shapes: Sequence[Sequence[InputSpec]], batch: Sequence[Tensor], group: int = 1) -> int:
+    """Which of the shapes `group` batches joined on dim 0 have; raises SignatureMismatchError when none of them."""
     found = 0
     if len(shapes) > 1:
         sizes = [tuple(tensor.shape) for tensor in batch]
-        found = next((i for i, inputs in enumerate(shapes) if sizes == [spec.shape for spec in inputs]), 0)
-    check_signature(shapes[found], batch)
+        found = next((i for i, inputs in enumerate(shapes) if sizes == [_joined(spec, group) for spec in inputs]), 0)
+    check_signature(shapes[found], batch, group)
     return found
+
+
+def _joined(spec: InputSpec, group: int) -> Tuple[int, ...]:
+    return (group * spec.shape[0], *spec.shape[1:])
 
 
 def check_signature(inputs: Sequence[InputSpec], batch: Sequence[Tensor], group: int = 1) -> None:
@@ -27,7 +31,7 @@ def check_signature(inputs: Sequence[InputSpec], batch: Sequence[Tensor], group:
         what = "a batch has another number of tensors than the model takes"
         raise SignatureMismatchError(what, actual=len(batch), limit=len(inputs), hint=HINT)
     for spec, tensor in zip(inputs, batch):
-        shape = (group * spec.shape[0], *spec.shape[1:])
+        shape = _joined(spec, group)
         if tensor.shape != shape or tensor.dtype != getattr(torch, spec.dtype):
             raise SignatureMismatchError(
                 f"{spec.kind} differs from what the model was compiled for",
