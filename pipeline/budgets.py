@@ -11,7 +11,7 @@ from pipeline.certificate import are_enough
 from pipeline.estimate import TRAIN, plus_one, raw_budget, resolve_budget
 from pipeline.shapes import Sizes
 from pipeline.shaping import Shaping, shape_batches
-from schemas.batch import bytes_to_device, model_inputs
+from schemas.batch import device_bytes, model_inputs
 from schemas.budget import Budget
 from schemas.config import BudgetConfig
 from schemas.graph import GraphSchema
@@ -130,9 +130,6 @@ def shape_sizes(schema: GraphSchema, sizes: Mapping[str, Sizes], max_seeds: int,
 def _row_bytes(schema: GraphSchema) -> np.ndarray:
     """int64 [node types + edge types]: bytes of one row as every model receives it."""
     one = raw_budget("exact", dict.fromkeys(schema.node_names, 1), dict.fromkeys(schema.edge_keys, 1), 1)
-    names = [*schema.node_names, *schema.edge_keys]
-    found = dict.fromkeys(names, 0)
-    for spec in model_inputs(schema, one):
-        if spec.kind not in ("y", "seed_mask"):
-            found[spec.key] += bytes_to_device([spec])
-    return np.array([found[name] for name in names], np.int64)
+    found = device_bytes(model_inputs(schema, one))
+    types = [("nodes", name) for name in schema.node_names] + [("edges", key) for key in schema.edge_keys]
+    return np.array([found[of] for of in types], np.int64)

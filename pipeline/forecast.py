@@ -19,11 +19,11 @@ from pipeline.estimate import Fitted, parts_of
 from pipeline.forecast_disk import DiskForecast, measure_disk
 from pipeline.forecast_trial import Alternative, Trial, Trim
 from pipeline.graph import HeteroGraph, build_graph
-from pipeline.options import device_bytes, resolve_batch_options, resolve_sampling
+from pipeline.options import resolve_batch_options, resolve_sampling
 from pipeline.run import all_inline_bytes, fingerprint_of, make_manifest, notes_of, store_path
 from pipeline.shapes import Sizes
 from pipeline.workers import Workers
-from schemas.batch import BatchOptions, table_bytes
+from schemas.batch import device_bytes, model_inputs, table_bytes
 from schemas.budget import Budget
 from schemas.config import BudgetConfig, JobConfig
 from schemas.errors import BudgetError, StoreError
@@ -44,7 +44,7 @@ class TypeForecast:
         budget: rows (columns) per batch, the pad slot included.
         mean, max: real rows per batch, after trimming.
         fill: mean over budget.
-        bytes_per_batch: of its rows in all tensors as a device receives them: ids, masks, features or edge ends.
+        bytes_per_batch: of its rows as a device receives them, see `schemas.batch.device_bytes`.
     """
 
     kind: str
@@ -162,7 +162,7 @@ def forecast(
     refusal, fitted = _fit(counted, budgets, shape_of, config.budget, graph.schema)
     splits = tuple(_split(name, fits, budgets, coverage[name]) for name, fits in fitted.items())
     options = resolve_batch_options(config.store, graph, budgets, spec.num_hops, fitted)
-    shapes = tuple(_shapes(fitted, budgets, graph.schema, options))
+    shapes = tuple(_shapes(fitted, budgets, graph.schema))
     fingerprint = fingerprint_of(config, spec, content := graph.digest())
     manifest = make_manifest(config, part, part_spec, budgets, fitted, options, fingerprint, content)
     num_batches = {split.name: split.num_batches for split in splits}
@@ -244,13 +244,13 @@ def _fit(
 
 
 def _shapes(
-    fitted: Mapping[str, Sequence[Fitted]], budgets: Sequence[Budget], schema: GraphSchema, options: BatchOptions
+    fitted: Mapping[str, Sequence[Fitted]], budgets: Sequence[Budget], schema: GraphSchema
 ) -> Iterator[ShapeForecast]:
     total = sum(len(fit.sizes) for fits in fitted.values() for fit in fits)
     for shape, budget in enumerate(budgets):
         own = {name: [fit.sizes for fit in fits if fit.shape == shape] for name, fits in fitted.items()}
         sizes = Sizes.concatenate([of_part for parts in own.values() for of_part in parts])
-        by_type = device_bytes(schema, budget, options)
+        by_type = device_bytes(model_inputs(schema, budget))
         types = tuple(_types(sizes, budget, schema, by_type))
         yield ShapeForecast(
             tuple(name for name, parts in own.items() if parts), len(sizes) / total, sum(by_type.values()), types

@@ -10,9 +10,10 @@ from pipeline.counting import Counted, Progress, count_all, count_trimmed, cover
 from pipeline.estimate import exceeding, given_sizes
 from pipeline.forecast_disk import spread
 from pipeline.graph import HeteroGraph
-from pipeline.options import device_bytes, resolve_sampling, unchunked_options
+from pipeline.options import resolve_sampling
 from pipeline.shapes import Sizes
 from pipeline.workers import Workers
+from schemas.batch import bytes_to_device, model_inputs
 from schemas.budget import Budget, OverSizePolicy
 from schemas.config import BudgetConfig, JobConfig
 from schemas.errors import BudgetError
@@ -97,7 +98,6 @@ class Trial:
     ) -> None:
         self.config, self.progress = config, progress
         self.spec = resolve_sampling(config.sampling, graph)
-        self.options = unchunked_options(config.store, graph)
         oversize: OverSizePolicy = "error" if self.spec.mode == "full" else "trim_nodes_and_edges"
         self.pool = Workers(sampler_factory(graph, self.spec, oversize), workers)
         self.graph, part, self.coverage = cover(graph, self.spec, max_batches, max_rounds)
@@ -148,7 +148,7 @@ class Trial:
         budget = budgets[self._first_split(counted)]
         both = [(counted.sizes[name], budgets[name]) for name in counted.sizes]
         seeds = np.concatenate([plan.num_seeds() for plan in counted.plans.values()])
-        num_bytes = sum(device_bytes(self.graph.schema, budget, self.options).values())
+        num_bytes = bytes_to_device(model_inputs(self.graph.schema, budget))
         batches = self._batches_per_epoch(counted)
         return Alternative(
             grouping=grouping,
@@ -207,7 +207,7 @@ class Trial:
             scale=scale,
             node_budget=sum(budget.num_nodes.values()),
             edge_budget=sum(budget.num_edges.values()),
-            bytes_per_batch=sum(device_bytes(self.graph.schema, budget, self.options).values()),
+            bytes_per_batch=bytes_to_device(model_inputs(self.graph.schema, budget)),
             batches_per_epoch=self._batches_per_epoch(counted),
             share_over=self._share_over(counted, budgets),
             share_nodes=nodes,

@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.estimate import Fitted
 from pipeline.graph import HeteroGraph
 from schemas import layout
-from schemas.batch import BatchOptions, TensorSpec, feature_bytes, part_tensors
+from schemas.batch import BatchOptions, TensorSpec, part_tensors
 from schemas.budget import Budget
 from schemas.config import SamplingConfig, StoreConfig
 from schemas.errors import BudgetError, ConfigError
@@ -136,26 +136,6 @@ def bytes_per_batch(graph: GraphSchema, budget: Budget, num_hops: int, options: 
     """Bytes of one padded batch, all tensors, uncompressed."""
     specs = part_tensors(graph, budget, num_hops, "train", 1, options)
     return sum(spec.num_bytes for spec in specs)
-
-
-def device_bytes(graph: GraphSchema, budget: Budget, options: BatchOptions) -> dict[tuple[str, str], int]:
-    """Bytes of one padded batch as a device receives it, by ("nodes", type), ("edges", key) and ("seeds", seed type).
-
-    Counted are all tensors that the store holds per batch (ids, masks, edge ends, inline features) but the
-    statistics, and the features that are gathered from tables.
-    """
-    found: dict[tuple[str, str], int] = {}
-    for spec in part_tensors(graph, budget, 0, "train", 1, options):
-        _, kind, *name = spec.path.split("/")
-        if kind != "stats":
-            key = (kind, graph.seed_type if kind == "seeds" else name[0])
-            found[key] = found.get(key, 0) + spec.num_bytes
-    if not options.inline_features:
-        for node in graph.node_types:
-            found["nodes", node.name] += feature_bytes(budget.num_nodes[node.name], node)
-        for edge in graph.edge_types:
-            found["edges", edge.key] += feature_bytes(budget.num_edges[edge.key], edge)
-    return found
 
 
 def balanced_chunk(batch_bytes: int, batches_per_round: int) -> int:

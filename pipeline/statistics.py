@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.ledger import Ledger, LedgerReader
-from schemas.batch import ITEM_BYTES, TensorSpec
-from schemas.graph import EdgeTypeSchema, NodeTypeSchema
+from schemas.batch import TensorSpec, device_bytes, model_inputs
 from schemas.layout import purpose_of
 from schemas.manifest import Manifest, Part, SplitInfo
 
@@ -40,8 +39,8 @@ class TypeUse:
         mean_by_hop, num_trimmed_by_hop: real rows per batch, and rows dropped from all batches, hop by hop.
         share_trimmed: share of batches from which rows of this type were dropped.
         share_limiter: share of batches that this type closed.
-        row_bytes: bytes of one row in the tensors a device receives, see `device_row_bytes`.
-        bytes_per_batch, wasted_bytes_per_batch: of this type's tensors: of all rows, and of pad rows (the mean).
+        row_bytes: bytes of one row as a device receives it, see `schemas.batch.device_bytes`.
+        bytes_per_batch, wasted_bytes_per_batch: of all rows of this type, and of pad rows (the mean).
     """
 
     kind: str
@@ -83,7 +82,7 @@ class Totals:
     Attributes:
         num_seed_rows: real seeds, one row each; a seed counts once per round.
         node_fill, edge_fill, seed_fill: real rows over all rows, of all types together.
-        bytes, wasted_bytes: of node and edge tensors as a device receives them: of all rows, and of pad rows.
+        bytes, wasted_bytes: of all batches as a device receives them: of all rows, and of pad rows.
         bytes_per_seed: `bytes` over `num_seed_rows`.
     """
 
@@ -99,10 +98,17 @@ class Totals:
 
 @dataclass(frozen=True)
 class PartUse:
-    """Batches of one split under one budget; `name` is their folder in the store."""
+    """Batches of one split under one budget.
+
+    Attributes:
+        name: their folder in the store.
+        max_seeds: seed rows per batch.
+        seed_row_bytes: bytes of one of them (label and mask) as a device receives it.
+    """
 
     name: str
     max_seeds: int
+    seed_row_bytes: int
     totals: Totals
     node_fill: Curve
     edge_fill: Curve
@@ -209,12 +215,10 @@ def _split_use(reader: LedgerReader, split: SplitInfo) -> SplitUse:
 def part_use(manifest: Manifest, part: Part, ledger: Ledger) -> PartUse:
     """Statistics of the batches under one budget."""
     graph, budget = manifest.graph, part.budget
-    nodes = [
-        (node.name, budget.num_nodes[node.name], device_row_bytes(manifest, part, node)) for node in graph.node_types
-    ]
-    edges = [
-        (edge.key, budget.num_edges[edge.key], device_row_bytes(manifest, part, edge)) for edge in graph.edge_types
-    ]
+    found = device_bytes(model_inputs(graph, budget))
+    nodes = [(name, budget.num_nodes[name], found["nodes", name]) for name in graph.node_names]
+    edges = [(key, budget.num_edges[key], found["edges", key]) for key in graph.edge_keys]
+    seed_row_bytes = found["seeds", graph.seed_type] // budget.max_seeds
     closed = np.bincount(ledger.limiter, minlength=len(nodes) + len(edges)) / part.num_batches
     num_nodes, num_edges = ledger.num_nodes.sum(axis=2), ledger.num_edges.sum(axis=2)
     types = _types("nodes", nodes, num_nodes, ledger.num_nodes, ledger.num_nodes_trimmed, closed[: len(nodes)])
@@ -223,26 +227,12 @@ def part_use(manifest: Manifest, part: Part, ledger: Ledger) -> PartUse:
     return PartUse(
         name=part.path,
         max_seeds=budget.max_seeds,
-        totals=_sum_up(part.num_batches, seeds, types, [part.num_batches] * len(types)),
+        seed_row_bytes=seed_row_bytes,
+        totals=_sum_up(part.num_batches, seeds, seed_row_bytes, types, [part.num_batches] * len(types)),
         node_fill=_curve(num_nodes, sum(budget.num_nodes.values())),
         edge_fill=_curve(num_edges, sum(budget.num_edges.values())),
         types=types,
     )
-
-
-def device_row_bytes(manifest: Manifest, part: Part, of: NodeTypeSchema | EdgeTypeSchema) -> int:
-    """Bytes of one row (column) in all tensors of a type as a device receives them.
-
-    Counted are all tensors that the store holds per batch: n_id, mask (1 byte) and inline x of a node type;
-    edge_index (2 ids), mask, e_id and inline edge_attr of an edge type; and what is gathered from a feature table.
-    """
-    if isinstance(of, NodeTypeSchema):
-        kind, name, rows, width, dtype = "nodes", of.name, part.budget.num_nodes, of.num_features, of.feature_dtype
-    else:
-        kind, name, rows, width, dtype = "edges", of.key, part.budget.num_edges, of.num_attributes, of.attribute_dtype
-    stored = [spec for spec in manifest.tensors if spec.path.startswith(f"{part.path}/{kind}/{name}/")]
-    gathered = width * ITEM_BYTES[dtype] if width and dtype and manifest.features == "table" else 0
-    return sum(spec.num_bytes // (spec.shape[0] * rows[name]) for spec in stored) + gathered
 
 
 def _types(
@@ -253,12 +243,12 @@ def _types(
     trimmed_by_hop: np.ndarray,
     closed: np.ndarray,
 ) -> list[TypeUse]:
-    """One entry per (name, budget, row bytes); `real` is [B, types], `*_by_hop` are [B, types, hops]."""
+    """One entry per (name, budget, bytes of all its rows); `real` is [B, types], `*_by_hop` are [B, types, hops]."""
     num_batches, use = len(real), []
     means = real_by_hop.mean(axis=0)
     dropped = trimmed_by_hop.sum(axis=0, dtype=np.int64)
     shares = trimmed_by_hop.any(axis=2).mean(axis=0)
-    for i, (name, budget, row_bytes) in enumerate(types):
+    for i, (name, budget, num_bytes) in enumerate(types):
         counts = np.ascontiguousarray(real[:, i])
         num_real = int(counts.sum(dtype=np.int64))
         num_padded = budget * num_batches - num_real
@@ -281,9 +271,9 @@ def _types(
                 num_trimmed_by_hop=dropped[i].tolist(),
                 share_trimmed=float(shares[i]),
                 share_limiter=float(closed[i]),
-                row_bytes=row_bytes,
-                bytes_per_batch=row_bytes * budget,
-                wasted_bytes_per_batch=row_bytes * num_padded / num_batches,
+                row_bytes=num_bytes // budget,
+                bytes_per_batch=num_bytes,
+                wasted_bytes_per_batch=num_bytes // budget * num_padded / num_batches,
                 histogram=_histogram(counts, budget),
             )
         )
@@ -310,12 +300,16 @@ def _totals(parts: Iterable[PartUse]) -> Totals:
     seeds = sum(p.totals.num_seed_rows for p in parts), sum(p.max_seeds * p.totals.num_batches for p in parts)
     types = [(use, part.totals.num_batches) for part in parts for use in part.types]
     num_batches = sum(part.totals.num_batches for part in parts)
-    return _sum_up(num_batches, seeds, [use for use, _ in types], [count for _, count in types])
+    seed_row_bytes = parts[0].seed_row_bytes  # the same in all
+    return _sum_up(num_batches, seeds, seed_row_bytes, [use for use, _ in types], [count for _, count in types])
 
 
-def _sum_up(num_batches: int, seeds: tuple[int, int], types: list[TypeUse], batches: list[int]) -> Totals:
+def _sum_up(
+    num_batches: int, seeds: tuple[int, int], seed_row_bytes: int, types: list[TypeUse], batches: list[int]
+) -> Totals:
     """`seeds` are (real, all) rows; `batches` says in how many batches each entry of `types` occurs."""
     total = sum(use.bytes_per_batch * count for use, count in zip(types, batches, strict=True))
+    total += seed_row_bytes * seeds[1]
     return Totals(
         num_batches=num_batches,
         num_seed_rows=seeds[0],
@@ -323,7 +317,7 @@ def _sum_up(num_batches: int, seeds: tuple[int, int], types: list[TypeUse], batc
         edge_fill=_fill(types, "edges"),
         seed_fill=seeds[0] / seeds[1],
         bytes=total,
-        wasted_bytes=sum(use.row_bytes * use.num_padded for use in types),
+        wasted_bytes=sum(use.row_bytes * use.num_padded for use in types) + seed_row_bytes * (seeds[1] - seeds[0]),
         bytes_per_seed=total / max(1, seeds[0]),
     )
 

@@ -358,15 +358,28 @@ def sparse_inputs(node: NodeTypeSchema, rows: int, entries: int) -> List[InputSp
     ]
 
 
-def bytes_to_device(inputs: Iterable[InputSpec]) -> int:
-    """Bytes of one batch of these inputs: what a budget costs."""
-    total = 0
+def device_bytes(inputs: Iterable[InputSpec]) -> Dict[Tuple[str, str], int]:
+    """Bytes of one batch of these inputs, as a device receives it: what a budget costs.
+
+    By ("nodes", node type), ("edges", edge type key) and ("seeds", seed type). Whoever names such bytes before there is
+    a model (plan, inspect, the choice of shapes) means `model_inputs(graph, budget)`: dense features and edge ends.
+    """
+    found: Dict[Tuple[str, str], int] = {}
     for spec in inputs:
-        size = ITEM_BYTES[spec.dtype]
-        for length in spec.shape:
-            size *= length
-        total += size
-    return total
+        place = _PLACES.get(spec.kind, "nodes"), spec.key
+        found[place] = found.get(place, 0) + ITEM_BYTES[spec.dtype] * math.prod(spec.shape)
+    return found
+
+
+_PLACES = {
+    **dict.fromkeys(("edge_index", "edge_attr", "e_id", "edge_mask"), "edges"),
+    **dict.fromkeys(("y", "seed_mask", "seed_n_id"), "seeds"),
+}
+
+
+def bytes_to_device(inputs: Iterable[InputSpec]) -> int:
+    """The sum of `device_bytes`."""
+    return sum(device_bytes(inputs).values())
 
 
 def shape_signature(inputs: Iterable[InputSpec]) -> str:

@@ -87,20 +87,19 @@ def test_bytes_are_those_of_the_tensors(tmp_path, features):
 
 
 def check_bytes(split, manifest, budget):
-    inputs = model_inputs(manifest.graph, budget, ["n_id", "edge_attr", "node_mask", "edge_mask"])
     sizes: dict[str, int] = {}
-    for spec in inputs:
+    for spec in model_inputs(manifest.graph, budget):
         sizes[spec.key] = sizes.get(spec.key, 0) + int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
-    for key in manifest.graph.edge_keys:
-        if manifest.tensor(f"train/edges/{key}/e_id"):
-            sizes[key] += 4 * budget.num_edges[key]
-    sizes["a"] -= 5 * budget.max_seeds  # y and seed_mask belong to no type here
+    seeds = 5 * budget.max_seeds  # y and seed_mask belong to no type here
+    sizes["a"] -= seeds
     for of in (of for part in split.parts for of in part.types):
         assert of.bytes_per_batch == sizes[of.name] == of.row_bytes * of.budget
         assert of.wasted_bytes_per_batch == pytest.approx(of.row_bytes * of.padded_mean)
     total = split.totals
-    assert total.bytes == sum(sizes.values()) * total.num_batches
-    assert total.wasted_bytes == sum(o.row_bytes * o.num_padded for p in split.parts for o in p.types)
+    assert total.bytes == (sum(sizes.values()) + seeds) * total.num_batches
+    padded_seeds = budget.max_seeds * total.num_batches - total.num_seed_rows
+    padded = sum(o.row_bytes * o.num_padded for p in split.parts for o in p.types)
+    assert total.wasted_bytes == padded + 5 * padded_seeds
 
 
 def test_disk_use_is_that_of_the_chunk_files(stores):
