@@ -51,8 +51,8 @@ class Streams:
 
     def __init__(self, store: Store, inputs: list[InputSpec]) -> None:
         self.store, self.inputs = store, inputs
-        graph, budget = store.manifest.graph, store.manifest.budgets[0]
-        types = sparse_types(store, True) if store.manifest.features == "table" else []
+        graph, budget = store.manifest.reached, store.manifest.budgets[0]
+        types = sparse_types(store, graph, True) if store.manifest.features == "table" else []
         entries = sparse_entries(store, types, budget, True)
         self.sparse_inputs = model_inputs(graph, budget, sparse_entries=entries)
         self.info = store.split("train")
@@ -104,7 +104,7 @@ class Streams:
 
 def rates(streams: Streams, repeats: int) -> list[list[str]]:
     total, few = len(streams.order), min(len(streams.order), 40)
-    graph, budget = streams.store.manifest.graph, streams.store.manifest.budgets[0]
+    graph, budget = streams.store.manifest.reached, streams.store.manifest.budgets[0]
     ids_only = list(model_inputs(graph, budget, features_by_id=True))
     runs = {
         "stream": lambda: streams.stream(streams.inputs),
@@ -202,7 +202,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         job = everything_a_seed(config, batch_size, folder, rounds)
         store = open_store(prepare_source(load_dataset(job.dataset), job).path)
-        streams = Streams(store, list(model_inputs(store.manifest.graph, store.manifest.budgets[0])))
+        streams = Streams(store, list(model_inputs(store.manifest.reached, store.manifest.budgets[0])))
         first = table(["way", "batches/s", "of the floor", "times zarr"], rates(streams, repeats))
         cases = product(models, backends, features, sparse)
         found = [steps(job, store, *case, repeats) for case in cases]

@@ -118,13 +118,15 @@ def _risk(budget: Budget) -> float:
 def shape_sizes(schema: GraphSchema, sizes: Mapping[str, Sizes], max_seeds: int, num_shapes: int) -> Shaping:
     """At most `num_shapes` budgets for these batches (split after split), by the bytes that a device receives.
 
-    Types are in the order of the schema, node types first. Rows of the seed type are at least the seeds'.
+    Of types that none of them has it receives nothing. Types are in the order of the schema, node types first. Rows of
+    the seed type are at least the seeds'.
     """
     counted = Sizes.concatenate(list(sizes.values()))
     nodes = counted.node_totals
     seed_column = schema.node_index[schema.seed_type]
     nodes[:, seed_column] = np.maximum(nodes[:, seed_column], max_seeds)
-    return shape_batches(np.concatenate([nodes, counted.edge_totals], axis=1), _row_bytes(schema), num_shapes)
+    counts = np.concatenate([nodes, counted.edge_totals], axis=1)
+    return shape_batches(counts, _row_bytes(schema) * counts.any(axis=0), num_shapes)
 
 
 def _row_bytes(schema: GraphSchema) -> np.ndarray:

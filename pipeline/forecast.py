@@ -20,7 +20,7 @@ from pipeline.forecast_disk import DiskForecast, measure_disk
 from pipeline.forecast_trial import Alternative, Trial, Trim
 from pipeline.graph import HeteroGraph, build_graph
 from pipeline.options import resolve_batch_options, resolve_sampling
-from pipeline.run import all_inline_bytes, fingerprint_of, make_manifest, notes_of, store_path
+from pipeline.run import all_inline_bytes, fingerprint_of, make_manifest, store_path
 from pipeline.shapes import Sizes
 from pipeline.workers import Workers
 from schemas.batch import device_bytes, model_inputs, table_bytes
@@ -28,6 +28,7 @@ from schemas.budget import Budget
 from schemas.config import BudgetConfig, JobConfig
 from schemas.errors import BudgetError, StoreError
 from schemas.graph import GraphSchema
+from schemas.manifest import Manifest
 from schemas.sampling import SamplingSpec
 from schemas.seam import require, require_count, typed
 
@@ -162,9 +163,9 @@ def forecast(
     refusal, fitted = _fit(counted, budgets, shape_of, config.budget, graph.schema)
     splits = tuple(_split(name, fits, budgets, coverage[name]) for name, fits in fitted.items())
     options = resolve_batch_options(config.store, graph, budgets, spec.num_hops, fitted)
-    shapes = tuple(_shapes(fitted, budgets, graph.schema))
     fingerprint = fingerprint_of(config, spec, content := graph.digest())
     manifest = make_manifest(config, part, part_spec, budgets, fitted, options, fingerprint, content)
+    shapes = tuple(_shapes(fitted, manifest))
     num_batches = {split.name: split.num_batches for split in splits}
     trial = Trial(graph, config, workers, progress)
     alternatives, left_out = trial.alternatives()
@@ -192,7 +193,7 @@ def forecast(
         trial_coverage=trial.coverage,
         refusal=refusal,
         left_out=left_out,
-        notes=tuple(note.line for note in notes_of(graph, spec)),
+        notes=tuple(_note_lines(manifest, coverage)),
     )
 
 
@@ -228,6 +229,13 @@ def _waste_by_shapes(config: BudgetConfig, schema: GraphSchema, counted: Counted
     return tuple((padded / max(1, real)).tolist())
 
 
+def _note_lines(manifest: Manifest, coverage: Mapping[str, Coverage]) -> Iterator[str]:
+    """Those that `prepare` writes; what no batch has may be in one that was not counted."""
+    is_whole = all(of_split.is_whole for of_split in coverage.values())
+    for note in manifest.notes:
+        yield note.line + (" (of those counted)" if note.code == "unreached" and not is_whole else "")
+
+
 def _fit(
     counted: Counted,
     budgets: Sequence[Budget],
@@ -243,15 +251,13 @@ def _fit(
         return str(error), {name: parts_of(plan, sizes[name], shape_of[name]) for name, plan in plans.items()}
 
 
-def _shapes(
-    fitted: Mapping[str, Sequence[Fitted]], budgets: Sequence[Budget], schema: GraphSchema
-) -> Iterator[ShapeForecast]:
+def _shapes(fitted: Mapping[str, Sequence[Fitted]], manifest: Manifest) -> Iterator[ShapeForecast]:
     total = sum(len(fit.sizes) for fits in fitted.values() for fit in fits)
-    for shape, budget in enumerate(budgets):
+    for shape, budget in enumerate(manifest.budgets):
         own = {name: [fit.sizes for fit in fits if fit.shape == shape] for name, fits in fitted.items()}
         sizes = Sizes.concatenate([of_part for parts in own.values() for of_part in parts])
-        by_type = device_bytes(model_inputs(schema, budget))
-        types = tuple(_types(sizes, budget, schema, by_type))
+        by_type = device_bytes(model_inputs(manifest.reached, budget))
+        types = tuple(_types(sizes, budget, manifest.graph, by_type))
         yield ShapeForecast(
             tuple(name for name, parts in own.items() if parts), len(sizes) / total, sum(by_type.values()), types
         )
@@ -266,7 +272,9 @@ def _types(
     ):
         for i, name in enumerate(names):
             mean, most = float(totals[:, i].mean()), int(totals[:, i].max())
-            yield TypeForecast(kind, name, budgets[name], mean, most, mean / budgets[name], by_type[kind, name])
+            yield TypeForecast(
+                kind, name, budgets[name], mean, most, mean / budgets[name], by_type.get((kind, name), 0)
+            )
 
 
 def _split(name: str, fits: Sequence[Fitted], budgets: Sequence[Budget], coverage: Coverage) -> SplitForecast:

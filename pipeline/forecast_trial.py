@@ -11,6 +11,7 @@ from pipeline.estimate import exceeding, given_sizes
 from pipeline.forecast_disk import spread
 from pipeline.graph import HeteroGraph
 from pipeline.options import resolve_sampling
+from pipeline.reach import unreached
 from pipeline.shapes import Sizes
 from pipeline.workers import Workers
 from schemas.batch import bytes_to_device, model_inputs
@@ -148,7 +149,7 @@ class Trial:
         budget = budgets[self._first_split(counted)]
         both = [(counted.sizes[name], budgets[name]) for name in counted.sizes]
         seeds = np.concatenate([plan.num_seeds() for plan in counted.plans.values()])
-        num_bytes = bytes_to_device(model_inputs(self.graph.schema, budget))
+        num_bytes = self._bytes_per_batch(counted, budget)
         batches = self._batches_per_epoch(counted)
         return Alternative(
             grouping=grouping,
@@ -167,6 +168,10 @@ class Trial:
     def _share_over(self, counted: Counted, budgets: Mapping[str, Budget]) -> float:
         is_over = [exceeding(sizes, budgets[name], self.graph.schema) for name, sizes in counted.sizes.items()]
         return float(np.concatenate(is_over).mean())
+
+    def _bytes_per_batch(self, counted: Counted, budget: Budget) -> int:
+        left = unreached(self.graph.schema, counted.sizes.values())
+        return bytes_to_device(model_inputs(self.graph.schema.without(left.nodes, left.edges), budget))
 
     def _first_split(self, counted: Counted) -> str:
         return "train" if "train" in counted.plans else next(iter(counted.plans))
@@ -207,7 +212,7 @@ class Trial:
             scale=scale,
             node_budget=sum(budget.num_nodes.values()),
             edge_budget=sum(budget.num_edges.values()),
-            bytes_per_batch=bytes_to_device(model_inputs(self.graph.schema, budget)),
+            bytes_per_batch=self._bytes_per_batch(counted, budget),
             batches_per_epoch=self._batches_per_epoch(counted),
             share_over=self._share_over(counted, budgets),
             share_nodes=nodes,

@@ -1,12 +1,14 @@
-"""What sampling can never reach: known from the types and the seeds alone, before anything is sampled."""
+"""What sampling can never reach, known from the types and the seeds alone, and what it did not reach."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.shapes import Sizes
 from pipeline.text import listed
-from schemas.graph import EdgeTypeSchema
+from schemas.graph import EdgeTypeSchema, GraphSchema
+from schemas.manifest import Unreached
 from schemas.notes import Note, NoteLevel
 from schemas.sampling import SamplingSpec
 
@@ -24,6 +26,23 @@ def reach_notes(graph: "HeteroGraph", spec: SamplingSpec) -> list[Note]:
     if not (has_edge & is_seed).any():
         return [_no_edges(graph, spec)]
     return [*_isolated(graph, has_edge), *_unreachable(graph, spec)]
+
+
+def unreached(schema: GraphSchema, sizes: Iterable[Sizes]) -> Unreached:
+    """Types of which none of these batches has anything."""
+    parts = list(sizes)
+    nodes = np.any([part.node_totals.any(axis=0) for part in parts], axis=0)
+    edges = np.any([part.edge_totals.any(axis=0) for part in parts], axis=0)
+    names = [name for name, is_there in zip(schema.node_names, nodes, strict=True) if not is_there]
+    return Unreached(
+        nodes=tuple(name for name in names if name != schema.seed_type),
+        edges=tuple(key for key, is_there in zip(schema.edge_keys, edges, strict=True) if not is_there),
+    )
+
+
+def unreached_notes(found: Unreached) -> list[Note]:
+    """A line where there are any."""
+    return [Note(code="unreached", level="note", message=found.line)] if found else []
 
 
 def _takes(edge: EdgeTypeSchema, spec: SamplingSpec, hop: int) -> bool:

@@ -22,7 +22,7 @@ from pipeline.graph import HeteroGraph, build_graph
 from pipeline.jit import kernels_told
 from pipeline.options import require_encodable, resolve_batch_options, resolve_sampling
 from pipeline.partitions import Planned, write_store
-from pipeline.reach import reach_notes
+from pipeline.reach import reach_notes, unreached, unreached_notes
 from pipeline.workers import Workers
 from pipeline.writer import discard_leftovers, locked
 from schemas import FORMAT_VERSION, layout
@@ -38,7 +38,7 @@ from schemas.batch import (
 from schemas.budget import Budget
 from schemas.config import JobConfig
 from schemas.errors import StoreError
-from schemas.manifest import NUMBERING, Manifest, PartInfo, SplitInfo, parse_manifest
+from schemas.manifest import NUMBERING, Manifest, PartInfo, SplitInfo, Unreached, parse_manifest
 from schemas.notes import Note
 from schemas.paths import as_path
 from schemas.sampling import SamplingSpec
@@ -168,6 +168,8 @@ def plan_store(
         report(f"budget   {line}")
     fitted = fit_all(counted, budgets, shape_of, config.budget, graph.schema)
     _report_losses(fitted, report)
+    for note in unreached_notes(unreached_by(graph, fitted)):
+        report(note.line)
     options = resolve_batch_options(config.store, graph, budgets, spec.num_hops, fitted)
     fingerprint = fingerprint_of(config, spec, content)
     manifest = make_manifest(config, graph, spec, budgets, fitted, options, fingerprint, content)
@@ -338,8 +340,14 @@ def make_manifest(
         config=config.content(),
         source={**graph.description, "content_sha256": content, NUMBERING: graph.numbering()},
         provenance=provenance(),
-        notes=notes_of(graph, spec),
+        unreached=(left := unreached_by(graph, fitted)),
+        notes=(*notes_of(graph, spec), *unreached_notes(left)),
     )
+
+
+def unreached_by(graph: HeteroGraph, fitted: dict[str, list[Fitted]]) -> Unreached:
+    """Types that nothing that will be written has."""
+    return unreached(graph.schema, (fit.sizes for parts in fitted.values() for fit in parts))
 
 
 def provenance() -> dict[str, Any]:

@@ -215,9 +215,9 @@ def _split_use(reader: LedgerReader, split: SplitInfo) -> SplitUse:
 def part_use(manifest: Manifest, part: Part, ledger: Ledger) -> PartUse:
     """Statistics of the batches under one budget."""
     graph, budget = manifest.graph, part.budget
-    found = device_bytes(model_inputs(graph, budget))
-    nodes = [(name, budget.num_nodes[name], found["nodes", name]) for name in graph.node_names]
-    edges = [(key, budget.num_edges[key], found["edges", key]) for key in graph.edge_keys]
+    found = device_bytes(model_inputs(manifest.reached, budget))
+    nodes = [(name, budget.num_nodes[name], found.get(("nodes", name), 0)) for name in graph.node_names]
+    edges = [(key, budget.num_edges[key], found.get(("edges", key), 0)) for key in graph.edge_keys]
     seed_row_bytes = found["seeds", graph.seed_type] // budget.max_seeds
     closed = np.bincount(ledger.limiter, minlength=len(nodes) + len(edges)) / part.num_batches
     num_nodes, num_edges = ledger.num_nodes.sum(axis=2), ledger.num_edges.sum(axis=2)

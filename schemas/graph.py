@@ -1,7 +1,7 @@
 """The schema of a heterogeneous graph: types and sizes, no data."""
 
 import re
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Iterable, Optional, Tuple
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -122,6 +122,16 @@ class GraphSchema(Frozen):
     def metadata(self) -> Tuple[Tuple[str, ...], Tuple[EdgeTypeTuple, ...]]:
         """What `HeteroData.metadata()` gives: (node types, edge types)."""
         return self.node_names, tuple(t.type for t in self.edge_types)
+
+    def without(self, node_names: Iterable[str], edge_keys: Iterable[str]) -> "GraphSchema":
+        """The same without some types. Of a node type that goes, all edge types must go, too."""
+        nodes, edges = set(node_names), set(edge_keys)
+        return GraphSchema(
+            node_types=tuple(node for node in self.node_types if node.name not in nodes),
+            edge_types=tuple(edge for edge in self.edge_types if edge.key not in edges),
+            seed_type=self.seed_type,
+            num_classes=self.num_classes,
+        )
 
     def too_narrow_for(self, value: float) -> Optional[str]:
         """The first dtype of features, of nodes or edges, that does not hold a number; None where all do."""

@@ -95,6 +95,27 @@ class Part(NamedTuple):
     num_batches: int
 
 
+class Unreached(Frozen):
+    """Types that no batch of any split has anything of: they are no inputs of a model.
+
+    Attributes:
+        nodes: node types. edges: edge type keys.
+    """
+
+    nodes: Tuple[str, ...] = ()
+    edges: Tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.nodes or self.edges)
+
+    @property
+    def line(self) -> str:
+        """For a person, where there are any."""
+        kinds = (("node types", self.nodes), ("edge types", self.edges))
+        names = "; ".join(f"{kind} {', '.join(of)}" for kind, of in kinds if of)
+        return f"no input of a model, because no batch has any: {names}"
+
+
 class Manifest(Frozen):
     """Everything a reader needs, without the source graph.
 
@@ -111,6 +132,7 @@ class Manifest(Frozen):
         config: the parts of the config file that decided the content, as plain values.
         source: where the graph came from, in words, with the digest of its content and of each type's numbering.
         provenance: versions and time; never part of the fingerprint.
+        unreached: types of `graph` that no batch has; their arrays hold pads only.
         notes: what was said about the graph: what was read, what was not, what is odd. No part of the fingerprint.
     """
 
@@ -130,6 +152,7 @@ class Manifest(Frozen):
     config: Dict[str, Any]
     source: Dict[str, Any]
     provenance: Dict[str, Any]
+    unreached: Unreached = Unreached()
     notes: Tuple[Note, ...] = ()
 
     @model_validator(mode="after")
@@ -149,7 +172,17 @@ class Manifest(Frozen):
         if too_narrow:
             raise ValueError(f"pad_value {self.pad_value} does not fit {too_narrow}")
         self._check_shapes()
+        self._check_unreached()
         return self
+
+    def _check_unreached(self) -> None:
+        nodes, edges = set(self.unreached.nodes), set(self.unreached.edges)
+        unknown = sorted(nodes - set(self.graph.node_names)) + sorted(edges - set(self.graph.edge_keys))
+        if unknown or self.graph.seed_type in nodes:
+            raise ValueError(f"types that no batch has must be types of the graph, not of seeds; got {self.unreached}")
+        left = [edge.key for edge in self.graph.edge_types if nodes & {edge.src, edge.dst} and edge.key not in edges]
+        if left:
+            raise ValueError(f"edge types {left} join node types that no batch has, {sorted(nodes)}")
 
     def _check_shapes(self) -> None:
         """Readers tell shapes apart by their sizes, so no two are alike."""
@@ -167,6 +200,11 @@ class Manifest(Frozen):
         train = self.shapes_for("train")
         if train != list(range(len(train))):
             raise ValueError(f"the shapes of split 'train' must come first, got {train}")
+
+    @property
+    def reached(self) -> GraphSchema:
+        """The types that batches have: what models are built for."""
+        return self.graph.without(self.unreached.nodes, self.unreached.edges)
 
     def first_chunks(self) -> Dict[str, int]:
         """tensor path -> row of `checksums` that holds its first chunk."""

@@ -23,6 +23,7 @@ NoteCode = Literal[
     "isolated_seeds",  # seeds that no edge leads to
     "no_edges",  # no batch can have any edge
     "unreachable",  # types that no batch can reach
+    "unreached",  # types that no batch has
 ]
 NoteLevel = Literal["note", "warning"]
 

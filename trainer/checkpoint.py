@@ -15,7 +15,7 @@ from trainer.backends import Backend
 from trainer.files import write_atomically
 from trainer.job import Job, open_job
 from trainer.report import SILENT, Console
-from trainer.reuse import FACTS, differences, facts_of, graph_of, ordered_as, require_numbering, require_usable
+from trainer.reuse import FACTS, differences, facts_of, model_graph, require_numbering, require_usable
 from trainer.store import Store, changed_keys
 from trainer.user_errors import one_line
 
@@ -102,7 +102,7 @@ def open_trained(
         facts = _facts(path, contents)
         _require_model(path, contents, config.model.model_dump(mode="json"))
         require_usable(facts, store, config.model, str(path))
-        graph = ordered_as(store.manifest.graph, graph_of(facts))
+        graph = model_graph(facts, store.manifest.graph)
     with open_job(config, store, backend, console, graph=graph) as job:
         _put(path, contents, job)
         if graph is not None:
@@ -122,9 +122,10 @@ def _put(path: Path, contents: Dict[str, Any], job: Job) -> None:
         require_usable(facts, job.store, job.config.model, str(path))
         if "n_id" in job.extra_inputs:
             require_numbering(facts, job.store, str(path))
-        if job.graph.metadata != ordered_as(job.graph, graph_of(facts)).metadata:
-            hint = "Open the job with `trainer.checkpoint.open_trained`, which builds the model in that order."
-            raise CheckpointError("the store has its types in another order", where=job.store.path, hint=hint)
+        if job.graph.metadata != model_graph(facts, job.store.manifest.graph).metadata:
+            hint = "Open the job with `trainer.checkpoint.open_trained`, which builds the model for those."
+            what = "the store has its types in another order, or its batches have other ones"
+            raise CheckpointError(what, where=job.store.path, hint=hint)
         weights.update(trained_on=facts["path"], differences=differences(facts, job.store))
     with _restoring(path):
         job.compiled.load_model_state(contents["model"])

@@ -11,6 +11,7 @@ from schemas.batch import table_bytes
 from schemas.budget import Budget
 from schemas.config import TrainConfig
 from schemas.errors import ConfigError
+from schemas.graph import GraphSchema
 from trainer.backends import Backend
 from trainer.models.resident import ResidentFeatures
 from trainer.store import Store
@@ -20,14 +21,15 @@ SPARSE_SHARE = 1 / 16
 
 
 def resident_features(
-    store: Store, train: TrainConfig, backend: Backend, with_edges: bool
+    store: Store, graph: GraphSchema, train: TrainConfig, backend: Backend, with_edges: bool
 ) -> Optional[ResidentFeatures]:
-    """The store's feature tables as a part of the model, where `[train] device_features` and the backend want it.
+    """Feature tables of the types in `graph` as a part of the model, where `[train] device_features` and the backend
+    want it.
 
     Raises:
         ConfigError: they shall be, and cannot.
     """
-    graph, choice = store.manifest.graph, train.device_features
+    choice = train.device_features
     where = "[train] device_features = 'always'"
     if choice == "always" and backend.name == "poptorch":
         hint = "Use 'auto': an IPU's own memory is small, and features are gathered on the host."
@@ -42,8 +44,10 @@ def resident_features(
     )
 
 
-def sparse_features(store: Store, train: TrainConfig, backend: Backend, model: nn.Module) -> List[str]:
-    """Node types that come as sparse rows.
+def sparse_features(
+    store: Store, graph: GraphSchema, train: TrainConfig, backend: Backend, model: nn.Module
+) -> List[str]:
+    """Node types of `graph` that come as sparse rows.
 
     Raises:
         ConfigError: `[train] sparse_features` is 'always', and cannot be.
@@ -63,12 +67,12 @@ def sparse_features(store: Store, train: TrainConfig, backend: Backend, model: n
     is_possible = backend.takes_sparse_features and is_taken and store.manifest.features == "table"
     if choice == "never" or train.device_features == "always" or not is_possible:
         return []
-    return sparse_types(store, train.check_chunks, every=choice == "always")
+    return sparse_types(store, graph, train.check_chunks, every=choice == "always")
 
 
-def sparse_types(store: Store, check_chunks: bool, every: bool = False) -> List[str]:
+def sparse_types(store: Store, graph: GraphSchema, check_chunks: bool, every: bool = False) -> List[str]:
     """As `sparse_features`, of a store with feature tables: types that are mostly zeros, or `every` one."""
-    featured = [node.name for node in store.manifest.graph.node_types if node.num_features]
+    featured = [node.name for node in graph.node_types if node.num_features]
     return [name for name in featured if every or _is_sparse(store, layout.feature_path(name), check_chunks)]
 
 

@@ -55,7 +55,7 @@ class Job:
         identity: what a checkpoint must agree with, as plain values.
         quarantine: the batches that are left out because they are damaged.
         pool: the memory of its streams, kept from one to the next.
-        graph: the store's schema, types in the order in which the model has them.
+        graph: of the store's schema the types that the model knows, in its order.
         extra_inputs: of the model, see `trainer.models`.
         weights: where the present weights were loaded from: `checkpoint`, the store they were `trained_on`, and
             `differences` between that store and this one, in words. Empty while they are the initial ones.
@@ -108,7 +108,8 @@ def open_job(
     Initial weights are a function of `config.train.rng_seed`.
 
     Args:
-        graph: the store's schema with its types in another order, for weights of a model that has them so.
+        graph: of the store's schema those types that the model knows, in its order, for weights of such a model;
+            by default those that batches have.
 
     Raises:
         ModelError, BackendError: the model cannot be built or compiled, or the backend cannot run the store's shapes.
@@ -121,11 +122,13 @@ def open_job(
     torch.manual_seed(config.train.rng_seed)
     manifest = store.manifest
     first, *others = manifest.budgets
-    graph = graph or manifest.graph
+    graph = graph or manifest.reached
+    if manifest.unreached:
+        console.line(manifest.unreached.line)
     inner = build_model(config.model, graph)
     extras = tuple(getattr(inner, "extra_inputs", ()))
-    resident = resident_features(store, config.train, backend, with_edges="edge_attr" in extras)
-    sparse = sparse_features(store, config.train, backend, inner)
+    resident = resident_features(store, graph, config.train, backend, with_edges="edge_attr" in extras)
+    sparse = sparse_features(store, graph, config.train, backend, inner)
     room = [sparse_entries(store, sparse, budget, config.train.check_chunks) for budget in manifest.budgets]
     model = SeedModel(inner, graph, first, config.model, resident=resident, sparse_entries=room[0])
     siblings = [model.for_budget(budget, entries) for budget, entries in zip(others, room[1:])]

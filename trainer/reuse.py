@@ -12,7 +12,7 @@ from schemas.base import validate
 from schemas.config import ModelConfig
 from schemas.errors import CheckpointError
 from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
-from schemas.manifest import NUMBERING
+from schemas.manifest import NUMBERING, Unreached
 from trainer.store import Store, changed_keys
 
 FACTS = {"path", "fingerprint", "graph", "config", "source", "pad_value"}
@@ -26,6 +26,7 @@ def facts_of(store: Store) -> Dict[str, Any]:
         "path": store.path,
         "fingerprint": store.fingerprint,
         "graph": manifest.graph.model_dump(mode="json"),
+        "unreached": manifest.unreached.model_dump(mode="json"),
         "config": manifest.config,
         "source": manifest.source,
         "pad_value": manifest.pad_value,
@@ -35,6 +36,13 @@ def facts_of(store: Store) -> Dict[str, Any]:
 def graph_of(facts: Mapping[str, Any]) -> GraphSchema:
     """The schema of the store that `facts_of` describes."""
     return validate(GraphSchema, facts["graph"], CheckpointError, "the checkpoint's graph")
+
+
+def model_graph(facts: Mapping[str, Any], graph: GraphSchema) -> GraphSchema:
+    """Of a store's schema, which has the types of the store that `facts_of` describes, those that a model that was
+    trained there knows, in its order."""
+    left = validate(Unreached, facts.get("unreached", {}), CheckpointError, "the checkpoint's graph")
+    return ordered_as(graph, graph_of(facts)).without(left.nodes, left.edges)
 
 
 def ordered_as(graph: GraphSchema, other: GraphSchema) -> GraphSchema:
@@ -58,7 +66,7 @@ def require_usable(facts: Mapping[str, Any], store: Store, config: ModelConfig, 
         *_types("edge type", {e.key: e for e in before.edge_types}, {e.key: e for e in now.edge_types}),
     ]
     if not reasons and config.featureless == "embedding":
-        bare = [node.name for node in now.node_types if not node.num_features]
+        bare = [node.name for node in model_graph(facts, now).node_types if not node.num_features]
         reasons = [
             f"node type '{name}' has no features, its learned vectors belong to nodes by number, and {why}"
             for name, why in _renumbered(facts, store, bare).items()
@@ -76,7 +84,7 @@ def require_numbering(facts: Mapping[str, Any], store: Store, where: str) -> Non
     """Raise CheckpointError unless every node has the number that it had: for models that take `n_id`."""
     reasons = [
         f"the model looks nodes up by number (extra_inputs has n_id), and {why} (node type '{name}')"
-        for name, why in _renumbered(facts, store, store.manifest.graph.node_names).items()
+        for name, why in _renumbered(facts, store, model_graph(facts, store.manifest.graph).node_names).items()
     ]
     if reasons:
         raise _unusable(reasons, store, where, "Use a store of the same graph.")
@@ -96,11 +104,25 @@ def differences(facts: Mapping[str, Any], store: Store) -> List[str]:
                 earlier, present = getattr(known.get(_name(of)), key, None), getattr(of, key)
                 if earlier != present:
                     found.append(f"{kind} '{_name(of)}', {key}: {earlier} -> {present}")
+    found += _reached_differences(model_graph(facts, manifest.graph), manifest.reached)
     for section in SECTIONS:
         old_values, new_values = facts["config"].get(section, {}), manifest.config.get(section, {})
         found += changed_keys(old_values, new_values, f"{section}.")
     if facts["source"].get("content_sha256") != manifest.source.get("content_sha256"):
         found.append("the graph, or which nodes are seeds: it has another content")
+    return found
+
+
+def _reached_differences(known: GraphSchema, present: GraphSchema) -> List[str]:
+    """Types that only one of a model and a store's batches has."""
+    found = []
+    for kind, of_model, of_batches in (
+        ("node type", known.node_names, present.node_names),
+        ("edge type", known.edge_keys, present.edge_keys),
+    ):
+        found += [f"{kind} '{name}': in no batch here" for name in of_model if name not in of_batches]
+        new = [name for name in of_batches if name not in of_model]
+        found += [f"{kind} '{name}': left out, because training had none and the weights know nothing" for name in new]
     return found
 
 

@@ -162,11 +162,20 @@ def check_shard(view: ShardView, coverage: Coverage, graph: HeteroGraph | None) 
             _check_hops(view, edge)
         if graph is not None:
             _check_source_edges(view, edge, graph)
+    _check_unreached(view)
     _check_limiter(view)
     _check_seeds(view)
     _check_rounds(view, coverage)
     if graph is not None:
         _check_inline(view, graph)
+
+
+def _check_unreached(view: ShardView) -> None:
+    """Types that models leave out, because no batch has any, are in no batch."""
+    left, what = view.manifest.unreached, "a batch has what the manifest says that none has"
+    for kind, names, ends in (("num_nodes", left.nodes, view.node_ends), ("num_edges", left.edges, view.edge_ends)):
+        for name in names:
+            view.require(layout.stats_path(view.part.path, kind), ends(name)[:, -1] == 0, what, name)
 
 
 def _check_real_first(view: ShardView, path: str, mask: np.ndarray, counts: np.ndarray, limit: int) -> None:
