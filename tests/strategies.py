@@ -195,15 +195,18 @@ def job_sections(draw: st.DrawFn, data: HeteroData) -> dict[str, Any]:
     return {"dataset": dataset, "sampling": sampling, "budget": budget, "store": store, "model": model}
 
 
+_SCOPES = st.sampled_from(["purpose", "all"])
+
+
 @st.composite
 def _budgets(draw: st.DrawFn, names: list[str], keys: list[str]) -> dict[str, Any]:
     mode = draw(st.sampled_from(["exact", "exact", "shapes", "sampled", "quantile", "uniform", "explicit"]))
     if mode in ("exact", "shapes"):
-        return {"mode": "exact", "shapes": draw(st.integers(2, 4)) if mode == "shapes" else 1}
+        return {"mode": "exact", "shapes": draw(st.integers(2, 4)) if mode == "shapes" else 1, "scope": draw(_SCOPES)}
     policies = ["error", "skip", "trim_nodes", "trim_edges", "trim_nodes_and_edges", "trim_nodes_and_edges"]
     budget: dict[str, Any] = {"mode": mode, "oversize": draw(st.sampled_from(policies))}
     if mode in ("sampled", "quantile"):
-        budget["num_batches"] = draw(st.integers(1, 20))
+        budget |= {"num_batches": draw(st.integers(1, 20)), "scope": draw(_SCOPES)}
     if mode == "quantile":
         budget["quantile"], budget["confidence"] = draw(st.sampled_from([(0.5, 0.5), (0.9, 0.9)]))
     size = st.integers(1, 60)

@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -203,10 +203,10 @@ def _require_one_shape(backend: Backend, store: Store) -> None:
 
 
 def example_batch(
-    store: Store, inputs: Sequence[Sequence[InputSpec]], quarantine: Quarantine, shape: int = 0
+    store: Store, inputs: Sequence[Sequence[InputSpec]], quarantine: Quarantine, shape: Optional[int] = None
 ) -> Sequence[Tensor]:
-    """The first intact batch of a shape."""
-    for split, part in _parts_of(store, shape):
+    """The first intact batch of a shape, or of the first shape that has one."""
+    for split, part in _parts_of(store, range(len(inputs)) if shape is None else [shape]):
         batches = np.arange(part.first_batch, part.first_batch + part.num_batches)
         while not (is_out := quarantine.is_out(split.name, batches)).all():
             first = batches[~is_out][:1]
@@ -215,14 +215,13 @@ def example_batch(
                     return next(iter(stream))[1]
             except StoreError as error:
                 quarantine.add(error)
-    raise CorruptChunkError(f"no batch of shape {shape} is left", where=store.path, hint=REBUILD)
+    raise CorruptChunkError("no batch is left to build a model with", where=store.path, hint=REBUILD)
 
 
-def _parts_of(store: Store, shape: int) -> Iterator[Tuple[SplitInfo, Part]]:
-    for split in store.manifest.splits:
-        for part in store.manifest.parts(split):
-            if part.shape == shape:
-                yield split, part
+def _parts_of(store: Store, shapes: Iterable[int]) -> Iterator[Tuple[SplitInfo, Part]]:
+    every = [(split, part) for split in store.manifest.splits for part in store.manifest.parts(split)]
+    for shape in shapes:
+        yield from (found for found in every if found[1].shape == shape)
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from torch.utils.data import DataLoader
 
 from schemas.batch import EXTRA_INPUTS, model_inputs
 from schemas.config import IpuConfig
-from schemas.errors import BackendError, CheckpointError, ManifestError, SignatureMismatchError
+from schemas.errors import BackendError, CheckpointError, CorruptChunkError, ManifestError, SignatureMismatchError
+from tests.poptorch_double import installed
 from tests.trainer.conftest import make_config
 from tests.trainer.run_cases import stop_at
 from tests.trainer.store_factory import source, write_store
@@ -179,6 +180,22 @@ def test_a_store_of_one_purpose_has_its_budget_first(store_of, tmp_path, rounds)
     with open_job(make_config(tmp_path), store, EagerBackend()) as job:
         for split in rounds:
             assert len(answer(job, split).node_id) == store.split(split).num_seeds
+
+
+@pytest.mark.parametrize("name", ["eager", "poptorch"])
+def test_a_split_is_inferred_when_nothing_of_train_is_intact(tmp_path, name):
+    """The model is then built with a batch of another shape."""
+    path = write_store(tmp_path / "store", apart=True, chunk_batches=4)
+    whole = open_store(path)
+    config = make_config(tmp_path, on_corrupt="skip", backend=name)
+    with installed(), open_job(config, whole, backend_of(config)) as job:
+        expected = answer(job, "test")
+    for chunk in (path / "train" / "edges" / "actor__to__movie" / "edge_index").glob("[0-9]*"):
+        chunk.write_bytes(b"")
+    with installed(), open_job(config, open_store(path), backend_of(config)) as job:
+        np.testing.assert_allclose(answer(job, "test").probability, expected.probability, atol=1e-6)
+        with pytest.raises(CorruptChunkError):
+            answer(job, "train")
 
 
 def test_an_ipu_takes_one_shape(store, tmp_path):

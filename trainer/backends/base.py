@@ -111,11 +111,11 @@ class Backend(ABC):
 
         Args:
             model: for the first shape of the store, which split train has if there is one.
-            example: a batch of the model's shape.
+            example: a batch of any of the shapes.
             siblings: the same model for the store's other shapes (`SeedModel.for_budget`).
 
         Raises:
             BackendError: the backend refuses the model.
-            SignatureMismatchError: the example is not of the shapes and dtypes of `model.inputs`.
+            SignatureMismatchError: the example is not of the shapes and dtypes of any of them.
             ModelError: the model breaks its contract (see `SeedModel.initialise`).
         """

@@ -10,7 +10,7 @@ from schemas.config import TrainConfig
 from trainer.backends.base import Backend, CompiledModel
 from trainer.backends.compiling import Compiling
 from trainer.backends.optimizers import make_optimizer
-from trainer.backends.signature import check_signature, find_shape
+from trainer.backends.signature import find_shape
 from trainer.backends.weights import lay_out_for_optimizer
 from trainer.seed_model import SeedModel
 from trainer.user_errors import phase_failed, telling
@@ -53,8 +53,7 @@ class TorchModel(CompiledModel):
         self._inputs = [shape.inputs for shape in self._models]
         self.num_compilations = {"train": 0, "infer": 0}
         self.compiling = Compiling()
-        check_signature(model.inputs, example)
-        model.initialise(example)
+        self._models[find_shape(self._inputs, example)].initialise(example)
         lay_out_for_optimizer(model)
         model.to(device)
         self._parameters = list(model.parameters())

@@ -85,7 +85,7 @@ class InductorModel(TorchModel):
             self._cache = Path(self._temporary.name)
             self.notes = [f"compiled code is not kept for the next run: {cache} cannot be written ({reason})"]
         self._was_compiled_again = False
-        self._under_way: Tuple[int, Sequence[Tensor]] = (0, example)
+        self._under_way: Tuple[int, Sequence[Tensor]] = (find_shape(self._inputs, example), example)
         self._calls: Dict[Tuple[str, int], Call] = {
             (kind, shape): self._compiled(kind, shape)
             for kind in self.num_compilations

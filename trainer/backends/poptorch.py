@@ -38,7 +38,7 @@ from trainer.backends.poptorch_options import (
     make_optimizer,
     make_options,
 )
-from trainer.backends.signature import check_signature, find_shape
+from trainer.backends.signature import find_shape
 from trainer.backends.weights import lay_out_for_ipu
 from trainer.seed_model import SeedModel
 from trainer.user_errors import is_theirs, phase_failed
@@ -125,8 +125,8 @@ class PopTorchModel(CompiledModel):
         self.compiling = Compiling()
         self.step_batches, self.infer_batches = batches_per_call(ipu, "train"), batches_per_call(ipu, "infer")
         self.environment = environment()
-        check_signature(model.inputs, example, 1)
-        model.initialise(example)
+        self._inputs = [model.inputs, *(sibling.inputs for sibling in siblings)]
+        (model, *siblings)[find_shape(self._inputs, example)].initialise(example)
         require_supported(model, ipu.replication_factor)
         if ipu.half:
             model.half()
@@ -142,7 +142,6 @@ class PopTorchModel(CompiledModel):
             self._optimizer = make_optimizer(poptorch, model.parameters(), train, ipu)
             training = poptorch.trainingModel(model.train(), options=options["train"], optimizer=self._optimizer)
             self._executors: Dict[str, Any] = {"train": training}
-            self._inputs = [model.inputs, *(sibling.inputs for sibling in siblings)]
             # Copies of the wrapped model, so that PopTorch brings them what was trained.
             wrapped = [model, *(model.for_budget(other.budget, other.sparse_entries) for other in siblings)]
             for shape, of_shape in enumerate(wrapped):
