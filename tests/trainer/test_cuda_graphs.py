@@ -66,6 +66,15 @@ def test_training_is_that_of_eager_bit_for_bit(store_of, tmp_path, model, optimi
     assert graphs["num_compilations"] == {"train": shapes, "infer": shapes}
 
 
+@pytest.mark.parametrize("shapes", [1, 2])
+def test_training_and_inference_have_shapes_of_their_own(store_of, tmp_path, shapes):
+    store, config = store_of(shapes=shapes, apart=True, chunk_batches=2), make_config(tmp_path)
+    fit(config, store, tmp_path / "eager", backend=EagerBackend())
+    graphs = fit(config, store, tmp_path / "graphs", backend=CudaGraphsBackend(CpuGraphDevice()))
+    assert_same_run(tmp_path / "eager", tmp_path / "graphs")
+    assert graphs["num_compilations"] == {"train": shapes, "infer": shapes}
+
+
 def test_an_interrupted_run_goes_on_bit_for_bit(table_store, tmp_path):
     config = make_config(tmp_path)
     fit(config, table_store, tmp_path / "whole", backend=CudaGraphsBackend(CpuGraphDevice()))
