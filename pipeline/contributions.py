@@ -51,9 +51,15 @@ def power_of_two(least: int) -> int:
     return 1 << max(3, int(least - 1).bit_length())
 
 
-def trace(sampler: NeighborSampler, seeds: np.ndarray, key: np.uint64, expected: int = 0) -> Contributions:
-    """What each seed (int32 [N]) brings into a batch whose draws have this key; for `expected` see `sampler.trace`."""
-    first, keys, kinds, weights = sampler.trace(seeds, key, expected)
+def trace(
+    sampler: NeighborSampler,
+    seeds: np.ndarray,
+    key: np.uint64,
+    expected: int = 0,
+    is_open: np.ndarray | None = None,
+) -> Contributions:
+    """What each seed (int32 [N]) brings into a batch whose draws have this key; see `NeighborSampler.trace`."""
+    first, keys, kinds, weights = sampler.trace(seeds, key, expected, is_open)
     num_types = sampler.graph.num_node_types + sampler.graph.num_edge_types
     slots = np.full(power_of_two(2 * len(keys)), EMPTY, np.int32)
     with np.errstate(over="ignore"):

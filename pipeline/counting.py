@@ -1,5 +1,6 @@
 """Counting: what `prepare` and `plan` do alike, before a budget is fixed and when it is."""
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from schemas.budget import Budget, OverSizePolicy
 from schemas.config import BudgetConfig
 from schemas.errors import ConfigError
 from schemas.graph import GraphSchema
+from schemas.manifest import EdgeDraws
 from schemas.sampling import SamplingSpec
 
 COUNT_BLOCK_SEEDS = 65536
@@ -35,11 +37,13 @@ class Counted:
         workers: samplers of the graph.
         plans: split -> which seeds make which batch.
         sizes: split -> untrimmed sizes of every planned batch.
+        edge_draws: split -> edge type -> what was drawn in its first round.
     """
 
     workers: Workers[Sampler]
     plans: dict[str, SplitPlan]
     sizes: dict[str, Sizes]
+    edge_draws: dict[str, dict[str, EdgeDraws]]
 
     @property
     def max_seeds(self) -> int:
@@ -98,7 +102,21 @@ def count_all(
     """
     seeds = {name: ids.astype(np.int32) for name, ids in graph.seeds.items()}
     plans = make_plans(workers, seeds, spec, _limits(budget, graph.schema))
-    return Counted(workers, plans, {name: _count(workers, plan, progress) for name, plan in plans.items()})
+    sizes, draws = {}, {}
+    for name, plan in plans.items():
+        seen = np.zeros(0 if spec.mode == "full" else graph.packed().row.size, np.uint8)
+        sizes[name] = _count(workers, plan, seen, progress)
+        draws[name] = _edge_draws(graph, sizes[name], int(plan.planned_rounds[1]), seen) if seen.size else {}
+    return Counted(workers, plans, sizes, draws)
+
+
+def _edge_draws(graph: HeteroGraph, sizes: Sizes, num_batches: int, seen: np.ndarray) -> dict[str, EdgeDraws]:
+    """Of the first batches, whose edges are those that are `seen` (uint8 [all edges])."""
+    sampled = sizes.edge_totals[:num_batches].sum(axis=0, dtype=np.int64)
+    starts = graph.packed().edge_offset
+    distinct = [int(np.count_nonzero(seen[first:last])) for first, last in itertools.pairwise(starts)]
+    pairs = zip(graph.schema.edge_keys, sampled.tolist(), distinct, strict=True)
+    return {key: EdgeDraws(sampled=one, distinct=other) for key, one, other in pairs}
 
 
 def _limits(budget: BudgetConfig, schema: GraphSchema) -> Limits | None:
@@ -110,13 +128,19 @@ def _limits(budget: BudgetConfig, schema: GraphSchema) -> Limits | None:
     return Limits(np.array(sizes) - 1, schema.node_names + schema.edge_keys, is_strict=budget.oversize == "error")
 
 
-def _count(workers: Workers[Sampler], plan: SplitPlan, progress: Progress) -> Sizes:
-    """Untrimmed sizes of every batch of a split."""
-    step = max(1, COUNT_BLOCK_SEEDS // plan.max_seeds)
-    ranges = [(start, min(start + step, plan.num_batches)) for start in range(0, plan.num_batches, step)]
+def _count(workers: Workers[Sampler], plan: SplitPlan, seen: np.ndarray, progress: Progress) -> Sizes:
+    """Untrimmed sizes of every batch of a split; the edges of its first round are noted in `seen`, unless it is empty.
+
+    Threads share `seen`: each writes nothing but ones.
+    """
+    step, first_round = max(1, COUNT_BLOCK_SEEDS // plan.max_seeds), int(plan.planned_rounds[1])
+    cuts = sorted({*range(0, plan.num_batches, step), first_round, plan.num_batches})
+    ranges = list(itertools.pairwise(cuts))
 
     def count(sampler: Sampler, part: tuple[int, int]) -> Sizes:
         block = plan.block(*part)
+        if isinstance(sampler, NeighborSampler) and part[1] <= first_round:
+            return sampler.count(block.seeds, block.keys, seen)
         return sampler.count(block.seeds, block.keys)
 
     parts = []

@@ -78,6 +78,7 @@ class SplitForecast:
     """One split. Seeds per batch and fills are of the counted batches; fills are sums over types, real over budget.
 
     `num_batches_skipped` is of the counted batches, too; `batches_per_round` and `num_batches` are without them.
+    `edge_draws`: edge type -> edges sampled in the first round, and how many of them differ.
     """
 
     name: str
@@ -91,6 +92,7 @@ class SplitForecast:
     node_fill: float
     edge_fill: float
     share_trimmed: float
+    edge_draws: dict[str, dict[str, int]]
     coverage: Coverage
 
 
@@ -161,10 +163,11 @@ def forecast(
     counted = _counted(graph, spec, part, part_spec, config.budget, workers, progress)
     budgets, shape_of = resolve_budgets(config.budget, graph.schema, counted.sizes, counted.max_seeds, spec.rng_seed)
     refusal, fitted = _fit(counted, budgets, shape_of, config.budget, graph.schema)
-    splits = tuple(_split(name, fits, budgets, coverage[name]) for name, fits in fitted.items())
+    splits = tuple(_split(name, fits, budgets, coverage[name], counted) for name, fits in fitted.items())
     options = resolve_batch_options(config.store, graph, budgets, spec.num_hops, fitted)
     fingerprint = fingerprint_of(config, spec, content := graph.digest())
-    manifest = make_manifest(config, part, part_spec, budgets, fitted, options, fingerprint, content)
+    draws = counted.edge_draws
+    manifest = make_manifest(config, part, part_spec, budgets, fitted, draws, options, fingerprint, content)
     shapes = tuple(_shapes(fitted, manifest))
     num_batches = {split.name: split.num_batches for split in splits}
     trial = Trial(graph, config, workers, progress)
@@ -277,7 +280,9 @@ def _types(
             )
 
 
-def _split(name: str, fits: Sequence[Fitted], budgets: Sequence[Budget], coverage: Coverage) -> SplitForecast:
+def _split(
+    name: str, fits: Sequence[Fitted], budgets: Sequence[Budget], coverage: Coverage, counted: Counted
+) -> SplitForecast:
     seeds = np.concatenate([fit.plan.num_seeds() for fit in fits])
     num_batches = coverage.num_batches(len(seeds))
     trimmed = [fit.trimmed.node_totals.any(axis=1) | fit.trimmed.edge_totals.any(axis=1) for fit in fits]
@@ -295,6 +300,7 @@ def _split(name: str, fits: Sequence[Fitted], budgets: Sequence[Budget], coverag
         node_fill=float(np.divide(*np.sum(nodes, axis=0))),
         edge_fill=float(np.divide(*np.sum(edges, axis=0))),
         share_trimmed=float(np.concatenate(trimmed).mean()),
+        edge_draws={key: draws.model_dump() for key, draws in counted.edge_draws[name].items()},
         coverage=coverage,
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pipeline.counting import Coverage
 from pipeline.forecast import Forecast, SplitForecast
 from pipeline.forecast_disk import DiskForecast
-from pipeline.text import sharing_line
+from pipeline.text import draws_line, sharing_line
 
 NODES_AND_EDGES = f"{'nodes':>9}{'edges':>9}"
 TYPES = f"{'':34}{'budget':>9}{'mean':>10}{'max':>8}{'fill':>7}{'bytes/batch':>13}"
@@ -68,6 +68,7 @@ def _given_lines(found: Forecast) -> list[str]:
         lines += [f"  a batch has {mebibytes(shape.bytes_per_batch)}, as a device receives it", ""]
     lines.append(SPLITS)
     lines += [_split_line(split) for split in found.splits]
+    lines += [f"edges     {split.name}: {draws_line(split.edge_draws)}" for split in found.splits if split.edge_draws]
     lines += ["", *_disk_lines(found.disk)]
     ratio = found.inline_bytes / max(1, found.table_bytes)
     lines.append(

@@ -1,7 +1,7 @@
 """Groupings and budgets that a config does not have, tried on some of its batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -201,7 +201,7 @@ class Trial:
             counted = self._counted("packed", config)
         budgets = self._resolved(config, counted)
         budget = next(iter(budgets.values()))
-        reserve_edges(Counted(self.pool, counted.plans, counted.sizes))
+        reserve_edges(replace(counted, workers=self.pool))
         sampled, kept, num = np.zeros(2), np.zeros(2), 0
         for before, after in self._recounted(counted, budget):
             sampled += [before.num_nodes.sum(), before.num_edges.sum()]

@@ -2,12 +2,18 @@
 
 With `random`, a round permutes the seeds and cuts them into batches; each batch draws neighbors with a key of its own.
 
-With `balanced` and `packed`, all batches of a round draw with one key. What is drawn for a node then depends on the
-round alone, so what a seed brings into a batch is known before it is put into one, and the size of a batch is the
-size of a union. Where the fanouts of an edge type differ from hop to hop it is a little less, for a node is then drawn
-for at its nearest hop only; with more than three hops it can even be a little more, so there packed batches are counted
-before they are believed to fit. A local search moves seeds until no batch needs much more of any type than another.
-Grouping looks at sizes, never at labels or features, and a seed's own sample does not depend on its group.
+With `balanced` and `packed`, all batches of a round draw with one key, and what is drawn for a node depends on the seed
+that leads to it first. So what a seed alone brings is known before it is put into a batch, and yet no two batches share
+a draw: a seed is in one batch of a round. Where two seeds of a batch lead to one node, it is expanded once, as the
+first of them has it; the order of a batch's seeds is random. A batch is therefore within the union of what its seeds
+bring alone. What the second seed would have drawn is not in it, so the union may be too large: nodes that several seeds
+of a batch are likely to lead to are *open*, and what is drawn for them at the last hop counts by number, once for all
+seeds (see `kernels.trace_seeds`). Where the fanouts of an edge type differ from hop to hop a batch is a little smaller,
+for a node is drawn for at its nearest hop only; with more than three hops it can even be a little larger, so there
+packed batches are counted before they are believed to fit. The budget follows from counts of the batches as they are.
+
+A local search moves seeds until no batch needs much more of any type than another. Grouping looks at sizes, never at
+labels or features.
 
     balanced    batches of equally many seeds (give or take one); seeds are swapped
     packed      with a budget that follows from the data: as many batches as `balanced`, but seeds also move, so that
@@ -34,8 +40,11 @@ from schemas.errors import BudgetError
 from schemas.sampling import SamplingSpec
 
 TRIES_PER_SEED = 3  # per phase; more lowers the budget by a percent or two and takes its time
-MAX_PHASES = 40
+MAX_PHASES = 40  # fewer where several in a row bring little:
+WORTH = 500  # one part in so many of a budget is worth a phase
+PATIENCE = 3
 PACK_TRIES_PER_SEED = 20
+OPEN_FROM = 0.5
 BLOCK_SEEDS = 16384
 BLOCK_ELEMENTS = 2**23  # a worker takes some 50 to 100 bytes for each
 PROBED_SEEDS = 64
@@ -122,13 +131,14 @@ def _grouped_plans(
     is_packed = spec.grouping == "packed"
 
     def group(sampler: NeighborSampler, block: Block) -> RoundPlan:
-        traced = trace(sampler, block.seeds, block.key, block.num_elements * 6 // 5)
+        traced = trace(sampler, block.seeds, block.key, block.num_elements * 6 // 5, _open_nodes(sampler, block))
         if is_packed and limits is not None:
-            groups = _pack(traced, block, spec.max_seeds, limits)
-            if spec.num_hops > SAFE_HOPS:
-                groups = _halved_until_they_fit(sampler, block, groups, limits)
+            groups = _pack(traced, block, spec.max_seeds, limits, _sizes_alone(sampler, block))
         else:
             groups = _level(traced, block, spec.max_seeds if is_packed else 0)
+        groups = [np.sort(group) for group in groups]  # which seed comes first must not depend on what it brings
+        if is_packed and limits is not None and spec.num_hops > SAFE_HOPS:
+            groups = _halved_until_they_fit(sampler, block, groups, limits)
         keys = np.full(len(groups), block.key, np.uint64)
         return RoundPlan(block.seeds[np.concatenate(groups)], np.array([len(g) for g in groups]), keys)
 
@@ -136,6 +146,12 @@ def _grouped_plans(
     for block, grouped in zip(blocks, workers.map(group, blocks), strict=True):
         parts[block.split][block.round].append(grouped)
     return {name: SplitPlan.of_rounds(name, [_joined(r) for r in rounds]) for name, rounds in parts.items()}
+
+
+def _open_nodes(sampler: NeighborSampler, block: Block) -> np.ndarray:
+    """uint8 [all nodes]: 1 where a seed that leads to a node expects more than `OPEN_FROM` others in its batch to."""
+    others = (sampler.count_reached(block.seeds, block.key) - 1) * (block.sizes.max() - 1)
+    return (others > OPEN_FROM * (len(block.seeds) - 1)).astype(np.uint8)
 
 
 def _elements_per_seed(
@@ -204,16 +220,22 @@ def _level(traced: Contributions, block: Block, max_seeds: int) -> list[np.ndarr
     if len(block.sizes) > 1:
         with np.errstate(over="ignore"):
             kernels.level(
-                traced, groups, traced.own.sum(axis=0), block.state, TRIES_PER_SEED, MAX_PHASES, max_seeds > 0
-            )
+                traced, groups, traced.own.sum(axis=0), block.state, TRIES_PER_SEED, MAX_PHASES, WORTH, PATIENCE,
+                max_seeds > 0,
+            )  # fmt: skip
     return _members(groups)
 
 
-def _pack(traced: Contributions, block: Block, max_seeds: int, limits: Limits) -> list[np.ndarray]:
-    """As few groups as a given budget allows: tried with few, then with 2% more at a time."""
+def _pack(
+    traced: Contributions, block: Block, max_seeds: int, limits: Limits, sizes_alone: np.ndarray
+) -> list[np.ndarray]:
+    """As few groups as a given budget allows: tried with few, then with 2% more at a time.
+
+    `sizes_alone`, int64 [N, D], are what seeds really bring alone: where neighbors are open, `traced` may say more.
+    """
+    if limits.is_strict and (sizes_alone > limits.most).any():
+        _refuse_seed(sizes_alone, block, limits)
     is_too_large = (traced.own > limits.most).any(axis=1)
-    if limits.is_strict and is_too_large.any():
-        _refuse_seed(traced, block, limits, int(np.flatnonzero(is_too_large)[0]))
     alone = [np.array([i]) for i in np.flatnonzero(is_too_large)]
     fitting = np.flatnonzero(~is_too_large)
     if len(fitting) == 0:
@@ -241,13 +263,11 @@ def _halved_until_they_fit(
     sampler: NeighborSampler, block: Block, groups: list[np.ndarray], limits: Limits
 ) -> list[np.ndarray]:
     """Positions in the block's seeds, where every batch of more than one seed really is within the limits."""
-    seeds = np.full((len(groups), max(len(group) for group in groups)), ID_PAD, np.int32)
-    for row, group in zip(seeds, groups, strict=True):
-        row[: len(group)] = block.seeds[group]
-    sizes = sampler.count(seeds, np.full(len(groups), block.key, np.uint64))
-    totals = np.concatenate([sizes.node_totals, sizes.edge_totals], axis=1)
+    rows = np.full((len(groups), max(len(group) for group in groups)), ID_PAD)
+    for row, group in zip(rows, groups, strict=True):
+        row[: len(group)] = group
     found: list[np.ndarray] = []
-    for group, total in zip(groups, totals, strict=True):
+    for group, total in zip(groups, _sizes(sampler, block, rows), strict=True):
         if len(group) > 1 and (total > limits.most).any():
             halves = [group[: len(group) // 2], group[len(group) // 2 :]]
             found += _halved_until_they_fit(sampler, block, halves, limits)
@@ -256,11 +276,23 @@ def _halved_until_they_fit(
     return found
 
 
-def _refuse_seed(traced: Contributions, block: Block, limits: Limits, row: int) -> None:
-    kind = int(np.flatnonzero(traced.own[row] > limits.most)[0])
+def _sizes_alone(sampler: NeighborSampler, block: Block) -> np.ndarray:
+    return _sizes(sampler, block, np.arange(len(block.seeds))[:, None])
+
+
+def _sizes(sampler: NeighborSampler, block: Block, rows: np.ndarray) -> np.ndarray:
+    """int64 [B, D]: the sizes of batches of the block's seeds at `rows`, int64 [B, S] (-1 pads)."""
+    seeds = np.where(rows == ID_PAD, np.int32(ID_PAD), block.seeds[rows])
+    sizes = sampler.count(seeds, np.full(len(rows), block.key, np.uint64))
+    return np.concatenate([sizes.node_totals, sizes.edge_totals], axis=1)
+
+
+def _refuse_seed(sizes_alone: np.ndarray, block: Block, limits: Limits) -> None:
+    row = int(np.flatnonzero((sizes_alone > limits.most).any(axis=1))[0])
+    kind = int(np.flatnonzero(sizes_alone[row] > limits.most)[0])
     raise BudgetError(
         f"seed {block.seeds[row]} alone does not fit the budget",
-        actual=f"{traced.own[row, kind]} of type '{limits.names[kind]}'",
+        actual=f"{sizes_alone[row, kind]} of type '{limits.names[kind]}'",
         limit=f"at most {limits.most[kind]} (one slot is reserved for padding)",
         where=f"split '{block.split}', round {block.round}",
         hint="Raise the budget, lower the fanout, or let batches be trimmed: "

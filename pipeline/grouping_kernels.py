@@ -336,7 +336,7 @@ def set_overlap(groups, alone, overlap):
 
 
 @njit(cache=True, nogil=True)
-def level(seeds, groups, alone, state, tries_per_seed, max_phases, is_moving):
+def level(seeds, groups, alone, state, tries_per_seed, max_phases, worth, patience, is_moving):
     """Lower the largest load of every type towards its mean, step by step.
 
     Each phase asks every type to come some way from its largest load down to its mean. A type that fails is asked
@@ -344,6 +344,9 @@ def level(seeds, groups, alone, state, tries_per_seed, max_phases, is_moving):
 
     Seeds that share neighbors make smaller groups, so means fall, too. They are not followed: no type is asked for
     less than its mean was at random, so that groups do not turn into clusters. For `alone` see `set_overlap`.
+
+    Ends when `patience` phases in a row have each lowered the sum of the largest loads by less than a share of
+    1/`worth`.
     """
     num_groups, num_types = groups.load.shape
     max_tries = tries_per_seed * (seeds.first.size - 1)
@@ -352,6 +355,7 @@ def level(seeds, groups, alone, state, tries_per_seed, max_phases, is_moving):
     overlap, least = np.empty(num_types, np.int64), np.empty(num_types, np.int64)
     for d in range(num_types):
         least[d] = -(-groups.load[:, d].sum() // num_groups)
+    idle = 0
     for _ in range(max_phases):
         is_asked = False
         for d in range(num_types):
@@ -371,3 +375,9 @@ def level(seeds, groups, alone, state, tries_per_seed, max_phases, is_moving):
                 halvings[d] += 1
             elif target[d] < ceiling[d]:
                 failures[d] = 0
+        gain = np.int64(0)
+        for d in range(num_types):
+            gain += ceiling[d] - groups.load[:, d].max()
+        idle = idle + 1 if gain * worth < ceiling.sum() else 0
+        if idle == patience:
+            return

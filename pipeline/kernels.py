@@ -25,6 +25,12 @@ REACHED = -2  # in new_id: a kept edge leads to it, not numbered yet
 _pick = njit(nogil=True, inline="always")(getattr(pick, "py_func", pick))
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _pair(node, origin):
+    """Two 31-bit ids as one."""
+    return np.uint64(node) | np.uint64(origin) << np.uint64(32)
+
+
 @njit(cache=True, nogil=True)
 def sample_batch(graph, seed_type, seeds, key, fanouts, replace, work, keep_edges):
     """Sample the neighborhood of one batch of distinct seeds into `work`, hop by hop.
@@ -33,7 +39,9 @@ def sample_batch(graph, seed_type, seeds, key, fanouts, replace, work, keep_edge
         graph: PackedGraph. seeds: int32 [num seeds]. key: uint64 of the batch. fanouts: int64 [H, E].
         keep_edges: also store edges (their slots must suffice), not only count them.
 
-    The neighbors drawn for a node depend on (key, edge type, node) alone: every node is expanded once per batch.
+    Every node is expanded once per batch. The neighbors drawn for it depend on (key, edge type, node, origin) alone,
+    its origin being the seed of the batch that leads to it first. A seed is in one batch of a round, so no two batches
+    of a round share a draw, although they share a key; and what a seed alone brings is what it is the origin of.
     """
     num_hops = fanouts.shape[0]
     num_node_types = graph.node_offset.size - 1
@@ -44,6 +52,7 @@ def sample_batch(graph, seed_type, seeds, key, fanouts, replace, work, keep_edge
     for i in range(seeds.size):
         work.nodes[offset + i] = seeds[i]
         work.local_id[offset + seeds[i]] = i
+        work.origin[offset + i] = seeds[i]
     work.node_end[seed_type, 0] = seeds.size
     for h in range(num_hops):
         for t in range(num_node_types):
@@ -65,6 +74,8 @@ def _expand(graph, e, h, key, fanout, replace, work, keep_edges):
     slot = work.slot_offset[e] + work.edge_end[e, h]
     start = slot
     type_key = mix(key ^ np.uint64(e))
+    is_noted = work.seen.size > 0
+    hides = work.is_open.size > 0 and h == work.edge_end.shape[1] - 1
     for i in range(first, work.node_end[dst_type, h]):
         node = work.nodes[dst_offset + i]
         begin = graph.indptr[indptr_offset + node]
@@ -72,10 +83,14 @@ def _expand(graph, e, h, key, fanout, replace, work, keep_edges):
         count = degree
         drawn = fanout >= 0 and degree > 0 and (replace or degree > fanout)
         if drawn:
+            if hides and work.is_open[dst_offset + node] > 0:
+                continue
             count = fanout
-            _pick(mix(type_key ^ np.uint64(node)), degree, count, replace, work.picks)
+            _pick(mix(type_key ^ _pair(node, work.origin[dst_offset + i])), degree, count, replace, work.picks)
         for j in range(count):
             edge = edge_offset + begin + (work.picks[j] if drawn else j)
+            if is_noted:
+                work.seen[edge] = 1
             if keep_edges:
                 work.src[slot], work.dst[slot], work.e_id[slot] = graph.row[edge], i, graph.e_id[edge]
             else:
@@ -83,6 +98,7 @@ def _expand(graph, e, h, key, fanout, replace, work, keep_edges):
                 if work.local_id[src_offset + source] == OUTSIDE:
                     work.local_id[src_offset + source] = num_src
                     work.nodes[src_offset + num_src] = source
+                    work.origin[src_offset + num_src] = work.origin[dst_offset + i]
                     num_src += 1
             slot += 1
     if keep_edges:  # in a loop of its own, so that neither waits for the other's memory
@@ -93,6 +109,7 @@ def _expand(graph, e, h, key, fanout, replace, work, keep_edges):
                 local = num_src
                 work.local_id[src_offset + source] = local
                 work.nodes[src_offset + num_src] = source
+                work.origin[src_offset + num_src] = work.origin[dst_offset + work.dst[k]]
                 num_src += 1
             work.src[k] = local
     work.node_end[src_type, h + 1] = num_src
@@ -109,16 +126,33 @@ def forget_batch(graph, work):
 
 
 @njit(cache=True, nogil=True)
+def count_reached(graph, seed_type, seeds, key, fanouts, replace, work, reached):
+    """Add to `reached`, int32 [all nodes], how many of the seeds (int32 [N]), each alone, lead to a node."""
+    for i in range(seeds.size):
+        sample_batch(graph, seed_type, seeds[i : i + 1], key, fanouts, replace, work, False)
+        for t in range(graph.node_offset.size - 1):
+            offset = graph.node_offset[t]
+            for j in range(work.node_end[t, -1]):
+                reached[offset + work.nodes[offset + j]] += 1
+        forget_batch(graph, work)
+
+
+@njit(cache=True, nogil=True)
 def trace_seeds(graph, seed_type, seeds, key, fanouts, replace, work, first, elements, kinds, weights):
     """List what each seed (int32 [N]) brings into a batch: the elements of its own sample under `key`.
 
     An element is a node (kind: its type, weight 1), or the expansion of a node along an edge type (kind: T + edge
     type, weight: edges drawn), told apart by hop where the fanouts of an edge type differ.
 
+    The neighbors drawn at the last hop for a node that is open (`work.is_open`) are one more element of its expansion
+    (kind: their type, weight: how many): which they are depends on the batch, and several seeds that lead to the node
+    bring them once.
+
     Writes first int64 [N + 1], where each seed's elements start, and, as far as there is room, elements int64, kinds
     and weights int32 [first[N]].
     """
-    num_node_types, num_pointers = graph.node_offset.size - 1, graph.indptr.size
+    num_node_types, num_pointers, num_hops = graph.node_offset.size - 1, graph.indptr.size, fanouts.shape[0]
+    hides = work.is_open.size > 0
     told_apart = np.zeros(fanouts.shape, np.int64)
     for h in range(1, fanouts.shape[0]):
         for e in range(fanouts.shape[1]):
@@ -133,27 +167,45 @@ def trace_seeds(graph, seed_type, seeds, key, fanouts, replace, work, first, ele
             n += count
         for e in range(graph.src_type.size):
             dst_type = graph.dst_type[e]
-            for h in range(fanouts.shape[0]):
+            offset = graph.node_offset[dst_type]
+            for h in range(num_hops):
                 start = graph.node_offset[-1] + told_apart[h, e] * num_pointers + graph.indptr_offset[e]
                 for j in range(_hop_start(work.node_end, dst_type, h), work.node_end[dst_type, h]):
-                    node = work.nodes[graph.node_offset[dst_type] + j]
+                    node = work.nodes[offset + j]
                     count = _num_drawn(graph, e, node, fanouts[h, e], replace)
                     if count > 0:
                         if n < elements.size:
                             elements[n], kinds[n], weights[n] = start + node, num_node_types + e, count
+                        n += 1
+                    is_hidden = hides and h == num_hops - 1 and work.is_open[offset + node] > 0
+                    if is_hidden and _is_drawn(graph, e, node, fanouts[h, e], replace):
+                        if n < elements.size:
+                            elements[n] = start + num_hops * num_pointers + node
+                            kinds[n], weights[n] = graph.src_type[e], count
                         n += 1
         forget_batch(graph, work)
         first[i + 1] = n
 
 
 @njit(cache=True, nogil=True, inline="always")
+def _degree(graph, e, node):
+    begin = graph.indptr_offset[e] + node
+    return graph.indptr[begin + 1] - graph.indptr[begin]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_drawn(graph, e, node, fanout, replace):
+    """Whether `_expand` draws some neighbors of a node, instead of taking all or none."""
+    degree = _degree(graph, e, node)
+    return fanout > 0 and degree > 0 and (replace or degree > fanout)
+
+
+@njit(cache=True, nogil=True, inline="always")
 def _num_drawn(graph, e, node, fanout, replace):
     """How many neighbors `_expand` takes of one node."""
-    begin = graph.indptr_offset[e] + node
-    degree = graph.indptr[begin + 1] - graph.indptr[begin]
-    if fanout >= 0 and degree > 0 and (replace or degree > fanout):
+    if _is_drawn(graph, e, node, fanout, replace):
         return np.int64(fanout)
-    return degree if fanout != 0 else np.int64(0)
+    return _degree(graph, e, node) if fanout != 0 else np.int64(0)
 
 
 @njit(cache=True, nogil=True)
@@ -318,7 +370,7 @@ def count_trimmed_batches(
     for b in range(seeds.shape[0]):
         sample_batch(graph, seed_type, seeds[b, : num_seeds[b]], keys[b], fanouts, replace, work, True)
         forget_batch(graph, work)
-        trim_batch(graph, keys[b], work, node_limit, edge_limit, trim_nodes, trim_edges)
+        trim_batch(graph, mix(keys[b] ^ np.uint64(seeds[b, 0])), work, node_limit, edge_limit, trim_nodes, trim_edges)
         _write_counts(work, num_nodes[b], num_edges[b])
 
 
@@ -348,7 +400,9 @@ def pad_batches(
         sample_batch(graph, seed_type, seeds[b, : num_seeds[b]], keys[b], fanouts, replace, work, True)
         forget_batch(graph, work)
         if (trim_nodes or trim_edges) and _exceeds(work, node_limit, edge_limit):
-            trim_batch(graph, keys[b], work, node_limit, edge_limit, trim_nodes, trim_edges)
+            trim_batch(
+                graph, mix(keys[b] ^ np.uint64(seeds[b, 0])), work, node_limit, edge_limit, trim_nodes, trim_edges
+            )
         for t in range(node_limit.size):
             rows = node_limit[t] + 1
             start = num_batches * out.row_offset[t] + b * rows

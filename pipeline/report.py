@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pipeline.certificate import certificate_line
 from pipeline.compare import Change, Comparison, SplitChange, TypeChange
 from pipeline.statistics import DiskUse, PartUse, SplitUse, StoreUse, TypeUse
-from pipeline.text import count, sharing_line, size, table
+from pipeline.text import count, draws_line, sharing_line, size, table
 from schemas.budget import Certificate
 
 
@@ -40,12 +40,14 @@ def _summary(use: StoreUse) -> list[tuple[str, str]]:
 
 
 def split_summary(split: SplitUse) -> list[str]:
-    """Two or three lines above the tables of a split."""
+    """Some lines above the tables of a split."""
     totals = split.totals
     batches, rounds = count(totals.num_batches, "batch", "batches"), count(split.num_rounds, "round", "rounds")
     lines = [f"{split.name}: {count(split.num_seeds, 'seed', 'seeds')}, {batches} in {rounds}"]
     if split.num_batches_skipped:
         lines.append(f"  skipped: {split.num_batches_skipped:,} batches with {split.num_seeds_skipped:,} seeds")
+    if split.edge_draws:
+        lines.append(f"  edges: {draws_line(split.edge_draws)}")
     return [*lines, f"  fill: {_fills(split)} (the rest is padding); {_device_bytes(split)}"]
 
 

@@ -38,7 +38,7 @@ from schemas.batch import (
 from schemas.budget import Budget
 from schemas.config import JobConfig
 from schemas.errors import StoreError
-from schemas.manifest import NUMBERING, Manifest, PartInfo, SplitInfo, Unreached, parse_manifest
+from schemas.manifest import NUMBERING, EdgeDraws, Manifest, PartInfo, SplitInfo, Unreached, parse_manifest
 from schemas.notes import Note
 from schemas.paths import as_path
 from schemas.sampling import SamplingSpec
@@ -172,7 +172,8 @@ def plan_store(
         report(note.line)
     options = resolve_batch_options(config.store, graph, budgets, spec.num_hops, fitted)
     fingerprint = fingerprint_of(config, spec, content)
-    manifest = make_manifest(config, graph, spec, budgets, fitted, options, fingerprint, content)
+    draws = counted.edge_draws
+    manifest = make_manifest(config, graph, spec, budgets, fitted, draws, options, fingerprint, content)
     require_encodable(manifest.tensors)
     if options.inline_features:
         report(_blow_up(manifest))
@@ -298,6 +299,7 @@ def make_manifest(
     spec: SamplingSpec,
     budgets: tuple[Budget, ...],
     fitted: dict[str, list[Fitted]],
+    edge_draws: dict[str, dict[str, EdgeDraws]],
     options: BatchOptions,
     fingerprint: str,
     content: str,
@@ -321,6 +323,7 @@ def make_manifest(
                 parts=tuple(PartInfo(shape=fit.shape, round_starts=fit.plan.round_starts()) for fit in parts),
                 num_batches_skipped=sum(fit.num_batches_skipped for fit in parts),
                 num_seeds_skipped=sum(fit.num_seeds_skipped for fit in parts),
+                edge_draws=edge_draws[name],
             )
         )
     return Manifest(

@@ -60,6 +60,7 @@ class NeighborSampler:
         self._work = Workspace(
             local_id=np.full(num_nodes, OUTSIDE, np.int32),
             nodes=np.empty(num_nodes, np.int32),
+            origin=np.empty(num_nodes, np.int32),
             new_id=np.empty(num_nodes if self.trim_nodes or self.trim_edges else 0, np.int32),
             src=np.empty(0, np.int32),
             dst=np.empty(0, np.int32),
@@ -68,6 +69,8 @@ class NeighborSampler:
             node_end=np.zeros((graph.num_node_types, spec.num_hops + 1), np.int64),
             edge_end=np.zeros((graph.num_edge_types, spec.num_hops), np.int64),
             picks=np.empty(self._most_picks(), np.int64),
+            seen=np.empty(0, np.uint8),
+            is_open=np.empty(0, np.uint8),
         )
 
     def _most_picks(self) -> int:
@@ -88,27 +91,49 @@ class NeighborSampler:
             np.empty((num_batches, *self._work.edge_end.shape), np.int32),
         )
 
-    def count(self, seeds: np.ndarray, keys: np.ndarray) -> Sizes:
-        """Sizes of the batches with these seeds (int32 [B, S], -1 pads) and keys (uint64 [B]), untrimmed."""
+    def count(self, seeds: np.ndarray, keys: np.ndarray, seen: np.ndarray | None = None) -> Sizes:
+        """Sizes of the batches with these seeds (int32 [B, S], -1 pads) and keys (uint64 [B]), untrimmed.
+
+        Args:
+            seen: uint8 [all edges], as the packed graph has them; 1 is written for every edge that is sampled.
+        """
         sizes = self._empty_sizes(len(seeds))
+        *arguments, work = self._batch_arguments(seeds, keys)
+        if seen is not None:
+            work = self._work._replace(seen=seen)
         with np.errstate(over="ignore"):
-            kernels.count_batches(*self._batch_arguments(seeds, keys), sizes.num_nodes, sizes.num_edges)
+            kernels.count_batches(*arguments, work, sizes.num_nodes, sizes.num_edges)
         return sizes
 
+    def count_reached(self, seeds: np.ndarray, key: np.uint64) -> np.ndarray:
+        """int32 [all nodes]: how many of the seeds (int32 [N]) lead to a node before the last hop, each alone."""
+        reached = np.zeros(int(self.graph.node_offset[-1]), np.int32)
+        shorter = self._work._replace(
+            node_end=np.ascontiguousarray(self._work.node_end[:, 1:]),
+            edge_end=np.ascontiguousarray(self._work.edge_end[:, 1:]),
+        )
+        arguments = (self.graph, self.seed_type, seeds, key, self.fanouts[:-1], self.replace, shorter)
+        with np.errstate(over="ignore"):
+            kernels.count_reached(*arguments, reached)
+        return reached
+
     def trace(
-        self, seeds: np.ndarray, key: np.uint64, expected: int = 0
+        self, seeds: np.ndarray, key: np.uint64, expected: int = 0, is_open: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """What each seed (int32 [N]) alone brings into a batch whose draws have this key.
 
         Args:
             expected: elements that it will be at most; when it is more, seeds are sampled twice.
+            is_open: uint8 [all nodes], 1 where another seed of the batch may decide what is drawn; see
+                `kernels.trace_seeds`.
 
         Returns:
             first int64 [N + 1] and, seed after seed, elements int64, kinds and weights int32 [first[N]]; see
             `kernels.trace_seeds`.
         """
         first = np.zeros(len(seeds) + 1, np.int64)
-        arguments = (self.graph, self.seed_type, seeds, key, self.fanouts, self.replace, self._work, first)
+        work = self._work if is_open is None else self._work._replace(is_open=is_open)
+        arguments = (self.graph, self.seed_type, seeds, key, self.fanouts, self.replace, work, first)
         room, num = -1, expected
         with np.errstate(over="ignore"):
             while num > room:

@@ -117,13 +117,17 @@ class PartUse:
 
 @dataclass(frozen=True)
 class SplitUse:
-    """One split: `num_seeds` distinct seeds, each once per round unless its batch was skipped."""
+    """One split: `num_seeds` distinct seeds, each once per round unless its batch was skipped.
+
+    `edge_draws`: edge type -> edges sampled in the first round, and how many of them differ.
+    """
 
     name: str
     num_seeds: int
     num_rounds: int
     num_batches_skipped: int
     num_seeds_skipped: int
+    edge_draws: dict[str, dict[str, int]]
     totals: Totals
     parts: list[PartUse]
 
@@ -207,6 +211,7 @@ def _split_use(reader: LedgerReader, split: SplitInfo) -> SplitUse:
         num_rounds=split.num_rounds,
         num_batches_skipped=split.num_batches_skipped,
         num_seeds_skipped=split.num_seeds_skipped,
+        edge_draws={key: draws.model_dump() for key, draws in split.edge_draws.items()},
         totals=_totals(parts),
         parts=parts,
     )

@@ -1,6 +1,6 @@
 """Numbers and tables as text, for terminals of 120 columns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -62,6 +62,23 @@ def listed(names: Sequence[str], most: int = 8) -> str:
     """
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def draws_line(draws: Mapping[str, Mapping[str, int]], most: int = 3) -> str:
+    """How many of the edges sampled in a round differ, and of which types fewest; `draws` as `SplitUse.edge_draws`.
+
+    Small neighborhoods are soon seen whole; few different edges of a large one would mean that batches share draws.
+
+    >>> draws_line({"a__to__b": {"sampled": 80, "distinct": 40}, "b__to__a": {"sampled": 20, "distinct": 20}})
+    '60% of those sampled in a round differ (least: a__to__b 50%, b__to__a 100%)'
+    """
+    sampled = {key: found for key, found in draws.items() if found["sampled"]}
+    if not sampled:
+        return "none is sampled"
+    shares = sorted((found["distinct"] / found["sampled"], key) for key, found in sampled.items())
+    distinct, total = (sum(found[kind] for found in sampled.values()) for kind in ("distinct", "sampled"))
+    least = ", ".join(f"{key} {share:.0%}" for share, key in shares[:most])
+    return f"{distinct / total:.0%} of those sampled in a round differ (least: {least})"
 
 
 def sharing_line(groups: Sequence[Sequence[str]]) -> str:

@@ -11,15 +11,19 @@ class Workspace(NamedTuple):
     Attributes:
         local_id: int32 [all nodes], the local id of a node in the batch, or OUTSIDE.
         nodes: int32 [all nodes], per type the batch's nodes in order of discovery.
+        origin: int32 [all nodes], beside each of `nodes` the seed that led to it first.
         new_id: int32 [all nodes], scratch of trimming, by type and old local id.
         src, dst, e_id: int32 [edge slots], per edge type the batch's edges in order of discovery.
         slot_offset: int64 [E + 1], where each edge type's slots start.
         node_end: int64 [T, H + 1], nodes of hops 0..h; edge_end: int64 [E, H], edges of hops 1..h+1.
         picks: int64 [largest fanout], scratch of one draw.
+        seen: uint8 [all edges], 1 once an edge was drawn; or empty, and nothing is noted.
+        is_open: uint8 [all nodes], 1 where what is drawn at the last hop is left out; or empty, and nothing is.
     """
 
     local_id: np.ndarray
     nodes: np.ndarray
+    origin: np.ndarray
     new_id: np.ndarray
     src: np.ndarray
     dst: np.ndarray
@@ -28,6 +32,8 @@ class Workspace(NamedTuple):
     node_end: np.ndarray
     edge_end: np.ndarray
     picks: np.ndarray
+    seen: np.ndarray
+    is_open: np.ndarray
 
 
 class Padded(NamedTuple):

@@ -31,10 +31,18 @@ class PartInfo(Frozen):
         return self.round_starts[-1]
 
 
+class EdgeDraws(Frozen):
+    """Edges of one type in all batches of a split's first round, before trimming: how many, and how many different."""
+
+    sampled: int = Field(ge=0)
+    distinct: int = Field(ge=0)
+
+
 class SplitInfo(Frozen):
     """One split. Its batches are numbered through its parts, those of the first part first.
 
-    A shape that no batch of the split has, has no part here. A split of one shape has one part.
+    A shape that no batch of the split has, has no part here. A split of one shape has one part. `edge_draws` are by
+    edge type; empty where nothing is drawn because the whole graph is in every batch.
     """
 
     name: str
@@ -42,6 +50,7 @@ class SplitInfo(Frozen):
     parts: Tuple[PartInfo, ...] = Field(min_length=1)
     num_batches_skipped: int = 0
     num_seeds_skipped: int = 0
+    edge_draws: Dict[str, EdgeDraws] = {}
 
     @model_validator(mode="after")
     def _check(self) -> Any:

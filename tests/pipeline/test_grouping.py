@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -82,16 +83,31 @@ def test_each_seed_exactly_once_per_round(data, grouping, batch_size, rounds, fa
 
 @settings(max_examples=40, deadline=None)
 @given(graphs(), st.integers(1, 3), st.integers(-1, 4), st.integers(0, 2**32 - 1))
-def test_what_seeds_bring_is_the_size_of_their_batch(data, num_hops, fanout, rng_seed):
-    """With one fanout for all hops exactly; a loop over sets is the reference."""
-    fanouts = [fanout] * num_hops
-    assert_loads(data, fanouts, rng_seed, lambda load, real: np.array_equal(load, real))
+def test_what_a_seed_brings_alone_is_the_size_of_its_batch(data, num_hops, fanout, rng_seed):
+    """With one fanout for all hops exactly, where nothing is open; a loop over sets is the reference."""
+    block, fresh = one_block(data, [fanout] * num_hops, rng_seed)
+    traced = trace(fresh, block.seeds, block.key)
+    for row, seed in enumerate(block.seeds):
+        alone = fresh.count(np.array([[seed]]), np.array([block.key]))
+        assert np.array_equal(traced.own[row], np.concatenate([alone.node_totals[0], alone.edge_totals[0]]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(graphs(), st.integers(1, 3), st.integers(0, 2**32 - 1))
+def test_where_nothing_is_drawn_what_seeds_bring_is_the_size_of_their_batch(data, num_hops, rng_seed):
+    assert_loads(data, [-1] * num_hops, rng_seed, np.array_equal)
 
 
 @settings(max_examples=40, deadline=None)
 @given(graphs(), st.lists(st.integers(-1, 4), min_size=2, max_size=3), st.integers(0, 2**32 - 1))
 def test_what_seeds_bring_is_never_too_little(data, fanouts, rng_seed):
     assert_loads(data, fanouts, rng_seed, lambda load, real: (load >= real).all())
+
+
+def one_block(data, fanouts, rng_seed):
+    spec = spec_of(data, "balanced", fanouts, batch_size=3, rounds=1, rng_seed=rng_seed)
+    (block,) = blocks_of("train", hetero_graph(data).seeds["train"].astype(np.int32), spec, 1)
+    return block, sampler(data, fanouts)
 
 
 def load_of(traced, members):
@@ -105,18 +121,30 @@ def load_of(traced, members):
 
 
 def assert_loads(data, fanouts, rng_seed, holds):
-    spec = spec_of(data, "balanced", fanouts, batch_size=3, rounds=1, rng_seed=rng_seed)
-    fresh = sampler(data, fanouts)
-    for block in blocks_of("train", hetero_graph(data).seeds["train"].astype(np.int32), spec, 1):
-        traced = trace(fresh, block.seeds, block.key)
-        starts = np.concatenate([[0], np.cumsum(block.sizes)])
+    """Of batches of three, whichever nodes are taken as open."""
+    block, fresh = one_block(data, fanouts, rng_seed)
+    rng, starts = np.random.default_rng(rng_seed), np.concatenate([[0], np.cumsum(block.sizes)])
+    for share in (0, 0.5, 1):
+        is_open = (rng.random(fresh.graph.node_offset[-1]) < share).astype(np.uint8)
+        traced = trace(fresh, block.seeds, block.key, 0, is_open)
         for first, last in itertools.pairwise(starts):
-            load = load_of(traced, np.arange(first, last))
             sizes = fresh.count(block.seeds[None, first:last], np.array([block.key]))
-            assert holds(load, np.concatenate([sizes.node_totals[0], sizes.edge_totals[0]]))
-        for row, seed in enumerate(block.seeds):
-            alone = fresh.count(np.array([[seed]]), np.array([block.key]))
-            assert holds(traced.own[row], np.concatenate([alone.node_totals[0], alone.edge_totals[0]]))
+            real = np.concatenate([sizes.node_totals[0], sizes.edge_totals[0]])
+            assert holds(load_of(traced, np.arange(first, last)), real)
+
+
+@settings(max_examples=40, deadline=None)
+@given(graphs(), st.integers(1, 3), st.integers(1, 3), st.integers(0, 2**32 - 1))
+def test_nodes_before_the_last_hop_are_counted_by_seed(data, num_hops, fanout, rng_seed):
+    block, fresh = one_block(data, [fanout] * num_hops, rng_seed)
+    expected = Counter()
+    for seed in block.seeds:
+        batch = fresh.sample([seed], block.key)
+        for t, (name, ids) in enumerate(batch.n_id.items()):
+            before = sum(batch.num_nodes[name][:-1])
+            expected.update((fresh.graph.node_offset[t] + ids[:before]).tolist())
+    reached = fresh.count_reached(block.seeds, block.key)
+    assert {node: reached[node] for node in np.flatnonzero(reached)} == expected
 
 
 @settings(max_examples=40, deadline=None)
@@ -144,7 +172,7 @@ def test_tables_and_loads_stay_true_in_a_search(data, batch_size, room, key):
     traced = trace(sampler(data, [4, 4]), block.seeds, np.uint64(key))
     groups = grouping_module._start(traced, block.sizes, batch_size + room)
     with np.errstate(over="ignore"):
-        kernels.level(traced, groups, traced.own.sum(axis=0), block.state, 20, 20, room > 0)
+        kernels.level(traced, groups, traced.own.sum(axis=0), block.state, 20, 20, 10**6, 20, room > 0)
     seen = []
     for g, size in enumerate(groups.size):
         members = groups.members[g, :size]
@@ -161,14 +189,17 @@ def test_tables_and_loads_stay_true_in_a_search(data, batch_size, room, key):
 @settings(max_examples=25, deadline=None)
 @given(graphs(max_nodes=40), st.sampled_from(["balanced", "packed"]), st.integers(2, 6))
 def test_no_type_needs_more_than_before_the_search(data, grouping, batch_size):
+    """As far as loads are known before a batch is sampled."""
     spec = spec_of(data, grouping, [3, 3], batch_size, rounds=1)
-    plan = plans_of(data, spec)["train"]
+    plan, fresh = plans_of(data, spec)["train"], sampler(data, [3, 3])
     (block,) = blocks_of("train", hetero_graph(data).seeds["train"].astype(np.int32), spec, 1)
-    rows = np.full((len(block.sizes), block.sizes.max()), -1, np.int32)
-    rows[np.arange(rows.shape[1]) < block.sizes[:, None]] = block.seeds
-    before = sampler(data, [3, 3]).count(rows, np.full(len(rows), block.key))
-    most = np.concatenate([before.node_totals, before.edge_totals], axis=1).max(axis=0)
-    assert (totals(data, plan, [3, 3]).max(axis=0) <= most).all()
+    traced = trace(fresh, block.seeds, block.key, 0, grouping_module._open_nodes(fresh, block))
+    row_of = {seed: row for row, seed in enumerate(block.seeds.tolist())}
+    found = [[row_of[s] for s in row[row >= 0].tolist()] for row in plan.block(0, plan.num_batches).seeds]
+    starts = np.concatenate([[0], np.cumsum(block.sizes)])
+    before = [np.arange(first, last) for first, last in itertools.pairwise(starts)]
+    most = np.max([load_of(traced, rows) for rows in before], axis=0)
+    assert (np.max([load_of(traced, rows) for rows in found], axis=0) <= most).all()
 
 
 def test_batches_come_closer_to_one_another():
@@ -226,6 +257,61 @@ def test_neighbors_stay_equally_likely(grouping):
     assert abs(drawn - rounds * probability).max() < bound
 
 
+def hub_graph(num_papers=400, num_hubs=3, hub_degree=200):
+    """Every seed has one hub (and another a few), every hub many neighbors: what `fanout` of them are drawn matters."""
+    rng = np.random.default_rng(12)
+    data = random_graph(rng, {"paper": num_papers, "hub": num_hubs, "author": 600}, {}, "paper")
+    papers = np.arange(num_papers)
+    into_papers = np.stack([papers % num_hubs, papers])
+    into_hubs = np.stack([rng.integers(0, 600, num_hubs * hub_degree), np.repeat(np.arange(num_hubs), hub_degree)])
+    data["hub", "of", "paper"].edge_index = torch.from_numpy(into_papers)
+    data["author", "at", "hub"].edge_index = torch.from_numpy(into_hubs)
+    return data
+
+
+def hub_draws(data, grouping, rounds, fanout=3):
+    """Every batch's edges into hubs, as {hub: ids of its drawn edges}, and the plan."""
+    plan = plans_of(data, spec_of(data, grouping, [fanout, fanout], 4, rounds))["train"]
+    fresh, block, drawn = sampler(data, [fanout, fanout]), plan.block(0, plan.num_batches), []
+    for seeds, key in zip(block.seeds, block.keys, strict=True):
+        batch = fresh.sample(seeds[seeds >= 0], key)
+        hubs = batch.n_id["hub"][batch.edge_index["author__at__hub"][1]]
+        drawn.append({h: frozenset(batch.e_id["author__at__hub"][hubs == h].tolist()) for h in np.unique(hubs)})
+    return drawn, plan
+
+
+@pytest.mark.parametrize("grouping", ["balanced", "packed"])
+def test_what_many_batches_reach_is_drawn_anew_in_each(grouping):
+    """Distinct over sampled edges into hubs are as with `random`, and no draw is shared by two batches of a round."""
+    data, distinct = hub_graph(), {}
+    for name in ("random", grouping):
+        drawn, _ = hub_draws(data, name, 1)
+        edges = [edge for batch in drawn for edges in batch.values() for edge in edges]
+        distinct[name] = len(set(edges)) / len(edges)
+    assert distinct[grouping] > 0.9 * distinct["random"], distinct
+
+
+@pytest.mark.parametrize("grouping", ["random", "balanced", "packed"])
+def test_draws_of_a_hub_are_uniform_and_independent_from_batch_to_batch(grouping):
+    """Inclusion frequencies, co-occurrence of pairs in a batch, and what two batches of a round have in common."""
+    fanout, degree = 2, 8
+    data = hub_graph(num_papers=60, num_hubs=2, hub_degree=degree)
+    drawn, plan = hub_draws(data, grouping, rounds=200, fanout=fanout)
+    starts = plan.round_starts()
+    for hub in (0, 1):
+        draws = [batch[hub] for batch in drawn if hub in batch]
+        pairs = Counter(draws)
+        assert len(pairs) == degree * (degree - 1) // 2, "every pair of neighbors is drawn"
+        assert stats.chisquare(list(pairs.values())).pvalue > 1e-6, "each as often as any other, so each neighbor, too"
+        same = total = 0
+        for first, last in itertools.pairwise(starts):
+            in_round = [batch[hub] for batch in drawn[first:last] if hub in batch]
+            same += sum(a == b for a, b in itertools.combinations(in_round, 2))
+            total += len(in_round) * (len(in_round) - 1) // 2
+        probability = 1 / len(pairs)
+        assert abs(same - total * probability) < 6 * np.sqrt(total * probability), "as often as by chance"
+
+
 @settings(max_examples=25, deadline=None)
 @given(graphs(max_nodes=40), st.integers(1, 8), st.integers(0, 30))
 def test_packing_fills_a_given_budget_and_never_overflows_it(data, max_seeds, extra):
@@ -255,19 +341,30 @@ def test_packing_takes_few_batches():
     assert plan.num_batches <= np.ceil(1.06 * needed.max())
 
 
-def test_packing_never_overflows_where_what_seeds_bring_is_too_little(monkeypatch):
-    """Six hops with different fanouts: a node may lie nearer to a seed alone than to the same seed in its batch."""
-    fanout = [1, 3, 4, 1, 4, 3]
-    data = random_graph(np.random.default_rng(2489), {"a": 30}, {("a", "to", "a"): 100}, "a")
+@settings(max_examples=25, deadline=None)
+@given(graphs(max_nodes=40), st.integers(0, 9), st.integers(0, 2**32 - 1))
+def test_batches_that_turn_out_too_large_are_halved_until_they_fit(data, extra, rng_seed):
+    """With more than three hops what seeds bring may be too little; here all of them are put into one batch."""
+    block, fresh = one_block(data, [1, 3, 4, 1, 4], rng_seed)
+    limits = Limits(grouping_module._sizes_alone(fresh, block).max(axis=0) + extra, (), is_strict=True)
+    groups = grouping_module._halved_until_they_fit(fresh, block, [np.arange(len(block.seeds))], limits)
+    assert np.array_equal(np.sort(np.concatenate(groups)), np.arange(len(block.seeds)))
+    for group in groups:
+        assert (grouping_module._sizes(fresh, block, group[None])[0] <= limits.most).all()
+    if len(groups) > 1:
+        assert (grouping_module._sizes(fresh, block, np.arange(len(block.seeds))[None])[0] > limits.most).any()
+
+
+def test_packed_batches_of_many_hops_are_counted(monkeypatch):
+    data = random_graph(np.random.default_rng(3), {"a": 60}, {("a", "to", "a"): 200}, "a")
+    counted = []
+    real = grouping_module._halved_until_they_fit
+    monkeypatch.setattr(grouping_module, "_halved_until_they_fit", lambda *args: counted.append(1) or real(*args))
     schema = hetero_graph(data).schema
-    limits = Limits(np.array([22, 42]), schema.node_names + schema.edge_keys, is_strict=True)
-    spec = spec_of(data, "packed", fanout, 1, 1, max_seeds=6)
-    plan = plans_of(data, spec, limits)["train"]
-    assert (totals(data, plan, fanout) <= limits.most).all()
-    assert np.array_equal(np.sort(plan.seeds), hetero_graph(data).seeds["train"])
-    monkeypatch.setattr(grouping_module, "SAFE_HOPS", len(fanout))
-    unchecked = plans_of(data, spec, limits)["train"]
-    assert (totals(data, unchecked, fanout) > limits.most).any() and unchecked.num_batches < plan.num_batches
+    limits = Limits(np.array([60, 200]), schema.node_names + schema.edge_keys, is_strict=True)
+    for num_hops in (3, 4):
+        plans_of(data, spec_of(data, "packed", [2] * num_hops, 1, 1, max_seeds=6), limits)
+        assert bool(counted) == (num_hops > grouping_module.SAFE_HOPS)
 
 
 def test_room_for_more_seeds_than_there_are_costs_nothing():
@@ -334,4 +431,4 @@ def test_groups_are_the_same_on_every_machine():
     assert plan.block(0, 4).seeds.tolist() == EXPECTED
 
 
-EXPECTED = [[11, 58, 6, 24, 35], [29, 40, 4, 16, 55], [50, 8, 10, 39, 37], [43, 17, 59, 15, 2]]
+EXPECTED = [[11, 58, 6, 35, 15], [24, 59, 4, 55, 10], [8, 50, 39, 37, 40], [29, 16, 43, 17, 2]]

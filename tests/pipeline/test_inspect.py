@@ -12,14 +12,19 @@ from click.testing import CliRunner
 import pipeline
 from pipeline.cli import main
 from pipeline.compare import compare
+from pipeline.counting import count_all, sampler_factory
+from pipeline.datasets import from_data
+from pipeline.forecast import forecast
+from pipeline.forecast_report import forecast_report
 from pipeline.html import store_page
 from pipeline.report import comparison_report, store_report
 from pipeline.statistics import MAX_BINS, MAX_POINTS, store_use
-from pipeline.text import WIDTH, size, table
+from pipeline.text import WIDTH, draws_line, size, table
+from pipeline.workers import Workers
 from schemas.batch import model_inputs
 from schemas.graph import edge_key
-from schemas.manifest import Manifest, parse_manifest
-from tests.pipeline.build import job
+from schemas.manifest import EdgeDraws, Manifest, parse_manifest
+from tests.pipeline.build import hetero_graph, job, sampler
 from tests.pipeline.ledgers import movie_graph, write_ledgers
 from tests.pipeline.stores import manifest_of, read
 from tests.strategies import random_graph
@@ -41,6 +46,39 @@ def stores(tmp_path_factory):
     """A store with an exact budget, and one of larger, trimmed batches."""
     root = tmp_path_factory.mktemp("stores")
     return make(root)[1], make(root, TRIMMED, batch_size=6)[1]
+
+
+@pytest.mark.parametrize("grouping", ["random", "balanced"])
+def test_draws_are_those_of_the_first_round(tmp_path, grouping):
+    """Sampled and distinct edges, against a loop over batches; `inspect` and `plan` say the same."""
+    data = random_graph(np.random.default_rng(0), {"a": 60, "b": 30, "stats": 9}, TYPES, "a", {"a": 6, "b": 3})
+    config = job(data, tmp_path, sampling={"batch_size": 4, "fanout": [3, 2], "rounds": 2, "grouping": grouping})
+    manifest = parse_manifest(manifest_of(store := pipeline.prepare(data, config)), "")
+    counted = count_all(
+        Workers(sampler_factory(graph := hetero_graph(data), manifest.sampling, "error"), 1),
+        graph, manifest.sampling, config.budget, lambda *_: None,
+    )  # fmt: skip
+    for split in manifest.splits:
+        plan, fresh = counted.plans[split.name], sampler(data, [3, 2])
+        block, found = plan.block(0, plan.num_batches), {}
+        for row in range(plan.round_starts()[1]):
+            seeds, key = block.seeds[row], block.keys[row]
+            for name, e_id in fresh.sample(seeds[seeds >= 0], key).e_id.items():
+                found.setdefault(name, []).extend(e_id.tolist())
+        assert split.edge_draws == {n: EdgeDraws(sampled=len(e), distinct=len(set(e))) for n, e in found.items()}
+    use = store_use(store)
+    shown = store_report(use).splitlines()
+    planned = forecast_report(forecast(from_data(data, config.dataset, {}), config)).splitlines()
+    for split in use.splits:
+        assert f"  edges: {draws_line(split.edge_draws)}" in shown
+        assert f"edges     {split.name}: {draws_line(split.edge_draws)}" in planned
+
+
+def test_whole_graphs_have_no_draws(tmp_path):
+    data = random_graph(np.random.default_rng(0), {"a": 60, "b": 30, "stats": 9}, TYPES, "a", {"a": 6, "b": 3})
+    store = pipeline.prepare(data, job(data, tmp_path, sampling={"mode": "full"}))
+    assert all(not split.edge_draws for split in parse_manifest(manifest_of(store), "").splits)
+    assert "differ" not in store_report(store_use(store))
 
 
 def types_of(use):
