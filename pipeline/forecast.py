@@ -168,7 +168,6 @@ def forecast(
     fingerprint = fingerprint_of(config, spec, content := graph.digest())
     draws = counted.edge_draws
     manifest = make_manifest(config, part, part_spec, budgets, fitted, draws, options, fingerprint, content)
-    shapes = tuple(_shapes(fitted, manifest))
     num_batches = {split.name: split.num_batches for split in splits}
     trial = Trial(graph, config, workers, progress)
     alternatives, left_out = trial.alternatives()
@@ -180,7 +179,7 @@ def forecast(
         oversize=config.budget.oversize,
         features=config.store.features,
         max_seeds=counted.max_seeds,
-        shapes=shapes,
+        shapes=(shapes := tuple(_shapes(fitted, manifest))),
         splits=splits,
         bytes_per_batch=sum(shape.share_of_batches * shape.bytes_per_batch for shape in shapes),
         chunk_batches=options.chunk_batches,

@@ -1,23 +1,21 @@
-"""The numba kernels: sample, trim and pad. Arrays in, preallocated arrays out; no objects, no I/O, no global state.
+"""The numba kernels: sample, trace, count and pad; trimming is in `trimming_kernels`.
+
+Arrays in, preallocated arrays out; no objects, no I/O, no global state.
 
 Letters: T node types, E edge types, H hops, B batches, S seed rows, N rows per type, M columns per edge type.
 Arrays over all types are flat; `*_offset` says where a type's part starts. The arguments are `csc.PackedGraph`,
 `workspace.Workspace` and `workspace.Padded`.
-
-All kernels that call one another stay in this file, but for `pipeline.draws`, which never changes: numba's cache on
-disk notices a change of the file that a kernel is in, not of the kernels it calls.
 """
 
 import numpy as np
 
-from pipeline.draws import below, mix, pick
+from pipeline.draws import mix, pick
 from pipeline.jit import njit
+from pipeline.trimming_kernels import exceeds, hop_start, trim_batch
 
 LARGEST = 2**31 - 1  # counts are int32
 PAD_ID = -1  # of pad rows and pad edges
 OUTSIDE = -1  # in local_id: not in the batch
-DROPPED = -1  # in new_id: trimmed away
-REACHED = -2  # in new_id: a kept edge leads to it, not numbered yet
 
 # Numba counts references to every array of a tuple at each call that could raise, which for a batch of few seeds takes
 # most of the time. What is called for every edge type or node of a batch is therefore inlined; pick, which never
@@ -102,18 +100,25 @@ def _expand(graph, e, h, key, fanout, replace, work, keep_edges):
                     num_src += 1
             slot += 1
     if keep_edges:  # in a loop of its own, so that neither waits for the other's memory
-        for k in range(start, slot):
-            source = work.src[k]
-            local = work.local_id[src_offset + source]
-            if local == OUTSIDE:
-                local = num_src
-                work.local_id[src_offset + source] = local
-                work.nodes[src_offset + num_src] = source
-                work.origin[src_offset + num_src] = work.origin[dst_offset + work.dst[k]]
-                num_src += 1
-            work.src[k] = local
+        num_src = _number_sources(work, start, slot, src_offset, dst_offset, num_src)
     work.node_end[src_type, h + 1] = num_src
     work.edge_end[e, h] += slot - start
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _number_sources(work, start, stop, src_offset, dst_offset, num_src):
+    """Number the sources of edges that were stored as nodes, new ones from `num_src` on. Returns how many there are."""
+    for slot in range(start, stop):
+        source = work.src[slot]
+        local = work.local_id[src_offset + source]
+        if local == OUTSIDE:
+            local = num_src
+            work.local_id[src_offset + source] = local
+            work.nodes[src_offset + num_src] = source
+            work.origin[src_offset + num_src] = work.origin[dst_offset + work.dst[slot]]
+            num_src += 1
+        work.src[slot] = local
+    return num_src
 
 
 @njit(cache=True, nogil=True)
@@ -152,7 +157,6 @@ def trace_seeds(graph, seed_type, seeds, key, fanouts, replace, work, first, ele
     and weights int32 [first[N]].
     """
     num_node_types, num_pointers, num_hops = graph.node_offset.size - 1, graph.indptr.size, fanouts.shape[0]
-    hides = work.is_open.size > 0
     told_apart = np.zeros(fanouts.shape, np.int64)
     for h in range(1, fanouts.shape[0]):
         for e in range(fanouts.shape[1]):
@@ -170,18 +174,18 @@ def trace_seeds(graph, seed_type, seeds, key, fanouts, replace, work, first, ele
             offset = graph.node_offset[dst_type]
             for h in range(num_hops):
                 start = graph.node_offset[-1] + told_apart[h, e] * num_pointers + graph.indptr_offset[e]
-                for j in range(_hop_start(work.node_end, dst_type, h), work.node_end[dst_type, h]):
+                for j in range(hop_start(work.node_end, dst_type, h), work.node_end[dst_type, h]):
                     node = work.nodes[offset + j]
                     count = _num_drawn(graph, e, node, fanouts[h, e], replace)
                     if count > 0:
                         if n < elements.size:
                             elements[n], kinds[n], weights[n] = start + node, num_node_types + e, count
                         n += 1
-                    is_hidden = hides and h == num_hops - 1 and work.is_open[offset + node] > 0
+                    is_hidden = work.is_open.size > 0 and h == num_hops - 1 and work.is_open[offset + node] > 0
                     if is_hidden and _is_drawn(graph, e, node, fanouts[h, e], replace):
                         if n < elements.size:
-                            elements[n] = start + num_hops * num_pointers + node
-                            kinds[n], weights[n] = graph.src_type[e], count
+                            elements[n], weights[n] = start + num_hops * num_pointers + node, count
+                            kinds[n] = graph.src_type[e]
                         n += 1
         forget_batch(graph, work)
         first[i + 1] = n
@@ -209,137 +213,6 @@ def _num_drawn(graph, e, node, fanout, replace):
 
 
 @njit(cache=True, nogil=True)
-def trim_batch(graph, key, work, node_limit, edge_limit, trim_nodes, trim_edges):
-    """Drop nodes and edges of the batch in `work` beyond the limits (int64 [T], [E]), in place.
-
-    Hops are admitted from the seeds outwards, so what is dropped is farthest; within the hop that does not fit
-    whole, a random subset stays, drawn from (key, hop, type). Edges of a dropped node go with it, and so does a
-    node that no kept edge leads to. Seeds always stay. `local_id` must have been reset before.
-    """
-    num_hops = work.edge_end.shape[1]
-    num_node_types, num_edge_types = work.node_end.shape[0], work.edge_end.shape[0]
-    old_node_end, old_edge_end = work.node_end.copy(), work.edge_end.copy()
-    kept_nodes, kept_edges = work.node_end[:, 0].copy(), np.zeros(num_edge_types, np.int64)
-    for t in range(num_node_types):
-        offset = graph.node_offset[t]
-        for i in range(old_node_end[t, -1]):
-            work.new_id[offset + i] = i if i < old_node_end[t, 0] else DROPPED
-    for h in range(num_hops):
-        hop_key = mix(key ^ mix(np.uint64(h + 1)))
-        _mark_reached(graph, work, old_node_end, old_edge_end, h)
-        if trim_nodes:
-            for t in range(num_node_types):
-                room = node_limit[t] - kept_nodes[t]
-                _keep_some_nodes(graph, work, t, old_node_end[t, h], old_node_end[t, h + 1], room, hop_key)
-        for e in range(num_edge_types):
-            room = edge_limit[e] - kept_edges[e] if trim_edges else np.int64(1) << 62
-            kept_edges[e] = _keep_some_edges(graph, work, e, old_edge_end, h, kept_edges[e], room, hop_key)
-            work.edge_end[e, h] = kept_edges[e]
-        _number_reached(graph, work, old_node_end, kept_edges, h, kept_nodes)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _hop_start(ends, row, h):
-    return ends[row, h - 1] if h > 0 else 0
-
-
-@njit(cache=True, nogil=True)
-def _mark_reached(graph, work, node_end, edge_end, h):
-    """Mark nodes of hop h + 1 that an edge joins to a kept node. Nodes dropped at an earlier hop stay dropped."""
-    for e in range(edge_end.shape[0]):
-        src_type = graph.src_type[e]
-        src_offset, dst_offset = graph.node_offset[src_type], graph.node_offset[graph.dst_type[e]]
-        for slot in range(work.slot_offset[e] + _hop_start(edge_end, e, h), work.slot_offset[e] + edge_end[e, h]):
-            is_new = work.src[slot] >= node_end[src_type, h]
-            if is_new and work.new_id[dst_offset + work.dst[slot]] >= 0:
-                work.new_id[src_offset + work.src[slot]] = REACHED
-
-
-@njit(cache=True, nogil=True)
-def _keep_some_nodes(graph, work, t, first, last, room, hop_key):
-    """Of the reached nodes first..last of type t keep at most `room`, each subset equally likely."""
-    offset = graph.node_offset[t]
-    left = 0
-    for i in range(first, last):
-        if work.new_id[offset + i] == REACHED:
-            left += 1
-    state = mix(hop_key ^ np.uint64(2 * t))
-    for i in range(first, last):
-        if work.new_id[offset + i] != REACHED:
-            continue
-        if left > room:
-            state, draw = below(state, left)
-            if draw >= room:
-                work.new_id[offset + i] = DROPPED
-            else:
-                room -= 1
-        else:
-            room -= 1
-        left -= 1
-
-
-@njit(cache=True, nogil=True)
-def _keep_some_edges(graph, work, e, edge_end, h, kept, room, hop_key):
-    """Move the edges of hop h + 1 whose ends are both kept to slots from `kept` on, at most `room` of them.
-
-    Source ids stay old ones until `_number_reached`. Returns the new number of kept edges.
-    """
-    src_offset, dst_offset = graph.node_offset[graph.src_type[e]], graph.node_offset[graph.dst_type[e]]
-    base = work.slot_offset[e]
-    left = 0
-    for slot in range(base + _hop_start(edge_end, e, h), base + edge_end[e, h]):
-        if work.new_id[src_offset + work.src[slot]] != DROPPED and work.new_id[dst_offset + work.dst[slot]] >= 0:
-            left += 1
-    state = mix(hop_key ^ np.uint64(2 * e + 1))
-    for slot in range(base + _hop_start(edge_end, e, h), base + edge_end[e, h]):
-        if work.new_id[src_offset + work.src[slot]] == DROPPED or work.new_id[dst_offset + work.dst[slot]] < 0:
-            continue
-        take = True
-        if left > room:
-            state, draw = below(state, left)
-            take = draw < room
-        left -= 1
-        if take:
-            room -= 1
-            work.src[base + kept] = work.src[slot]
-            work.dst[base + kept] = work.new_id[dst_offset + work.dst[slot]]
-            work.e_id[base + kept] = work.e_id[slot]
-            kept += 1
-    return kept
-
-
-@njit(cache=True, nogil=True)
-def _number_reached(graph, work, old_node_end, kept_edges, h, kept_nodes):
-    """Give the nodes of hop h + 1 that kept edges lead to their new local ids, in order, and drop the others.
-
-    The kept edges of this hop then get the new ids of their sources.
-    """
-    for t in range(old_node_end.shape[0]):
-        offset = graph.node_offset[t]
-        for i in range(old_node_end[t, h], old_node_end[t, h + 1]):
-            work.new_id[offset + i] = DROPPED
-    for e in range(kept_edges.size):
-        src_offset = graph.node_offset[graph.src_type[e]]
-        base = work.slot_offset[e]
-        for slot in range(base + _hop_start(work.edge_end, e, h), base + kept_edges[e]):
-            if work.new_id[src_offset + work.src[slot]] == DROPPED:
-                work.new_id[src_offset + work.src[slot]] = REACHED
-    for t in range(old_node_end.shape[0]):
-        offset = graph.node_offset[t]
-        for i in range(old_node_end[t, h], old_node_end[t, h + 1]):
-            if work.new_id[offset + i] == REACHED:
-                work.new_id[offset + i] = kept_nodes[t]
-                work.nodes[offset + kept_nodes[t]] = work.nodes[offset + i]
-                kept_nodes[t] += 1
-        work.node_end[t, h + 1] = kept_nodes[t]
-    for e in range(kept_edges.size):
-        src_offset = graph.node_offset[graph.src_type[e]]
-        base = work.slot_offset[e]
-        for slot in range(base + _hop_start(work.edge_end, e, h), base + kept_edges[e]):
-            work.src[slot] = work.new_id[src_offset + work.src[slot]]
-
-
-@njit(cache=True, nogil=True)
 def count_batches(graph, seed_type, seeds, num_seeds, keys, fanouts, replace, work, num_nodes, num_edges):
     """Sample B batches (seeds int32 [B, S], num_seeds int64 [B], keys uint64 [B]) and only count them.
 
@@ -355,10 +228,10 @@ def count_batches(graph, seed_type, seeds, num_seeds, keys, fanouts, replace, wo
 def _write_counts(work, num_nodes, num_edges):
     for t in range(num_nodes.shape[0]):
         for h in range(num_nodes.shape[1]):
-            num_nodes[t, h] = min(work.node_end[t, h] - _hop_start(work.node_end, t, h), LARGEST)
+            num_nodes[t, h] = min(work.node_end[t, h] - hop_start(work.node_end, t, h), LARGEST)
     for e in range(num_edges.shape[0]):
         for h in range(num_edges.shape[1]):
-            num_edges[e, h] = min(work.edge_end[e, h] - _hop_start(work.edge_end, e, h), LARGEST)
+            num_edges[e, h] = min(work.edge_end[e, h] - hop_start(work.edge_end, e, h), LARGEST)
 
 
 @njit(cache=True, nogil=True)
@@ -375,17 +248,6 @@ def count_trimmed_batches(
 
 
 @njit(cache=True, nogil=True)
-def _exceeds(work, node_limit, edge_limit):
-    for t in range(node_limit.size):
-        if work.node_end[t, -1] > node_limit[t]:
-            return True
-    for e in range(edge_limit.size):  # noqa: SIM110, numba has no any()
-        if work.edge_end[e, -1] > edge_limit[e]:
-            return True
-    return False
-
-
-@njit(cache=True, nogil=True)
 def pad_batches(
     graph, seed_type, seeds, num_seeds, keys, fanouts, replace, work, node_limit, edge_limit, trim_nodes, trim_edges,
     out,
@@ -399,7 +261,7 @@ def pad_batches(
     for b in range(num_batches):
         sample_batch(graph, seed_type, seeds[b, : num_seeds[b]], keys[b], fanouts, replace, work, True)
         forget_batch(graph, work)
-        if (trim_nodes or trim_edges) and _exceeds(work, node_limit, edge_limit):
+        if (trim_nodes or trim_edges) and exceeds(work, node_limit, edge_limit):
             trim_batch(
                 graph, mix(keys[b] ^ np.uint64(seeds[b, 0])), work, node_limit, edge_limit, trim_nodes, trim_edges
             )

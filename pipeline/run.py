@@ -306,9 +306,8 @@ def make_manifest(
 ) -> Manifest:
     """The manifest of the store that is to be written, every tensor listed; `content` is the graph's digest."""
     budgets = _with_hop_capacities(budgets, graph, fitted)
-    tensors: list[TensorSpec] = []
-    if not options.inline_features:
-        tensors += feature_tensors(graph.schema, options.feature_codecs, FEATURE_CHUNK_BYTES)
+    tables = feature_tensors(graph.schema, options.feature_codecs, FEATURE_CHUNK_BYTES)
+    tensors: list[TensorSpec] = [] if options.inline_features else [*tables]
     tensors += original_id_tensors(graph.schema, graph.original_ids, options.codec, FEATURE_CHUNK_BYTES)
     splits = []
     for name, parts in fitted.items():

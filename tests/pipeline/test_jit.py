@@ -1,5 +1,6 @@
 """Kernels compile, and are kept, wherever anything can be written; what is not so is said in one line."""
 
+import importlib
 import importlib.util
 import os
 import subprocess
@@ -74,6 +75,25 @@ def test_another_folder_stands_in_and_is_said_once(nowhere):
     again = load(nowhere)
     assert told(again.twice_double, 2) == []
     assert hits(again.twice_double) == 1 and again.twice_double(3) == 12
+
+
+def test_a_kernel_is_compiled_anew_when_what_it_calls_has_changed(tmp_path, monkeypatch):
+    """In a file of its own, too, which numba does not look at."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+    inner = "from pipeline.jit import njit\n\n@njit(cache=True)\ndef inner(x):\n    return x + {}\n"
+    outer = "from pipeline.jit import njit\nfrom inner_kernels import inner\n\n@njit(cache=True)\ndef outer(x):\n"
+    (tmp_path / "outer_kernels.py").write_text(outer + "    return inner(x)\n")
+    seen = []
+    for number in (1, 1, 20):
+        (tmp_path / "inner_kernels.py").write_text(inner.format(number))
+        if number == 1:
+            os.utime(tmp_path / "inner_kernels.py", (1, 1))
+        for name in ("inner_kernels", "outer_kernels"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        module = importlib.import_module("outer_kernels")
+        seen.append((module.outer(1), hits(module.outer)))
+    assert seen == [(2, 0), (2, 1), (21, 0)]
 
 
 @pytest.mark.parametrize("spoilt", ["missing", "a file", "open to others", "a link"])
