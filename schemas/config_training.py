@@ -64,6 +64,9 @@ class TrainConfig(Frozen):
             `always`, however many are not zero. Needs a store with features = "table".
         prefetch: shards read ahead in the background.
         check_chunks: compare everything that is read, chunks, manifest and metadata, with its checksum.
+        request_tries: how often a request to a store's server is made at most; errors that may pass (no answer, 429,
+            5xx, a cut body) are tried again, with longer and longer waits.
+        request_seconds: for how long after a request's first try new ones begin.
         on_corrupt: what a damaged shard does: `stop`, or `skip`: go on without its batches, and report them.
         rng_seed: of weights, dropout and the order of batches.
         root: folder of runs; each is `<root>/<name>-<model>-<backend>-s<rng_seed>` unless named.
@@ -83,6 +86,8 @@ class TrainConfig(Frozen):
     sparse_features: Literal["auto", "always", "never"] = "auto"
     prefetch: int = Field(default=2, ge=1, le=64)
     check_chunks: bool = True
+    request_tries: int = Field(default=6, ge=1, le=1000)
+    request_seconds: float = Field(default=60.0, ge=0, le=86400)
     on_corrupt: Literal["stop", "skip"] = "stop"
     rng_seed: int = Field(default=0, ge=0, lt=2**63)
     root: str = "runs"

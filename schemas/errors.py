@@ -83,6 +83,10 @@ class StoreError(HeteroShardsError):
     exit_code = 5
 
 
+class StoreUnreachableError(StoreError):
+    """A server did not answer, or answered with an error, as often as it was asked. Nothing is said of the store."""
+
+
 class StoreIncompleteError(StoreError):
     """A store was not finished."""
 

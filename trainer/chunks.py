@@ -2,7 +2,7 @@
 
 A local store is read without zarr's array layer: the chunk's file is opened by name, read into a reused aligned
 buffer and decoded with numcodecs, a few microseconds per array instead of hundreds, nearly all of them without the
-interpreter lock. Other stores hand over the same bytes through zarr's store interface. Checks and codecs are shared.
+interpreter lock. Other stores (a zip file, a URL) hand over the same bytes. Checks and codecs are shared.
 """
 
 import errno
@@ -99,20 +99,26 @@ class LocalFiles:
         return LocalFiles, (self.root,)
 
 
-class ZarrFiles:
-    """Chunk objects of any store that zarr opens (a URL, a zip file), through zarr's own store interface."""
+class ObjectFiles:
+    """Chunk objects that lie in no folder: in a zip file, behind a URL. For any threads, and for processes forked from
+    this one: whoever makes one of these opens what it reads from for each process."""
 
-    def __init__(self, group: Any, path: str) -> None:
-        self.group = group
+    def __init__(self, path: str) -> None:
         self.path = path
 
     def where(self, key: str) -> str:
-        return f"{self.path}/{key}"
+        raise NotImplementedError
+
+    def get(self, key: str, num_bytes: Optional[int]) -> Optional[bytes]:
+        """An object, which should have so many bytes; None when there is none."""
+        raise NotImplementedError
 
     def fetch(self, key: str, num_bytes: Optional[int] = None, make: Optional[Make] = None) -> Optional[Bytes]:
         """As `LocalFiles.fetch`; the object is read before its size is known."""
         try:
-            data = self._get(key)
+            data = self.get(key, num_bytes)
+        except StoreError:
+            raise
         except Exception as error:  # each kind of store has errors of its own
             raise StoreError(NOT_READ, actual=repr(error), where=self.where(key)) from error
         if data is None:
@@ -128,22 +134,11 @@ class ZarrFiles:
         """Unknown here."""
         return None
 
-    def _get(self, key: str) -> Optional[bytes]:
-        if hasattr(self.group, "store_path"):  # zarr 3: stores are asynchronous
-            from zarr.core.buffer import default_buffer_prototype
-            from zarr.core.sync import sync
-
-            at = self.group.store_path / key
-            found = sync(at.store.get(at.path, default_buffer_prototype()))
-            return None if found is None else found.to_bytes()
-        prefix = f"{self.group.path}/" if self.group.path else ""
-        return self.group.store.get(prefix + key)
-
-    def copy(self) -> "ZarrFiles":
+    def copy(self) -> "ObjectFiles":
         return self
 
 
-Files = Union[LocalFiles, ZarrFiles]
+Files = Union[LocalFiles, ObjectFiles]
 
 
 def _require_size(size: int, num_bytes: Optional[int]) -> None:

@@ -18,6 +18,7 @@ from trainer.order import sequential_order, shard_runs, shuffled_order
 from trainer.shards import Shard, SplitReader, input_source
 from trainer.store import Store, open_store
 
+ALONE = (0, 1)  # rank and world size
 _NAMES = {"node_mask": "mask", "edge_mask": "mask", "seed_mask": "mask"}
 
 
@@ -94,34 +95,64 @@ class ShardDataset(Dataset):
     def __reduce__(self) -> Tuple[Any, ...]:
         """Worker processes open the store themselves, instead of receiving tables and handles."""
         make = partial(ShardDataset, as_hetero_data=self.as_hetero_data, check_chunks=self._check_chunks)
-        return make, (self.store.path, self.split, self._round)
+        return make, (self.store, self.split, self._round)
 
 
 class ShardIterable(IterableDataset):
     """The same items as an iterable; the workers of a `DataLoader` take turns shard by shard, each shard read once.
 
+    Where several processes train together, each gets a part of the order of its own: none in common, none left out,
+    and no more than one batch more than another process (so wrap the loop in `model.join()` of
+    DistributedDataParallel, or stop all after `num_batches // world_size`).
+
     Args:
         dataset: its split must not be read by index at the same time.
         epoch: None for stored order, else shuffled by (`rng_seed`, `epoch`): the order that `fit` uses when the
             dataset holds one round.
+        rank, world_size: which process this is, and of how many; None asks `torch.distributed` where its default
+            group is initialised when iteration begins, and else is one process alone.
+
+    Raises:
+        OutOfRangeError: there is no such rank.
     """
 
-    def __init__(self, dataset: ShardDataset, epoch: Optional[int] = None, rng_seed: int = 0) -> None:
+    def __init__(
+        self,
+        dataset: ShardDataset,
+        epoch: Optional[int] = None,
+        rng_seed: int = 0,
+        *,
+        rank: Optional[int] = None,
+        world_size: Optional[int] = None,
+    ) -> None:
         require(dataset, ShardDataset, "dataset")
         require(epoch, (int, type(None)), "epoch")
         require(rng_seed, int, "rng_seed")
         self.dataset = dataset
         self.epoch = epoch
         self.rng_seed = rng_seed
+        require(rank, (int, type(None)), "rank")
+        require(world_size, (int, type(None)), "world_size")
+        if (rank is None) != (world_size is None) or (rank is not None and not 0 <= rank < (world_size or 0)):
+            what, limit = "there is no such process", "neither rank nor world_size, or 0 <= rank < world_size"
+            raise OutOfRangeError(what, actual=f"rank {rank} of world_size {world_size}", limit=limit)
+        self._given = None if rank is None or world_size is None else (rank, world_size)
 
     def __iter__(self) -> Iterator[Any]:
         dataset, worker = self.dataset, get_worker_info()
         order = self._order()
+        rank, world_size = self._given or _process_group()
+        order = order[rank * len(order) // world_size : (rank + 1) * len(order) // world_size]
         places = np.searchsorted(dataset._batches, order)
         runs = shard_runs(dataset._shard_numbers[places])
         for begin, end in runs if worker is None else runs[worker.id :: worker.num_workers]:
             for place in places[begin:end]:
                 yield dataset[int(place)]
+
+    def __getstate__(self) -> Dict[str, Any]:
+        """Worker processes that are not forked know nothing of the process group."""
+        group = self._given or _process_group()
+        return {**self.__dict__, "_given": group if group != ALONE else self._given}
 
     def _order(self) -> np.ndarray:
         dataset = self.dataset
@@ -131,6 +162,13 @@ class ShardIterable(IterableDataset):
         size = dataset.store.manifest.chunk_batches
         orders = [shuffled_order(info, r, size, self.rng_seed, self.epoch) for r in dataset.rounds]
         return np.concatenate(orders)
+
+
+def _process_group() -> Tuple[int, int]:
+    """The rank of this process in the default group of `torch.distributed`, and the group's size."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return ALONE
 
 
 def _items(store: Store, part: str, budget: Budget) -> List[InputSpec]:

@@ -38,6 +38,8 @@ FREE_TRAIN_KEYS = {
     "prefetch",
     "check_chunks",
     "on_corrupt",
+    "request_tries",
+    "request_seconds",
     "root",
     "cache",
     "backend",

@@ -13,7 +13,7 @@ from schemas.errors import CorruptMetadataError, ManifestError, StoreError, Stor
 from schemas.layout import ZarrFormat
 from schemas.listing import require_listing
 from schemas.manifest import Manifest, parse_manifest
-from trainer.chunks import Files
+from trainer.chunks import Files, LocalFiles
 
 PREPARE = "Run `make prepare` (or `python -m pipeline prepare --config <config>`)."
 UNCHECKED = "Without checks, [train] check_chunks = false, it is read all the same."
@@ -56,7 +56,8 @@ def read_root(files: Files, check: bool) -> Root:
         if data is not None:
             break
     else:
-        raise StoreError("this folder is no zarr store", where=files.where(""), hint=PREPARE)
+        hint = PREPARE if isinstance(files, LocalFiles) else "Look whether the address is right."
+        raise StoreError("this is no zarr store", where=files.where(""), hint=hint)
     content, where = bytes(data), files.where(name)
     attributes = _attributes(content, zarr_format, where)
     checksums = _checksums(attributes)

@@ -1,10 +1,11 @@
 """Open a store, or find the one that belongs to a config, and refuse what must not be read."""
 
-import importlib.util
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Union
+from zipfile import is_zipfile
 
 import google_crc32c
 import numpy as np
@@ -16,8 +17,11 @@ from schemas.errors import ConfigError, CorruptChunkError, StoreChangedError, St
 from schemas.manifest import SplitInfo
 from schemas.paths import as_path, expand
 from schemas.seam import require, require_path, typed
-from trainer.chunks import NOWHERE, Files, LocalFiles, Place, StoredTensor, TensorReader, ZarrFiles
+from trainer.archives import ZipFiles
+from trainer.chunks import NOWHERE, Files, LocalFiles, Place, StoredTensor, TensorReader
 from trainer.metadata import PREPARE, Root, check_array, read_root
+from trainer.remote import open_url
+from trainer.retries import DEFAULT, Retry
 from trainer.tables import SparseTable
 
 
@@ -25,17 +29,18 @@ class Store:
     """An open store. Cheap to open; feature tables are read when first asked for, and kept.
 
     Attributes:
-        path: the folder or URL it was opened from.
+        path: the folder, zip file or URL it was opened from; absolute.
         manifest: what it says of itself.
         check_chunks: whether what is read is compared with its checksums, unless a reader is asked for otherwise.
     """
 
-    def __init__(self, path: str, root: Root, files: Files, check_chunks: bool = True) -> None:
+    def __init__(self, path: str, root: Root, files: Files, check_chunks: bool = True, retry: Retry = DEFAULT) -> None:
         self.path = path
         self.manifest = root.manifest
         self.check_chunks = check_chunks
         self._root, self._stamp = root, root.stamp
         self._files = files
+        self._retry = retry
         self._tables: Dict[str, np.ndarray] = {}
         self._sparse_tables: Dict[str, SparseTable] = {}
         self._checksums: Dict[str, np.ndarray] = {}
@@ -197,23 +202,27 @@ class Store:
 
     def __getstate__(self) -> Dict[str, Any]:
         """Worker processes get the names, not the tables or handles."""
-        return {"path": self.path, "check_chunks": self.check_chunks}
+        return {"path": self.path, "check_chunks": self.check_chunks, "retry": self._retry}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self.__dict__.update(open_store(state["path"], state["check_chunks"]).__dict__)
+        self.__dict__.update(open_store(**state).__dict__)
 
 
 @typed("opening a store", StoreError)
-def open_store(path: Union[str, Path], check_chunks: bool = True) -> Store:
-    """Open a local folder, or anything else that zarr opens (`s3://...`, `https://...`, a zip file).
+def open_store(path: Union[str, Path], check_chunks: bool = True, retry: Retry = DEFAULT) -> Store:
+    """Open a local folder, a zip file of one, or what lies behind a URL (`https://...`, `s3://...`).
+
+    A store stays open where it is when the working directory changes, and in processes that are forked or spawned.
 
     Args:
         check_chunks: compare what is read with the checksums that the store holds: the manifest now, the metadata of
             an array and its chunks when they are read. Without, only what a store says of itself is not believed
             where it contradicts itself.
+        retry: how often, and for how long, a request to a server is made again.
 
     Raises:
         StoreError: there is nothing there, or it is no store.
+        StoreUnreachableError: its server does not answer.
         CorruptMetadataError: the root attributes are not those that were written.
         StoreIncompleteError: it was never finished.
         FormatVersionError: another program version wrote it, or zarr here is too old for it.
@@ -221,38 +230,33 @@ def open_store(path: Union[str, Path], check_chunks: bool = True) -> Store:
     """
     require_path(path, "path")
     text = expand(path) if isinstance(path, str) else str(as_path(path))
-    files: Files
-    if "://" not in text and Path(text).is_dir():
-        files = LocalFiles(Path(text))
-    elif "://" not in text and not Path(text).exists():
-        raise StoreError("there is no store", where=text, hint=PREPARE)
-    else:
-        files = ZarrFiles(_open_group(text), text)
-    return Store(text, read_root(files, check_chunks), files, check_chunks)
+    if "://" not in text:
+        text = os.path.abspath(text)
+    files = _files(text, retry)
+    return Store(text, read_root(files, check_chunks), files, check_chunks, retry)
+
+
+def _files(path: str, retry: Retry) -> Files:
+    if "://" in path:
+        return open_url(path, retry)
+    if os.path.isdir(path):
+        return LocalFiles(Path(path))
+    if not os.path.exists(path):
+        raise StoreError("there is no store", where=path, hint=PREPARE)
+    if not (path.endswith(".zip") or is_zipfile(path)):
+        raise StoreError("this is no store: neither a folder nor a zip file of one", where=path, hint=PREPARE)
+    return ZipFiles(path, lambda: path)
+
+
+def retry_of(config: JobConfig) -> Retry:
+    """What a config says of requests to a server."""
+    return Retry(config.train.request_tries, config.train.request_seconds)
 
 
 def _parents(path: str) -> List[str]:
     """`a`, `a/b`, ... of `a/b/c`."""
     names = path.split("/")
     return ["/".join(names[:end]) for end in range(1, len(names))]
-
-
-def _open_group(path: str) -> Any:
-    import zarr
-
-    wanted = ["fsspec", "aiohttp"] if path.startswith("http") else ["fsspec"]
-    missing = [name for name in wanted if importlib.util.find_spec(name) is None] if "://" in path else []
-    if missing:
-        hint = f"Install what it lacks: `pip install {' '.join(missing)}`."
-        raise StoreError("stores behind a URL cannot be opened here", where=path, hint=hint)
-    try:
-        return zarr.open_group(zarr.storage.ZipStore(path, mode="r") if path.endswith(".zip") else path, mode="r")
-    except Exception as error:  # each kind of store has errors of its own
-        raise StoreError("zarr cannot open the store", actual=repr(error), where=path, hint=_hint(path)) from error
-
-
-def _hint(path: str) -> str:
-    return "Look whether the address is right and its server answers." if "://" in path else PREPARE
 
 
 @typed("opening a store", StoreError)
@@ -263,9 +267,9 @@ def resolve_store(config: JobConfig, explicit: Optional[str] = None) -> Store:
         StoreError: nothing was prepared, or the config has changed since.
     """
     require(config, JobConfig, "config")
-    check_chunks = config.train.check_chunks
+    check_chunks, retry = config.train.check_chunks, retry_of(config)
     if explicit is not None:
-        return open_store(explicit, check_chunks)
+        return open_store(explicit, check_chunks, retry)
     pointer = as_path(config.store.root) / f"{config.name}.latest"
     try:
         latest = json.loads(pointer.read_text(encoding="utf-8"))
@@ -276,7 +280,7 @@ def resolve_store(config: JobConfig, explicit: Optional[str] = None) -> Store:
         raise StoreError(
             "the pointer to the latest store cannot be read", actual=repr(error), where=str(pointer), hint=PREPARE
         ) from None
-    store = open_store(pointer.parent / name, check_chunks)
+    store = open_store(pointer.parent / name, check_chunks, retry)
     if digest != config.content_digest():
         changed = changed_keys(store.manifest.config, config.content())
         raise StoreError(

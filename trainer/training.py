@@ -23,7 +23,7 @@ from trainer.order import random_keys, rest_of, shuffled_order
 from trainer.report import SILENT, Console, RunLog, epoch_line
 from trainer.settle import settle
 from trainer.signals import Stop, stop_on_signals
-from trainer.store import Store, open_store
+from trainer.store import Store, open_store, retry_of
 
 RESULT = "result.json"
 
@@ -63,7 +63,7 @@ def fit(
         KeyboardInterrupt, Terminated: after Ctrl-C or SIGTERM, when the present step is done and `last.pt` is written.
     """
     require(config, JobConfig, "config")
-    store = store if isinstance(store, Store) else open_store(store, config.train.check_chunks)
+    store = store if isinstance(store, Store) else open_store(store, config.train.check_chunks, retry_of(config))
     run_dir = require_path(run_dir, "run_dir")
     _require_splits(config.train, store)
     make_folder(run_dir)

@@ -11,8 +11,8 @@ import zarr
 from schemas.batch import TensorSpec
 from schemas.errors import CorruptChunkError, CorruptMetadataError, ManifestError, StoreError
 from tests.trainer.store_factory import ZARR_FORMATS, chunk_file, manifest_of, set_manifest, write_store
+from trainer.archives import ZipFiles
 from trainer.buffers import PAGE_BYTES, BufferPool, aligned_empty
-from trainer.chunks import ZarrFiles
 from trainer.store import Store, open_store
 
 
@@ -44,16 +44,16 @@ def test_reads_into_the_given_buffer(table_store: Store):
 
 
 @pytest.mark.parametrize("codec", ["none", "blosc-lz4"])
-def test_a_zip_file_is_read_through_zarr(store_of, tmp_path, codec):
+def test_a_zip_file_is_read_as_a_folder_is(store_of, tmp_path, codec):
     store = store_of(codec=codec)
     archive = shutil.make_archive(str(tmp_path / "store"), "zip", store.path)
     zipped = open_store(archive)
-    assert isinstance(zipped.new_files(), ZarrFiles)
+    assert isinstance(zipped.new_files(), ZipFiles)
     for path in ("train/nodes/movie/n_id", "features/movie/x"):
         np.testing.assert_array_equal(zipped.read(path), store.read(path))
 
 
-def test_damage_behind_zarr_is_found_too(tmp_path):
+def test_damage_in_a_zip_file_is_found_too(tmp_path):
     path = write_store(tmp_path / "store")
     file, _ = damaged_chunk(path)
     flip(file)

@@ -36,7 +36,7 @@ def test_refuses_what_is_no_store(tmp_path):
     with pytest.raises(StoreError, match="cannot be read"):
         open_store(tmp_path)
     (tmp_path / "file").write_text("no archive")
-    with pytest.raises(StoreError, match="zarr cannot open"):
+    with pytest.raises(StoreError, match="neither a folder nor a zip file"):
         open_store(tmp_path / "file")
 
 
