@@ -91,7 +91,7 @@ def measure_disk(
         num_batches: split -> batches of the whole job.
     """
     encoder = Encoder(graph, _Scale(manifest))
-    tables = [spec for spec in manifest.tensors if spec.path.startswith("features/")]
+    tables = [spec for spec in manifest.tensors if layout.section_of(spec.path) == layout.FEATURES]
     parts = [_part("features", _tables(workers, encoder, tables))] if tables else []
     stats = []
     for name, fits in fitted.items():

@@ -4,9 +4,7 @@
 loading the graph, and the trainer find the store without knowing the data. It is a hint, never part of a store.
 """
 
-import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +13,13 @@ from pipeline.files import read_attributes, write_atomically
 from schemas.base import validate
 from schemas.config import JobConfig
 from schemas.errors import StoreError
+from schemas.latest import Latest, latest_path, read_latest
 from schemas.layout import MANIFEST_ATTRIBUTE
 from schemas.notes import Note
-from schemas.paths import as_path
-
-
-@dataclass(frozen=True)
-class Latest:
-    """`store` is a folder beside the note; `stamp` is `pipeline.datasets.source_stamp` at that time."""
-
-    store: str
-    content_digest: str
-    fingerprint: str
-    stamp: dict[str, Any] | None
 
 
 def note_path(config: JobConfig, store: Path | None) -> Path:
-    return store.with_name(store.name + ".latest") if store else as_path(config.store.root) / f"{config.name}.latest"
+    return store.with_name(store.name + ".latest") if store else latest_path(config)
 
 
 def write_note(
@@ -42,9 +30,10 @@ def write_note(
     Raises:
         StoreError: the file system refuses it; the store itself is finished.
     """
-    note, place = Latest(path.name, config.content_digest(), fingerprint, stamp), note_path(config, store)
+    place, digest = note_path(config, store), config.content_digest()
+    note = Latest(store=path.name, content_digest=digest, fingerprint=fingerprint, stamp=stamp)
     try:
-        write_atomically(place, json.dumps(asdict(note)))
+        write_atomically(place, note.model_dump_json())
     except OSError as error:
         hint = f"The store itself is finished: {path}. Name it with --store, or mend this and repeat the command."
         raise StoreError(
@@ -61,10 +50,11 @@ def noted_stamp(config: JobConfig, store: Path | None) -> dict[str, Any] | None:
 def _read_note(path: Path) -> Latest | None:
     """None: there is no note, or not one of ours. Then the data is loaded and looked at."""
     try:
-        note = Latest(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        note = read_latest(path)
+    except StoreError:
         return None
-    return note if note.stamp is None or is_stamp(note.stamp) else replace(note, stamp=None)
+    has_stamp = note is not None and note.stamp is not None and is_stamp(note.stamp)
+    return note if note is None or has_stamp else note.model_copy(update={"stamp": None})
 
 
 def find_unchanged(config: JobConfig, store: Path | None, stamp: dict[str, Any] | None) -> Path | None:
@@ -99,13 +89,12 @@ def latest_store(config: JobConfig) -> Path:
     """The store that was last prepared for a config.
 
     Raises:
-        StoreError: none was, or the config has changed since.
+        StoreError: none was, the note cannot be read, or the config has changed since.
     """
     path = note_path(config, None)
-    try:
-        note = Latest(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        raise StoreError("no store was prepared for this config", where=str(path), hint="Run `make prepare`.") from None
+    note = read_latest(path)
+    if note is None:
+        raise StoreError("no store was prepared for this config", where=str(path), hint="Run `make prepare`.")
     if note.content_digest != config.content_digest():
         hint = "Run `make prepare`, or name the old store with --store."
         raise StoreError("the config has changed since its store was prepared", where=str(path), hint=hint)

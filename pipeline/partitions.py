@@ -77,7 +77,7 @@ def partitions_of_store(planned: Planned, writer: StoreWriter) -> dict[str, Part
 def _partitions(encoder: Encoder, fitted: dict[str, list[Fitted]]) -> Iterator[tuple[str, Partition]]:
     manifest = encoder.writer.manifest
     for spec in manifest.tensors:
-        if spec.path.startswith("features/"):
+        if layout.section_of(spec.path) == layout.FEATURES:
             name = spec.path.replace("/", "-")
             yield name, Partition(lambda _, spec=spec: encoder.write_table(spec), spec.num_bytes)  # type: ignore[misc]
     for split, parts in fitted.items():

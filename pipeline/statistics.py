@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.ledger import Ledger, LedgerReader
+from schemas import layout
 from schemas.batch import TensorSpec, device_bytes, model_inputs
 from schemas.layout import purpose_of
 from schemas.manifest import Manifest, Part, SplitInfo
@@ -342,10 +343,8 @@ def _disk_use(reader: LedgerReader) -> list[DiskUse]:
 
 
 def _disk_part(spec: TensorSpec) -> str:
-    """The first folder of a tensor's path, "stats" for ledgers (which lie beside nodes and edges, never in them)."""
-    *_, above, folder, _ = spec.path.split("/")
-    is_ledger = folder == "stats" and above not in ("nodes", "edges", "features")
-    return "stats" if is_ledger else spec.path.partition("/")[0]
+    """The first folder of a tensor's path, "stats" for ledgers."""
+    return "stats" if layout.section_of(spec.path) == "stats" else spec.path.partition("/")[0]
 
 
 def _disk(name: str, files: Iterable[tuple[int, int, int]]) -> DiskUse:

@@ -24,6 +24,8 @@ MANIFEST_ATTRIBUTE = "manifest"
 INTEGRITY_ATTRIBUTE = "integrity"
 ORIGINAL_ID = "original_id"
 CHECKSUMS = "checksums"
+FEATURES = "features"
+SECTIONS = ("nodes", "edges", "seeds", "stats")  # of a part
 ZarrFormat = Literal[2, 3]
 
 
@@ -67,6 +69,20 @@ def seed_path(part: str, tensor: str) -> str:
 
 def stats_path(part: str, tensor: str) -> str:
     return f"{part}/stats/{tensor}"
+
+
+def section_of(path: str) -> str:
+    """What a tensor belongs to: "features", "nodes", "edges", "seeds" or "stats", whatever its type is called.
+
+    Of what is no path of ours, anything.
+
+    >>> section_of("train/shape_2/stats/round"), section_of("train/nodes/stats/n_id"), section_of("features/stats/x")
+    ('stats', 'nodes', 'features')
+    """
+    first, second, third, *_ = [*path.split("/"), "", ""]  # a hostile manifest may list anything
+    if first == FEATURES:
+        return first
+    return second if second in SECTIONS else third
 
 
 def chunk_name(zarr_format: ZarrFormat, index: int, num_dims: int) -> str:

@@ -35,7 +35,7 @@ def listing_problems(manifest: Manifest) -> Iterator[Problem]:
             if actual != limit:
                 yield Problem(f"{name} of tensor '{path}' does not follow from graph and budget", actual, limit)
     for path, spec in listed.items():
-        if not path.startswith("features/") and "/stats/" not in path:
+        if layout.section_of(path) in ("nodes", "edges", "seeds"):
             most = min(manifest.chunk_batches, spec.shape[0])
             if spec.chunk_rows != most:
                 yield Problem(f"chunks of tensor '{path}' are no shards", spec.chunk_rows, most)

@@ -14,6 +14,7 @@ from schemas import integrity, layout
 from schemas.batch import TensorSpec, checksum_tensor
 from schemas.config import JobConfig
 from schemas.errors import ConfigError, CorruptChunkError, StoreChangedError, StoreError
+from schemas.latest import latest_path, read_latest
 from schemas.manifest import SplitInfo
 from schemas.paths import as_path, expand
 from schemas.seam import require, require_path, typed
@@ -270,18 +271,12 @@ def resolve_store(config: JobConfig, explicit: Optional[str] = None) -> Store:
     check_chunks, retry = config.train.check_chunks, retry_of(config)
     if explicit is not None:
         return open_store(explicit, check_chunks, retry)
-    pointer = as_path(config.store.root) / f"{config.name}.latest"
-    try:
-        latest = json.loads(pointer.read_text(encoding="utf-8"))
-        name, digest = str(latest["store"]), latest["content_digest"]
-    except FileNotFoundError:
-        raise StoreError(f"no store was prepared for job '{config.name}'", where=str(pointer), hint=PREPARE) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            "the pointer to the latest store cannot be read", actual=repr(error), where=str(pointer), hint=PREPARE
-        ) from None
-    store = open_store(pointer.parent / name, check_chunks, retry)
-    if digest != config.content_digest():
+    pointer = latest_path(config)
+    latest = read_latest(pointer)
+    if latest is None:
+        raise StoreError(f"no store was prepared for job '{config.name}'", where=str(pointer), hint=PREPARE)
+    store = open_store(pointer.parent / latest.store, check_chunks, retry)
+    if latest.content_digest != config.content_digest():
         changed = changed_keys(store.manifest.config, config.content())
         raise StoreError(
             f"the config has changed since the store was prepared: {'; '.join(changed) or 'see its manifest'}",

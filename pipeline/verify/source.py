@@ -51,7 +51,7 @@ def matching_graph(
 def check_tables(chunks: Chunks, graph: HeteroGraph, findings: Findings) -> None:
     """Feature tables and original ids, chunk by chunk."""
     for spec in chunks.manifest.tensors:
-        if not spec.path.startswith("features/"):
+        if layout.section_of(spec.path) != layout.FEATURES:
             continue
         expected = _table(spec, graph)
         for index in range(spec.num_chunks):
