@@ -21,6 +21,8 @@ class ModelConfig(Frozen):
         aggr: what `to_hetero` and `hetero_conv` make of the relations into a type, `sum` or `mean`; initial weights
             are such that either begins at the scale of its inputs. `hgt` sums them, weighted by one attention over all
             of them, and takes no other. A factory of your own may read it.
+        allow_padding_dependence: train a model of your own although what it says of real rows was shown to change with
+            the padding around them; it is told, and kept in `result.json`.
         options: handed to a factory of your own.
     """
 
@@ -31,6 +33,7 @@ class ModelConfig(Frozen):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     featureless: Literal["embedding", "constant"] = "embedding"
     aggr: Literal["sum", "mean"] = "sum"
+    allow_padding_dependence: bool = False
     options: Dict[str, Any] = {}
 
     @model_validator(mode="after")
@@ -40,9 +43,15 @@ class ModelConfig(Frozen):
                 "'aggr' is for to_hetero and hetero_conv: hgt sums messages, weighted by one attention over all "
                 f"relations into a type; got aggr = '{self.aggr}'. Leave it out, or choose another model"
             )
+        if self.allow_padding_dependence and ":" not in self.name:
+            raise ValueError("'allow_padding_dependence' is for models of your own: no built-in one depends on padding")
         if self.options and ":" not in self.name:
             raise ValueError("'options' belongs to a model of your own (name = 'package.module:factory')")
         return self
+
+    def identity(self) -> Dict[str, Any]:
+        """What makes two models the same one, as plain values."""
+        return self.model_dump(mode="json", exclude={"allow_padding_dependence"})
 
 
 class TrainConfig(Frozen):

@@ -100,7 +100,7 @@ def open_trained(
     contents, graph = _read(path), None
     if contents["job"].get("store") != store.fingerprint:
         facts = _facts(path, contents)
-        _require_model(path, contents, config.model.model_dump(mode="json"))
+        _require_model(path, contents, config.model.identity())
         require_usable(facts, store, config.model, str(path))
         graph = model_graph(facts, store.manifest.graph)
     with open_job(config, store, backend, console, graph=graph) as job:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from schemas.batch import InputSpec, model_inputs, shape_signature
+from schemas.batch import EXTRA_INPUTS, InputSpec, model_inputs, shape_signature
 from schemas.chunks import REBUILD
-from schemas.config import JobConfig
+from schemas.config import JobConfig, ModelConfig
 from schemas.errors import BackendError, ConfigError, CorruptChunkError, ModelError, StoreError
 from schemas.graph import GraphSchema
 from schemas.layout import Purpose
@@ -21,15 +21,19 @@ from schemas.seam import require, typed
 from trainer.backends import Backend, CompiledModel, resolve_backend
 from trainer.backends.poptorch import PopTorchBackend, PopTorchModel
 from trainer.backends.poptorch_options import cache_folder
+from trainer.backends.signature import find_shape
 from trainer.buffers import BufferPool
 from trainer.features import resident_features, sparse_entries, sparse_features
 from trainer.models import build_model
+from trainer.padding_proof import UnprovenError, find_dependence
 from trainer.quarantine import Quarantine
 from trainer.report import SILENT, Console
 from trainer.seed_model import SeedModel
 from trainer.store import Store
 from trainer.stream import BatchStream
 from trainer.user_errors import telling
+
+FEATURES = ("x", "edge_attr")  # kinds of inputs
 
 # What may change when a run goes on: how long, how fast and past what damage, never what is computed.
 FREE_TRAIN_KEYS = {
@@ -61,6 +65,7 @@ class Job:
         extra_inputs: of the model, see `trainer.models`.
         weights: where the present weights were loaded from: `checkpoint`, the store they were `trained_on`, and
             `differences` between that store and this one, in words. Empty while they are the initial ones.
+        padding_dependence: how the model's answers change with the padding, where that is so and allowed.
     """
 
     config: JobConfig
@@ -73,6 +78,7 @@ class Job:
     graph: GraphSchema
     extra_inputs: Tuple[str, ...] = ()
     weights: Dict[str, Any] = field(default_factory=dict)
+    padding_dependence: Optional[str] = None
 
     def stream(self, split: str, order: np.ndarray, start: int = 0, group: int = 1) -> BatchStream:
         """Batches of a split as the model takes them, `group` a call."""
@@ -114,7 +120,8 @@ def open_job(
             by default those that batches have.
 
     Raises:
-        ModelError, BackendError: the model cannot be built or compiled, or the backend cannot run the store's shapes.
+        ModelError, BackendError: the model cannot be built or compiled, the backend cannot run the store's shapes, or
+            answers depend on padding, which is not allowed.
         StoreError: no batch can be read to build it with.
         ConfigError: feature tables shall lie beside the model, or features come as sparse rows, and cannot.
     """
@@ -137,6 +144,7 @@ def open_job(
     inputs = tuple(tuple(shape.inputs) for shape in (model, *siblings))
     quarantine = Quarantine(store, config.train.on_corrupt == "skip", console)
     example = example_batch(store, inputs, quarantine)
+    dependence = _prove(config.model, (model, *siblings), store, quarantine, console)
     with telling("building", model.name):
         compiled = backend.compile(model, config.train, example, siblings)
     compiled.compiling.tell = console.waiting
@@ -147,16 +155,65 @@ def open_job(
         identity = {**identity_of(config, store, backend.name), "shape_signature": shape_signature(shapes)}
         identity["sparse_features"] = sorted(sparse)  # what "auto" came to; `device_features` may change it
         pool = BufferPool(compiled.transfer.allocate)
-        yield Job(config, store, inputs, compiled, identity, quarantine, pool, graph, extras)
+        yield Job(
+            config, store, inputs, compiled, identity, quarantine, pool, graph, extras, padding_dependence=dependence
+        )
     finally:
         compiled.close()
+
+
+def _prove(
+    config: ModelConfig, models: Sequence[SeedModel], store: Store, quarantine: Quarantine, console: Console
+) -> Optional[str]:
+    """Show that answers do not depend on padding; of the built-in models the tests show it.
+
+    Returns:
+        In which way they do, where that is allowed.
+
+    Raises:
+        ModelError: they do.
+    """
+    if ":" not in config.name:
+        return None
+    model, batch = _dense_batch(models, store, quarantine)
+    try:
+        found = find_dependence(model, batch)
+    except UnprovenError as reason:
+        console.line(f"note: whether padding changes what the model says could not be tested: {reason}")
+        return None
+    if found is None:
+        return None
+    if not config.allow_padding_dependence:
+        raise found.error(model.name)
+    console.line(f"warning: what the model makes of real rows changes with the padding around them: {found.line}")
+    return found.line
+
+
+def _dense_batch(
+    models: Sequence[SeedModel], store: Store, quarantine: Quarantine
+) -> Tuple[SeedModel, Dict[Tuple[str, str], Tensor]]:
+    """A batch with all that a model can take, and the one of `models`, one a shape, that takes it.
+
+    Features that the model gets in another way are random numbers here: their tables may be too large to be read.
+    """
+    every = [model_inputs(model.graph, model.budget, EXTRA_INPUTS) for model in models]
+    taken = {(spec.kind, spec.key) for spec in models[0].inputs}
+    are_read = [[s for s in specs if s.kind not in FEATURES or (s.kind, s.key) in taken] for specs in every]
+    tensors = example_batch(store, are_read, quarantine)
+    shape = find_shape(are_read, tensors)
+    batch = {(spec.kind, spec.key): tensor for spec, tensor in zip(are_read[shape], tensors)}
+    generator = torch.Generator().manual_seed(0)
+    for spec in every[shape]:
+        if (spec.kind, spec.key) not in batch:
+            batch[spec.kind, spec.key] = torch.randn(spec.shape, generator=generator)
+    return models[shape], batch
 
 
 def identity_of(config: JobConfig, store: Store, backend: str) -> Dict[str, Any]:
     """What makes two runs the same computation. The backend is the one that runs, never `auto`."""
     identity = {
         "store": store.fingerprint,
-        "model": config.model.model_dump(mode="json"),
+        "model": config.model.identity(),
         "backend": backend,
         "train": config.train.model_dump(mode="json", exclude=FREE_TRAIN_KEYS),
     }

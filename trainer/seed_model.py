@@ -33,6 +33,7 @@ class SeedModel(nn.Module):
         sparse_entries: node types that come as sparse rows, and room for how many entries a batch has.
 
     Attributes:
+        graph: the types that it knows.
         inputs: the tensors `forward` takes, in order: their kind, type, shape and dtype.
         budget, sparse_entries: of its batches.
     """
@@ -51,7 +52,7 @@ class SeedModel(nn.Module):
         self.resident = resident
         self.featureless = Featureless(graph, config)
         self.extra_inputs: Tuple[str, ...] = tuple(getattr(model, "extra_inputs", ()))
-        self._graph = graph
+        self.graph = graph
         self._node_names = graph.node_names
         self._edge_types = {edge.key: edge.type for edge in graph.edge_types}
         self._seed_type = graph.seed_type
@@ -61,7 +62,7 @@ class SeedModel(nn.Module):
 
     def _take(self, budget: Budget, sparse_entries: Optional[Mapping[str, int]]) -> None:
         """Everything that depends on the shape of a batch."""
-        graph, entries = self._graph, dict(sparse_entries or {})
+        graph, entries = self.graph, dict(sparse_entries or {})
         by_id = self.resident is not None
         self.budget, self.sparse_entries = budget, entries
         self.inputs: List[InputSpec] = model_inputs(graph, budget, self.extra_inputs, by_id, entries)

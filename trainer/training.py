@@ -299,6 +299,8 @@ def _finish(job: Job, progress: Progress, run_dir: Path, console: Console) -> Di
         if job.store.has_split(split):
             result[split] = evaluate(job, split, console)
     result["left_out"] = job.quarantine.records()
+    if job.padding_dependence:
+        result["padding_dependence"] = job.padding_dependence
     for line in job.quarantine.lines():
         console.line(line)
     write_text(run_dir / RESULT, json.dumps(result, indent=2) + "\n")
