@@ -98,6 +98,12 @@ def test_nodes_without_features_begin_with_vectors_of_length_one(width: int) -> 
     assert 0.5 < float(lengths.mean()) < 1.5
 
 
+def test_in_hgt_they_begin_with_entries_of_one() -> None:
+    """Its attention makes a mean of relations, which needs no shorter ones, and learns them too slowly."""
+    model, _ = start(schema(relations(3), {"movie": None, "actor": None}), name="hgt", hidden_channels=64)
+    assert 0.9 < float(model.featureless.embeddings["0"].weight.detach().std()) < 1.1
+
+
 @pytest.mark.parametrize("name", ["to_hetero", "hetero_conv"])
 def test_the_mean_over_relations(name: str) -> None:
     """As PyG's own HeteroConv with the same convolutions and aggr = "mean"."""

@@ -14,7 +14,7 @@ class Featureless(nn.Module):
     """`n_id [rows]` of each type without `x` -> features `[rows, width]`; pad rows (id -1) give zeros.
 
     With `config.featureless` = "embedding" every node has a learned vector of `hidden_channels`, found by its global
-    id, that begins with a length of about 1; with "constant" every node has the single feature 1.
+    id, that begins as `scale.embedding_scale` says; with "constant" every node has the single feature 1.
     """
 
     def __init__(self, graph: GraphSchema, config: ModelConfig) -> None:
@@ -28,7 +28,7 @@ class Featureless(nn.Module):
             else {}
         )
         for vectors in self.embeddings.parameters():
-            vectors.data.mul_(embedding_scale(config.hidden_channels))
+            vectors.data.mul_(embedding_scale(config.name, config.hidden_channels))
 
     def forward(self, n_id_dict: Mapping[str, Tensor], dtype: torch.dtype) -> Dict[str, Tensor]:
         """Features of every type without `x`, in `dtype`."""
