@@ -13,6 +13,9 @@ IPU_PYTHON := $(IPU_VENV)/bin/python
 IPU_READY := $(IPU_VENV)/.ready
 PYTHON38 ?= $(firstword $(foreach python,python3.8 $(wildcard $(HOME)/.pyenv/versions/3.8.*/bin/python), \
 	$(shell $(python) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 8))' >/dev/null 2>&1 && echo $(python))))
+STORE_TESTS := $(addprefix tests/pipeline/test_,run.py steps.py verify.py verify_bytes.py writer.py inspect.py forecast.py) \
+	$(addprefix tests/trainer/test_,archives.py chunks.py damage.py dataset.py hostile.py ids.py shapes.py sparse.py \
+	store.py store_remote.py stream.py)
 KERNEL_TESTS := tests/pipeline/test_sampler.py tests/pipeline/test_padding.py tests/pipeline/test_grouping.py
 
 # Handed on only when set; `make train MODEL=hgt BACKEND=eager` overrides the config.
@@ -23,14 +26,14 @@ TRAIN_OPTIONS := --config '$(CONFIG)' $(STORE_OPTION) $(if $(MODEL),--model '$(M
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # `make bench BENCHMARKS=scale` for one of them; WRITE=1 adds the tables to benchmarks/RESULTS.md.
-BENCHMARKS ?= sampling prepare streaming step startup padding scale
+BENCHMARKS ?= sampling prepare streaming step startup padding layout scale
 BENCH_ARGS_prepare = $(CONFIG) --batch-size 5
 BENCH_ARGS_streaming = $(CONFIG)
 BENCH_ARGS_step = $(CONFIG) --threads 1
 BENCH_ARGS_startup = $(CONFIG)
 BENCH_ARGS_padding = $(CONFIG) --epochs 1
 
-.PHONY: help plan prepare inspect verify train evaluate predict compile bench test test-jit-free test-ipu-host has-python38 fuzz soak lint clean
+.PHONY: help plan prepare inspect verify train evaluate predict compile bench test test-jit-free test-packed test-ipu-host has-python38 fuzz soak lint clean
 
 help:  ## list the targets
 	@echo 'make TARGET [CONFIG=configs/quickstart.toml] [STORE=...] [MODEL=...] [BACKEND=...] [RUN=...]'
@@ -66,6 +69,9 @@ bench: $(READY)  ## measure CONFIG side by side with PyG, zarr and plain files (
 test: $(READY)  ## run all tests, then the kernels' tests again without the JIT
 	$(RUN_PYTHON) -m pytest -n 2 --dist loadfile
 	@$(MAKE) --no-print-directory test-jit-free
+
+test-packed: $(READY)  ## run the tests that write or read stores again, on packed ones
+	HETEROSHARDS_TEST_LAYOUT=packed $(RUN_PYTHON) -m pytest -n 2 --dist loadfile $(STORE_TESTS)
 
 test-jit-free: $(READY)  ## run the kernels' tests as plain Python
 	NUMBA_DISABLE_JIT=1 $(RUN_PYTHON) -m pytest $(KERNEL_TESTS)

@@ -58,9 +58,10 @@ class Streams:
         self.info = store.split("train")
         rounds = [shuffled_order(self.info, r, store.manifest.chunk_batches, 0, r) for r in range(self.info.num_rounds)]
         self.order = np.concatenate(rounds)
-        self.paths = list(dict.fromkeys(input_source(store, "train", spec).path for spec in inputs))
+        specs = [store.reader(input_source(store, "train", spec).path).spec for spec in inputs]  # as stored
+        self.specs = list({spec.path: spec for spec in specs}.values())
         self.pool = BufferPool()  # as the streams of a job have it, one epoch after another
-        self.buffers = [aligned_empty(store.spec(path).chunk_bytes) for path in self.paths]
+        self.buffers = [aligned_empty(spec.chunk_bytes) for spec in self.specs]
 
     def stream(self, inputs: list[InputSpec]) -> None:
         with BatchStream(self.store, "train", [inputs], self.order, pool=self.pool) as stream:
@@ -73,9 +74,8 @@ class Streams:
 
         decoders = {"blosc-lz4": numcodecs.Blosc().decode, "zstd": numcodecs.Zstd().decode}
         root, zarr_format = Path(self.store.path), self.store.manifest.zarr_format
-        specs = [self.store.spec(path) for path in self.paths]
-        for chunk in range(specs[0].num_chunks):
-            for spec, buffer in zip(specs, self.buffers, strict=True):
+        for chunk in range(self.specs[0].num_chunks):
+            for spec, buffer in zip(self.specs, self.buffers, strict=True):
                 name = layout.chunk_name(zarr_format, chunk, len(spec.shape))
                 data = (root / spec.path / name).read_bytes()
                 if spec.codec in decoders:
@@ -85,7 +85,7 @@ class Streams:
         import zarr
 
         group = zarr.open_group(self.store.path, mode="r")
-        arrays = [group[path] for path in self.paths]
+        arrays = [group[spec.path] for spec in self.specs]
         for batch in self.order[:num_batches]:
             for array in arrays:
                 array[int(batch)]

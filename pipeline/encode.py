@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +15,9 @@ from pipeline.writer import Checksums
 from schemas import layout
 from schemas.batch import ID_PAD, LABEL_PAD, TensorSpec
 from schemas.budget import Budget
+from schemas.listing import packed_columns
 from schemas.manifest import Manifest
+from schemas.packing import Columns
 
 
 class Sampler(Protocol):
@@ -54,8 +57,22 @@ class Encoder:
         return checksums
 
     def tensors(self, part: str, padded: PaddedBatches, block: BatchBlock) -> Iterator[tuple[str, np.ndarray]]:
-        """(path, [K, ...]) of every per-batch tensor that the manifest lists."""
-        listed = self.writer.specs
+        """(path, [K, ...]) of every per-batch array that the manifest lists."""
+        packed: dict[str, list[np.ndarray]] = {}
+        for path, rows in self._tensors_by_type(part, padded, block):
+            if path in self._columns:
+                packed.setdefault(self._columns[path].path, []).append(rows)
+            else:
+                yield path, rows
+        for path, members in packed.items():
+            yield path, np.concatenate(members, axis=-1)
+
+    @cached_property
+    def _columns(self) -> dict[str, Columns]:
+        return packed_columns(self.writer.manifest)
+
+    def _tensors_by_type(self, part: str, padded: PaddedBatches, block: BatchBlock) -> Iterator[tuple[str, np.ndarray]]:
+        listed = {*self.writer.specs, *self._columns}
         for node in self.graph.schema.node_types:
             n_id = padded.n_id(node.name)
             yield layout.node_path(part, node.name, "n_id"), n_id

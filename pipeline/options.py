@@ -13,6 +13,7 @@ from schemas.budget import Budget
 from schemas.config import SamplingConfig, StoreConfig
 from schemas.errors import BudgetError, ConfigError
 from schemas.graph import GraphSchema
+from schemas.packing import is_worth_packing
 from schemas.sampling import SamplingSpec
 
 SHARD_BYTES = 4 * 2**20
@@ -69,22 +70,26 @@ def resolve_batch_options(
     num_hops: int,
     fitted: Mapping[str, Sequence[Fitted]],
 ) -> BatchOptions:
-    """Codecs by the density of the features, and batches per chunk so that a chunk group is a few MB.
+    """Codecs by the density of the features, batches per chunk so that a chunk group is a few MB, and the layout.
 
     That is the largest group of any part; a round of train (or else the first split) is taken to have as many batches
     of each of its shapes.
     """
     options = unchunked_options(config, graph)
-    if config.chunk_batches:
-        return options._replace(chunk_batches=config.chunk_batches)
     parts = fitted.get("train") or next(iter(fitted.values()))
-    batch_bytes = max(bytes_per_batch(graph.schema, budget, num_hops, options) for budget in budgets)
+    batch_bytes = [bytes_per_batch(graph.schema, budget, num_hops, options) for budget in budgets]
     per_round = max(1, -(-sum(fit.plan.round_starts()[1] for fit in parts) // len(parts)))
-    return options._replace(chunk_batches=balanced_chunk(batch_bytes, per_round))
+    options = options._replace(chunk_batches=config.chunk_batches or balanced_chunk(max(batch_bytes), per_round))
+    if config.layout == "auto":
+        largest, num_batches = budgets[int(np.argmax(batch_bytes))], max(fit.plan.num_batches for fit in parts)
+        chunk = options._replace(chunk_batches=min(options.chunk_batches, num_batches))
+        tensors = part_tensors(graph.schema, largest, num_hops, "train", num_batches, chunk)
+        return options._replace(is_packed=is_worth_packing(tensors))
+    return options._replace(is_packed=config.layout == "packed")
 
 
 def unchunked_options(config: StoreConfig, graph: HeteroGraph) -> BatchOptions:
-    """What can be said before there is a budget: everything but batches per chunk, which are 1 here.
+    """What can be said before there is a budget: all but batches per chunk, here 1, and the layout, here per type.
 
     Raises:
         ConfigError: the features' dtype does not hold `pad_value`.
@@ -117,6 +122,8 @@ def require_encodable(tensors: Sequence[TensorSpec]) -> None:
             hint = "Lower the budget, or use features = 'table'."
             if spec.chunk_rows > 1:
                 hint = f"Lower [store] chunk_batches (here {spec.chunk_rows}) or the budget, or use features = 'table'."
+            if layout.section_of(spec.path) in ("all_nodes", "all_edges"):
+                hint += " With [store] layout = 'per_type', chunks are smaller."
             raise BudgetError(
                 "a chunk is too large to be written",
                 actual=f"{chunk_bytes / 2**30:.1f} GiB",

@@ -40,6 +40,7 @@ from schemas.config import JobConfig
 from schemas.errors import StoreError
 from schemas.manifest import NUMBERING, EdgeDraws, Manifest, PartInfo, SplitInfo, Unreached, parse_manifest
 from schemas.notes import Note
+from schemas.packing import pack
 from schemas.paths import as_path
 from schemas.sampling import SamplingSpec
 from schemas.seam import require, require_count, require_path, typed
@@ -293,6 +294,25 @@ def _report_losses(fitted: dict[str, list[Fitted]], report: Report) -> None:
             )
 
 
+def _tensors(
+    graph: HeteroGraph,
+    num_hops: int,
+    budgets: tuple[Budget, ...],
+    fitted: dict[str, list[Fitted]],
+    options: BatchOptions,
+) -> Iterator[TensorSpec]:
+    """Every array that is to be written, in the manifest's order."""
+    if not options.inline_features:
+        yield from feature_tensors(graph.schema, options.feature_codecs, FEATURE_CHUNK_BYTES)
+    yield from original_id_tensors(graph.schema, graph.original_ids, options.codec, FEATURE_CHUNK_BYTES)
+    for name, parts in fitted.items():
+        for fit in parts:
+            path, num_batches = layout.part_path(name, fit.shape, len(parts)), fit.plan.num_batches
+            chunk = options._replace(chunk_batches=min(options.chunk_batches, num_batches))
+            tensors = part_tensors(graph.schema, budgets[fit.shape], num_hops, path, num_batches, chunk)
+            yield from pack(path, tensors) if options.is_packed else tensors
+
+
 def make_manifest(
     config: JobConfig,
     graph: HeteroGraph,
@@ -306,25 +326,17 @@ def make_manifest(
 ) -> Manifest:
     """The manifest of the store that is to be written, every tensor listed; `content` is the graph's digest."""
     budgets = _with_hop_capacities(budgets, graph, fitted)
-    tables = feature_tensors(graph.schema, options.feature_codecs, FEATURE_CHUNK_BYTES)
-    tensors: list[TensorSpec] = [] if options.inline_features else [*tables]
-    tensors += original_id_tensors(graph.schema, graph.original_ids, options.codec, FEATURE_CHUNK_BYTES)
-    splits = []
-    for name, parts in fitted.items():
-        for fit in parts:
-            path, num_batches = layout.part_path(name, fit.shape, len(parts)), fit.plan.num_batches
-            chunk = options._replace(chunk_batches=min(options.chunk_batches, num_batches))
-            tensors += part_tensors(graph.schema, budgets[fit.shape], spec.num_hops, path, num_batches, chunk)
-        splits.append(
-            SplitInfo(
-                name=name,
-                num_seeds=parts[0].plan.seeds_per_round,
-                parts=tuple(PartInfo(shape=fit.shape, round_starts=fit.plan.round_starts()) for fit in parts),
-                num_batches_skipped=sum(fit.num_batches_skipped for fit in parts),
-                num_seeds_skipped=sum(fit.num_seeds_skipped for fit in parts),
-                edge_draws=edge_draws[name],
-            )
+    splits = [
+        SplitInfo(
+            name=name,
+            num_seeds=parts[0].plan.seeds_per_round,
+            parts=tuple(PartInfo(shape=fit.shape, round_starts=fit.plan.round_starts()) for fit in parts),
+            num_batches_skipped=sum(fit.num_batches_skipped for fit in parts),
+            num_seeds_skipped=sum(fit.num_seeds_skipped for fit in parts),
+            edge_draws=edge_draws[name],
         )
+        for name, parts in fitted.items()
+    ]
     return Manifest(
         format_version=FORMAT_VERSION,
         zarr_format=config.store.zarr_format,
@@ -335,9 +347,10 @@ def make_manifest(
         budgets=budgets,
         splits=tuple(splits),
         features=config.store.features,
+        layout="packed" if options.is_packed else "per_type",
         pad_value=options.pad_value,
         chunk_batches=options.chunk_batches,
-        tensors=tuple(tensors),
+        tensors=tuple(_tensors(graph, spec.num_hops, budgets, fitted, options)),
         checksums_crc32c=0,
         config=config.content(),
         source={**graph.description, "content_sha256": content, NUMBERING: graph.numbering()},

@@ -84,12 +84,13 @@ class BatchOptions(NamedTuple):
     chunk_batches: int
     codec: str
     feature_codecs: Dict[str, str]
+    is_packed: bool = False
 
 
 def part_tensors(
     graph: GraphSchema, budget: Budget, num_hops: int, part: str, num_batches: int, options: BatchOptions
 ) -> List[TensorSpec]:
-    """Every per-batch tensor of a part (see schemas/layout.py), in the order in which they are written and listed."""
+    """Every per-batch tensor of a part (see schemas/layout.py), in order; schemas/packing.py joins them on request."""
     batches = _Batches(part, num_batches, options)
     return [
         *(spec for node in graph.node_types for spec in _node_tensors(node, budget, batches)),

@@ -6,6 +6,8 @@
   features/<node type>/original_id          [num_nodes]             only where [dataset] renumbered the nodes
   <part>/nodes/<node type>/n_id, mask       [batches, nodes]        (+ x when inline)
   <part>/edges/<edge key>/edge_index        [batches, 2, edges]     (+ mask, e_id, edge_attr when inline)
+  <part>/all_nodes/n_id, mask               [batches, all nodes]    packed: instead of those of each type
+  <part>/all_edges/edge_index               [batches, 2, all edges] packed (+ mask, e_id)
   <part>/seeds/n_id, y, mask                [batches, max_seeds]    split predict: y is -100 where no label is known
   <part>/stats/...                          [batches, ...]          the ledger: what `inspect` reads
   checksums                                 [all chunks, 2]         crc32c and size of each chunk file
@@ -25,7 +27,8 @@ INTEGRITY_ATTRIBUTE = "integrity"
 ORIGINAL_ID = "original_id"
 CHECKSUMS = "checksums"
 FEATURES = "features"
-SECTIONS = ("nodes", "edges", "seeds", "stats")  # of a part
+SECTIONS = ("nodes", "edges", "seeds", "stats", "all_nodes", "all_edges")  # of a part
+Layout = Literal["per_type", "packed"]
 ZarrFormat = Literal[2, 3]
 
 
@@ -63,6 +66,15 @@ def edge_path(part: str, edge_key: str, tensor: str) -> str:
     return f"{part}/edges/{edge_key}/{tensor}"
 
 
+def packed_path(part: str, path: str) -> str:
+    """Where a packed store keeps a tensor of a node or edge type, with those of all other types.
+
+    >>> packed_path("train/shape_2", "train/shape_2/nodes/author/n_id")
+    'train/shape_2/all_nodes/n_id'
+    """
+    return f"{part}/all_{section_of(path)}/{path.rpartition('/')[2]}"
+
+
 def seed_path(part: str, tensor: str) -> str:
     return f"{part}/seeds/{tensor}"
 
@@ -72,7 +84,7 @@ def stats_path(part: str, tensor: str) -> str:
 
 
 def section_of(path: str) -> str:
-    """What a tensor belongs to: "features", "nodes", "edges", "seeds" or "stats", whatever its type is called.
+    """What a tensor belongs to: "features" or one of `SECTIONS`, whatever its type is called.
 
     Of what is no path of ours, anything.
 

@@ -1,11 +1,12 @@
 """Which arrays a store must have: they follow from its graph, budgets and splits, and are listed all the same."""
 
-from typing import Any, Iterator, Mapping, NamedTuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple
 
 from schemas import layout
 from schemas.batch import BatchOptions, TensorSpec, feature_tensors, part_tensors
 from schemas.errors import ManifestError
-from schemas.manifest import Manifest
+from schemas.manifest import Manifest, Part
+from schemas.packing import Columns, columns, is_packable, pack
 
 LAYOUT_FIELDS = ("dims", "shape", "dtype", "pad_value")
 
@@ -35,7 +36,7 @@ def listing_problems(manifest: Manifest) -> Iterator[Problem]:
             if actual != limit:
                 yield Problem(f"{name} of tensor '{path}' does not follow from graph and budget", actual, limit)
     for path, spec in listed.items():
-        if layout.section_of(path) in ("nodes", "edges", "seeds"):
+        if layout.section_of(path) not in (layout.FEATURES, "stats"):
             most = min(manifest.chunk_batches, spec.shape[0])
             if spec.chunk_rows != most:
                 yield Problem(f"chunks of tensor '{path}' are no shards", spec.chunk_rows, most)
@@ -53,16 +54,45 @@ def _original_ids(manifest: Manifest) -> Mapping[str, int]:
 
 def _derived(manifest: Manifest) -> Iterator[TensorSpec]:
     """Every tensor that there must be; codecs and chunks are the writer's choice."""
-    is_inline, graph = manifest.features == "inline", manifest.graph
-    tables = [layout.feature_path(name) for name in graph.node_names]
-    tables += [layout.edge_feature_path(key) for key in graph.edge_keys]
-    codecs = dict.fromkeys(tables, "none")
-    if not is_inline:
-        yield from feature_tensors(graph, codecs, 1)
+    if manifest.features == "table":
+        yield from feature_tensors(manifest.graph, _no_codecs(manifest), 1)
+    for part in _parts(manifest):
+        tensors = _by_type(manifest, part)
+        yield from pack(part.path, tensors) if manifest.layout == "packed" else tensors
+
+
+def packed_tensors(manifest: Manifest) -> Dict[str, TensorSpec]:
+    """path -> tensor of a node or edge type, where it is no array of its own: in packed stores."""
+    parts = _parts(manifest) if manifest.layout == "packed" else ()
+    return {spec.path: spec for part in parts for spec in _by_type(manifest, part) if is_packable(spec.path)}
+
+
+def packed_columns(manifest: Manifest) -> Dict[str, Columns]:
+    """path -> where `packed_tensors` lie."""
+    parts = _parts(manifest) if manifest.layout == "packed" else ()
+    return {path: at for part in parts for path, at in columns(part.path, _by_type(manifest, part)).items()}
+
+
+def _parts(manifest: Manifest) -> Iterator[Part]:
+    return (part for split in manifest.splits for part in manifest.parts(split))
+
+
+def _no_codecs(manifest: Manifest) -> Dict[str, str]:
+    tables = [layout.feature_path(name) for name in manifest.graph.node_names]
+    return dict.fromkeys(tables + [layout.edge_feature_path(key) for key in manifest.graph.edge_keys], "none")
+
+
+def _by_type(manifest: Manifest, part: Part) -> List[TensorSpec]:
+    """Every tensor of a part, as a store with an array per type has them."""
     store = manifest.config.get("store")
     has_e_id = bool(store.get("e_id", True)) if isinstance(store, Mapping) else True
-    options = BatchOptions(is_inline, has_e_id, manifest.pad_value, manifest.chunk_batches, "none", codecs)
-    for split in manifest.splits:
-        for part in manifest.parts(split):
-            num_hops = manifest.sampling.num_hops
-            yield from part_tensors(graph, part.budget, num_hops, part.path, part.num_batches, options)
+    options = BatchOptions(
+        inline_features=manifest.features == "inline",
+        store_e_id=has_e_id,
+        pad_value=manifest.pad_value,
+        chunk_batches=min(manifest.chunk_batches, max(1, part.num_batches)),
+        codec="none",
+        feature_codecs=_no_codecs(manifest),
+    )
+    num_hops = manifest.sampling.num_hops
+    return part_tensors(manifest.graph, part.budget, num_hops, part.path, part.num_batches, options)

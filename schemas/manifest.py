@@ -10,7 +10,7 @@ from schemas.batch import TensorSpec
 from schemas.budget import Budget
 from schemas.errors import FormatVersionError, ManifestError
 from schemas.graph import GraphSchema
-from schemas.layout import SPLITS, Purpose, ZarrFormat, part_path, purpose_of
+from schemas.layout import SPLITS, Layout, Purpose, ZarrFormat, part_path, purpose_of
 from schemas.notes import Note
 from schemas.sampling import SamplingSpec
 
@@ -134,6 +134,7 @@ class Manifest(Frozen):
         complete: set last; a store without it must not be read.
         budgets: one per shape, all of one number of seeds: first those of split train, then those that only other
             splits have, each in ascending order of bytes. `PartInfo.shape` says who has which.
+        layout: whether node and edge types have arrays of their own, or are columns of one array per kind.
         chunk_batches: batches per chunk: one shard, which never spans two parts.
         tensors: every array of the store, in order.
         checksums_crc32c: crc32c of the array `checksums` as little-endian uint32 bytes. That array has a row (crc32c,
@@ -154,6 +155,7 @@ class Manifest(Frozen):
     budgets: Tuple[Budget, ...] = Field(min_length=1)
     splits: Tuple[SplitInfo, ...] = Field(min_length=1)
     features: Literal["table", "inline"]
+    layout: Layout
     pad_value: float = Field(allow_inf_nan=False)
     chunk_batches: int = Field(ge=1)
     tensors: Tuple[TensorSpec, ...]

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.layouts import choose_layout
+
+choose_layout()
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import measure, prepare, sampling, scale, startup, step, streaming
+from benchmarks import layout, measure, prepare, sampling, scale, startup, step, streaming
 
 CONFIG = """
 name = "tiny"
@@ -84,6 +84,11 @@ def test_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in result.stdout.splitlines() if "0,000" in line]
     assert ["20,000", "200,000", "400 x 1"] == rows[-1][:3] == rows[1][:3]
     assert all(float(row[-1]) > 0 for row in rows)
+
+
+def test_layout() -> None:
+    result = CliRunner().invoke(layout.main, ["--relations", "9", "--repeats", "1"], catch_exceptions=False)
+    assert "| per_type |" in result.output and "| packed |" in result.output
 
 
 def test_startup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from schemas.batch import TensorSpec
 from schemas.chunks import MAX_RATIO, REBUILD, Bytes, check_chunk, decode_chunk, require_plausible
 from schemas.errors import CorruptChunkError, StoreError
 from schemas.layout import ZarrFormat
+from schemas.packing import Columns
 from trainer.buffers import aligned_empty
 
 Make = Callable[[int], np.ndarray]
@@ -187,8 +188,16 @@ class StoredTensor:
         return min(self.chunks[0], self.spec.shape[0] - index * self.chunks[0])
 
 
+def take_columns(rows: np.ndarray, at: Columns, make: Make = aligned_empty) -> np.ndarray:
+    """One type's tensor [K, ...] of an array that holds all types', in memory of its own from `make(its bytes)`."""
+    part = rows[..., at.start : at.stop]
+    found = make(part.nbytes).view(part.dtype).reshape(part.shape)
+    found[...] = part
+    return found
+
+
 class TensorReader:
-    """Reads the chunks of one tensor.
+    """Reads the chunks of one array of a store.
 
     Args:
         files: where chunk bytes come from.

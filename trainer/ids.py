@@ -9,8 +9,9 @@ from typing import NamedTuple, Optional, Sequence
 import numpy as np
 
 from schemas import layout
-from schemas.batch import ID_PAD, LABEL_PAD, InputSpec
+from schemas.batch import ID_PAD, LABEL_PAD
 from schemas.errors import CorruptChunkError
+from trainer.chunks import Check
 from trainer.store import Store
 
 NO_PAD = 0  # the pads of edge_index are a row like any other
@@ -43,15 +44,33 @@ class Limits(NamedTuple):
         return self.pad < ID_PAD and bool(((self.pad < array) & (array < 0)).any())
 
 
-def limits_of(store: Store, part: str, spec: InputSpec, path: str) -> Optional[Limits]:
-    """Those of array `path`, which an input is made of; None where the values are no indices."""
-    graph, name = store.manifest.graph, path.rpartition("/")[2]
-    if name == "n_id":
-        return Limits((graph.node(spec.key).num_nodes,), ID_PAD)
-    if name == "e_id":
-        return Limits((graph.edge(spec.key).num_edges,), ID_PAD)
-    if name == "edge_index":
-        edge = graph.edge(spec.key)
+def check_of(store: Store, part: str, path: str, key: str) -> Optional[Check]:
+    """What array `path` is checked with, a tensor of type `key` or of all types; None where values are no indices."""
+    tensor = path.rpartition("/")[2]
+    if layout.section_of(path) not in ("all_nodes", "all_edges"):
+        limits = _limits(store, part, tensor, key)
+        return limits.check if limits else None
+    names = layout.node_path if tensor == "n_id" else layout.edge_path
+    keys = store.manifest.graph.node_names if tensor == "n_id" else store.manifest.graph.edge_keys
+    # All of them, whoever reads which: a chunk that was found sound is so for every reader.
+    found = [(store.columns(names(part, name, tensor)), _limits(store, part, tensor, name)) for name in keys]
+    each = [(slice(at.start, at.stop), limits) for at, limits in found if at and limits]
+
+    def check(rows: np.ndarray) -> None:
+        for columns, limits in each:
+            limits.check(rows[..., columns])
+
+    return check if each else None
+
+
+def _limits(store: Store, part: str, tensor: str, key: str) -> Optional[Limits]:
+    graph = store.manifest.graph
+    if tensor == "n_id":
+        return Limits((graph.node(key).num_nodes,), ID_PAD)
+    if tensor == "e_id":
+        return Limits((graph.edge(key).num_edges,), ID_PAD)
+    if tensor == "edge_index":
+        edge = graph.edge(key)
         rows = [store.spec(layout.node_path(part, end, "n_id")).shape[1] for end in (edge.src, edge.dst)]
         return Limits(rows, NO_PAD)
-    return Limits((graph.num_classes,), LABEL_PAD) if name == "y" else None
+    return Limits((graph.num_classes,), LABEL_PAD) if tensor == "y" else None

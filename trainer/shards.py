@@ -9,8 +9,10 @@ from torch import Tensor
 from schemas import layout
 from schemas.batch import SPARSE_X, InputSpec, bytes_to_device, sparse_inputs
 from schemas.errors import SignatureMismatchError
+from schemas.packing import Columns
 from trainer.buffers import BufferPool, aligned_empty
-from trainer.ids import limits_of
+from trainer.chunks import Check, TensorReader, take_columns
+from trainer.ids import check_of
 from trainer.order import shard_numbers
 from trainer.store import Store
 from trainer.tables import DenseTable, SparseTable
@@ -24,7 +26,7 @@ SLOT_BYTES = 64
 
 
 class InputSource(NamedTuple):
-    """Where one input comes from: array `path` as stored, or rows `path` holds the ids of in feature table `table`."""
+    """Where one input comes from: tensor `path` as stored, or rows `path` holds the ids of in feature table `table`."""
 
     path: str
     table: Optional[str] = None
@@ -56,6 +58,14 @@ class ShardArrays(NamedTuple):
     shard: int
     host: Dict[str, np.ndarray]
     placed: Dict[str, Tensor]
+
+
+class _Array(NamedTuple):
+    """A stored array, what its chunks are checked with, and the tensors that are read of it (None: all of it)."""
+
+    reader: TensorReader
+    check: Optional[Check]
+    tensors: Dict[str, Optional[Columns]]
 
 
 class _Gather(NamedTuple):
@@ -111,10 +121,14 @@ class ShardReader:
         self._transfer = transfer or Transfer()
         self._direct = list(dict.fromkeys(source.path for source in self._sources if not source.table))
         files = store.new_files()
-        paths = dict.fromkeys(source.path for source in self._sources)
-        self._readers = {path: store.reader(path, files, check_chunks) for path in paths}
-        limits = [(path, limits_of(store, part, spec, path)) for spec, (path, _) in zip(inputs, self._sources)]
-        self._limits = {path: limit for path, limit in limits if limit}
+        self._arrays: Dict[str, _Array] = {}
+        for spec, (path, _) in zip(inputs, self._sources):
+            columns = store.columns(path)
+            stored = columns.path if columns else path
+            if stored not in self._arrays:
+                reader = store.reader(stored, files, check_chunks)
+                self._arrays[stored] = _Array(reader, check_of(store, part, stored, spec.key), {})
+            self._arrays[stored].tensors[path] = columns
         self._gathers = list(_gathers(store, zip(self.inputs, self._sources), check_chunks))
         for spec, source in zip(self.inputs, self._sources):
             self._check(store, spec, source)
@@ -150,9 +164,10 @@ class ShardReader:
         """
         make = self._pool.take if self._pool else aligned_empty
         arrays = {}
-        for path, reader in self._readers.items():
-            limits = self._limits.get(path)
-            arrays[path] = reader.read(shard, make, limits.check if limits else None)
+        for reader, check, tensors in self._arrays.values():
+            rows = reader.read(shard, make, check)
+            for path, columns in tensors.items():
+                arrays[path] = take_columns(rows, columns, make) if columns else rows
         placed = self._transfer([torch.from_numpy(arrays[path]) for path in self._direct])
         return ShardArrays(shard, arrays, dict(zip(self._direct, placed)))
 
@@ -182,7 +197,8 @@ class ShardReader:
         for gather in self._gathers:
             calls = arrays.host[gather.path][rows].reshape(len(rows) // group, -1)
             outputs = [slots[spec][0] for spec in gather.inputs]
-            with self._readers[gather.path].naming(arrays.shard):
+            array = next(array for array in self._arrays.values() if gather.path in array.tensors)
+            with array.reader.naming(arrays.shard):
                 for i, ids in enumerate(calls):
                     gather.table.gather(ids, [out[i] for out in outputs])
         placed = self._transfer([torch.from_numpy(buffer) for _, buffer in slots.values()])

@@ -15,11 +15,13 @@ from schemas.batch import TensorSpec, checksum_tensor
 from schemas.config import JobConfig
 from schemas.errors import ConfigError, CorruptChunkError, StoreChangedError, StoreError
 from schemas.latest import latest_path, read_latest
+from schemas.listing import packed_columns, packed_tensors
 from schemas.manifest import SplitInfo
+from schemas.packing import Columns
 from schemas.paths import as_path, expand
 from schemas.seam import require, require_path, typed
 from trainer.archives import ZipFiles
-from trainer.chunks import NOWHERE, Files, LocalFiles, Place, StoredTensor, TensorReader
+from trainer.chunks import NOWHERE, Files, LocalFiles, Place, StoredTensor, TensorReader, take_columns
 from trainer.metadata import PREPARE, Root, check_array, read_root
 from trainer.remote import open_url
 from trainer.retries import DEFAULT, Retry
@@ -46,7 +48,9 @@ class Store:
         self._sparse_tables: Dict[str, SparseTable] = {}
         self._checksums: Dict[str, np.ndarray] = {}
         self._tensors: Dict[str, StoredTensor] = {}
+        self._columns = packed_columns(root.manifest)
         self._specs = {tensor.path: tensor for tensor in root.manifest.tensors}
+        self._specs.update(packed_tensors(root.manifest))
         self._places = {
             part.path: Place(split.name, part.first_batch)
             for split in root.manifest.splits
@@ -72,6 +76,10 @@ class Store:
     def has_tensor(self, path: str) -> bool:
         return path in self._specs
 
+    def columns(self, path: str) -> Optional[Columns]:
+        """Where a tensor lies that is no array of its own; None where it is one."""
+        return self._columns.get(path)
+
     def spec(self, path: str) -> TensorSpec:
         """Raises StoreError when the store has no such tensor."""
         if path not in self._specs:
@@ -82,13 +90,15 @@ class Store:
         return self._specs[path]
 
     def reader(self, path: str, files: Optional[Files] = None, check_chunks: Optional[bool] = None) -> TensorReader:
-        """A reader of one tensor. `files` (from `new_files`) is shared by the readers of one thread.
+        """A reader of the array that holds a tensor (see `columns`). `files` (from `new_files`) serve one thread.
 
         Raises:
             CorruptMetadataError, ManifestError: what the store says of the tensor is damaged or contradicts itself.
             CorruptChunkError: the checksums are damaged.
         """
         check_chunks = self.check_chunks if check_chunks is None else check_chunks
+        columns = self.columns(path)
+        path = columns.path if columns else path
         with self._lock:
             if path not in self._tensors:
                 self._tensors[path] = self._tensor(self.spec(path))
@@ -153,7 +163,9 @@ class Store:
         on_corrupt: Optional[Callable[[CorruptChunkError], None]] = None,
     ) -> np.ndarray:
         """One whole tensor, [rows, ...]; `on_corrupt` as for `TensorReader.read_all`."""
-        return self.reader(path, check_chunks=check_chunks).read_all(on_corrupt)
+        columns = self.columns(path)
+        whole: np.ndarray = self.reader(path, check_chunks=check_chunks).read_all(on_corrupt)
+        return take_columns(whole, columns) if columns else whole
 
     def read_seeds(
         self, split: str, tensor: str, on_corrupt: Optional[Callable[[CorruptChunkError], None]] = None

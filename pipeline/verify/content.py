@@ -22,7 +22,9 @@ from schemas import layout
 from schemas.batch import ID_PAD, LABEL_PAD, TensorSpec
 from schemas.budget import Budget
 from schemas.graph import EdgeTypeSchema, NodeTypeSchema
+from schemas.listing import packed_columns
 from schemas.manifest import Manifest, SplitInfo
+from schemas.packing import Columns
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def shards(chunks: Chunks, split: SplitInfo, part: PartView, findings: Findings)
     """A part's shards, one at a time; None for one with a damaged chunk, which cannot be looked into."""
     manifest = chunks.manifest
     specs = [spec for spec in manifest.tensors if spec.path.startswith(f"{part.path}/")]
-    size = min(manifest.chunk_batches, part.num_batches)
+    size, columns = min(manifest.chunk_batches, part.num_batches), packed_columns(manifest)
     for shard in shards_of(part.path, part.num_batches, size):
         arrays = {}
         for spec in specs:
@@ -150,7 +152,15 @@ def shards(chunks: Chunks, split: SplitInfo, part: PartView, findings: Findings)
                 break
             arrays[spec.path] = rows
         is_whole = len(arrays) == len(specs)
-        yield ShardView(manifest, split, part, shard.start, arrays, findings) if is_whole else None
+        by_type = _by_type(arrays, columns) if is_whole else {}
+        yield ShardView(manifest, split, part, shard.start, by_type, findings) if is_whole else None
+
+
+def _by_type(arrays: dict[str, np.ndarray], columns: dict[str, Columns]) -> dict[str, np.ndarray]:
+    """Stored arrays as a store with an array per type has them."""
+    found = {path: arrays[at.path][..., at.start : at.stop] for path, at in columns.items() if at.path in arrays}
+    packed = {at.path for at in columns.values()}
+    return found | {path: rows for path, rows in arrays.items() if path not in packed}
 
 
 def check_shard(view: ShardView, coverage: Coverage, graph: HeteroGraph | None) -> None:

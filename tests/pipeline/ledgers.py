@@ -111,6 +111,7 @@ def _manifest(graph: GraphSchema, budget: Budget, batches: dict[str, int], zarr_
             for split, count in batches.items()
         ),
         features="table",
+        layout="per_type",
         pad_value=0.0,
         chunk_batches=16,
         tensors=tuple(tensors),

@@ -12,6 +12,7 @@ import zarr
 from pipeline import zarr_compat
 from schemas import integrity, layout
 from schemas.manifest import parse_manifest
+from tests.layouts import stored_at
 
 
 def files_of(store: Path) -> dict[str, str]:
@@ -24,7 +25,8 @@ def files_of(store: Path) -> dict[str, str]:
 
 
 def read(store: Path, path: str) -> np.ndarray:
-    return np.asarray(zarr.open_group(str(store), mode="r")[path])
+    spec, columns = stored_at(parse_manifest(manifest_of(store), "test"), path)
+    return np.asarray(zarr.open_group(str(store), mode="r")[spec.path])[..., columns]
 
 
 def manifest_of(store: Path) -> dict[str, Any]:
@@ -33,9 +35,9 @@ def manifest_of(store: Path) -> dict[str, Any]:
 
 def chunk_path(store: Path, path: str, index: int = 0) -> Path:
     """The file of one chunk."""
-    manifest = manifest_of(store)
-    num_dims = next((len(t["shape"]) for t in manifest["tensors"] if t["path"] == path), 2)
-    return store / path / layout.chunk_name(manifest["zarr_format"], index, num_dims)
+    manifest = parse_manifest(manifest_of(store), "test")
+    spec = stored_at(manifest, path).spec
+    return store / spec.path / layout.chunk_name(manifest.zarr_format, index, len(spec.shape))
 
 
 def rewrite(
@@ -47,17 +49,17 @@ def rewrite(
 ) -> None:
     """Change the rows of one chunk, or its encoded bytes, as a faulty writer would: with checksums that fit."""
     manifest = parse_manifest(manifest_of(store), "test")
-    spec = manifest.tensor(path)
+    spec, columns = stored_at(manifest, path)
     codec = zarr_compat.compressor(spec.codec)
     file = chunk_path(store, path, index)
     data = file.read_bytes()
     rows = np.frombuffer(codec.decode(data) if codec else data, spec.dtype).reshape(spec.chunks).copy()
-    change(rows)
+    change(rows[..., columns] if spec.path != path else rows)
     file.write_bytes(encode(bytes(codec.encode(rows)) if codec else rows.tobytes()))
     table_file = store / layout.CHECKSUMS / layout.chunk_name(manifest.zarr_format, 0, 2)
     table = np.frombuffer(table_file.read_bytes(), "<u4").reshape(-1, 2).copy()
     data = file.read_bytes()
-    table[manifest.first_chunks()[path] + index] = google_crc32c.value(data), len(data)
+    table[manifest.first_chunks()[spec.path] + index] = google_crc32c.value(data), len(data)
     table_file.write_bytes(table.tobytes())
     reseal(store, checksums_crc32c=google_crc32c.value(table.tobytes()))
 

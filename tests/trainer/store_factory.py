@@ -17,7 +17,9 @@ from schemas.budget import Budget
 from schemas.config import JobConfig
 from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
 from schemas.manifest import Manifest, PartInfo, SplitInfo
+from schemas.packing import columns, is_packable, pack
 from schemas.sampling import SamplingSpec
+from tests.layouts import IS_PACKED
 
 ZARR_MAJOR = int(zarr.__version__.split(".")[0])
 ZARR_FORMATS = (2, 3) if ZARR_MAJOR >= 3 else (2,)
@@ -167,6 +169,7 @@ def write_store(
     shapes: int = 1,
     apart: bool = False,
     zeros: float = 0.0,
+    is_packed: bool = IS_PACKED,
     **manifest_values: Any,
 ) -> Path:
     """Write a store of the splits that have `rounds`; returns `path`. Pairs of batches take the shapes in turn.
@@ -186,9 +189,9 @@ def write_store(
         for shape, of_shape in of_split:
             part = layout.part_path(split, shape, len(of_split))
             parts.append(PartInfo(shape=shape, round_starts=np.cumsum([0] + [len(p) for p in of_shape]).tolist()))
-            chunk = options._replace(chunk_batches=min(chunk_batches, parts[-1].num_batches))
-            of_part = part_tensors(graph, budget(shape), NUM_HOPS, part, parts[-1].num_batches, chunk)
-            arrays.update(part_arrays(of_part, part, budget(shape), np.concatenate(of_shape), src, rng))
+            chunk = options._replace(chunk_batches=min(chunk_batches, parts[-1].num_batches), is_packed=is_packed)
+            of_part, rows = _part(part, budget(shape), np.concatenate(of_shape), chunk, src, rng)
+            arrays.update(rows)
             specs += of_part
         splits.append(SplitInfo(name=split, num_seeds=len(SEEDS[split]), parts=tuple(parts)))
     digest = _write_arrays(path, specs, arrays, zarr_format)
@@ -202,6 +205,7 @@ def write_store(
         "budgets": tuple(budget(shape) for shape in range(2 * shapes if apart else shapes)),
         "splits": tuple(splits),
         "features": features,
+        "layout": "packed" if is_packed else "per_type",
         "pad_value": PAD_VALUE,
         "chunk_batches": chunk_batches,
         "tensors": tuple(specs),
@@ -210,9 +214,24 @@ def write_store(
         "source": {"description": "random"},
         "provenance": {},
     }
-    manifest = Manifest(**values).model_dump(mode="json")
-    set_manifest(path, {**manifest, **manifest_values})
+    set_manifest(path, {**Manifest(**values).model_dump(mode="json"), **manifest_values})
     return path
+
+
+def _part(
+    part: str, sizes: Budget, seeds: np.ndarray, options: BatchOptions, src: Source, rng: Any
+) -> Tuple[List[TensorSpec], Dict[str, Any]]:
+    specs = part_tensors(graph_schema(), sizes, NUM_HOPS, part, len(seeds), options)
+    arrays = part_arrays(specs, part, sizes, seeds, src, rng)
+    return _packed(part, specs, arrays) if options.is_packed else (specs, arrays)
+
+
+def _packed(part: str, specs: List[TensorSpec], arrays: Dict[str, Any]) -> Tuple[List[TensorSpec], Dict[str, Any]]:
+    """What a part of a packed store has instead."""
+    packed: Dict[str, Any] = {path: rows for path, rows in arrays.items() if not is_packable(path)}
+    for path, at in columns(part, specs).items():
+        packed[at.path] = np.concatenate([packed[at.path], arrays[path]], -1) if at.start else arrays[path]
+    return pack(part, specs), packed
 
 
 def by_shape(passes: List[np.ndarray], shapes: int, first: int = 0) -> List[Tuple[int, List[np.ndarray]]]:

@@ -10,6 +10,7 @@ import zarr
 
 from schemas.batch import TensorSpec
 from schemas.errors import CorruptChunkError, CorruptMetadataError, ManifestError, StoreError
+from tests.layouts import stored_at
 from tests.trainer.store_factory import ZARR_FORMATS, chunk_file, manifest_of, set_manifest, write_store
 from trainer.archives import ZipFiles
 from trainer.buffers import PAGE_BYTES, BufferPool, aligned_empty
@@ -66,7 +67,7 @@ def test_damage_in_a_zip_file_is_found_too(tmp_path):
 
 def damaged_chunk(path: Path, zarr_format: int = 2) -> "tuple[Path, TensorSpec]":
     """Chunk 1 of train's movie ids (batches 3 to 5)."""
-    spec = open_store(path).spec("train/nodes/movie/n_id")
+    spec = stored_at(open_store(path).manifest, "train/nodes/movie/n_id").spec
     return chunk_file(path, spec, zarr_format, 1), spec
 
 

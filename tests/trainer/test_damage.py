@@ -14,6 +14,7 @@ from schemas.errors import (
     StoreChangedError,
     StoreError,
 )
+from tests.layouts import stored_at
 from tests.poptorch_double import installed
 from tests.trainer.conftest import make_config
 from tests.trainer.poptorch_case import ipu_job
@@ -39,7 +40,7 @@ def flip(file):
 
 def chunk(path, tensor, index):
     store = open_store(path)
-    return chunk_file(path, store.spec(tensor), store.manifest.zarr_format, index)
+    return chunk_file(path, stored_at(store.manifest, tensor).spec, store.manifest.zarr_format, index)
 
 
 class Lines(Console):

@@ -79,7 +79,9 @@ def large_budget(manifest, num):
     budget = manifest["budgets"][0]
     budget["num_nodes"]["movie"] = num
     for name in ("n_id", "mask"):
-        tensor(manifest, f"train/nodes/movie/{name}")["shape"][1] = num
+        paths = (f"train/nodes/movie/{name}", f"train/all_nodes/{name}")
+        (spec,) = (spec for spec in manifest["tensors"] if spec["path"] in paths)
+        spec["shape"][1] = num
 
 
 def set_at(*place, value):

@@ -5,6 +5,7 @@ import pytest
 import zarr
 
 from schemas.errors import CorruptChunkError
+from tests.layouts import stored_at
 from tests.trainer.conftest import make_config
 from tests.trainer.store_factory import MAX_SEEDS, NUM_CLASSES, NUM_MOVIES, budget, write_store
 from trainer.backends.eager import EagerBackend
@@ -31,9 +32,10 @@ WRONG = [
 
 def spoil(path, tensor, value):
     """Put a value into the last batch of split test, as a store that somebody made may have it."""
-    array = zarr.open_array(str(path / tensor), mode="r+")
+    spec, columns = stored_at(open_store(path).manifest, tensor)
+    array = zarr.open_array(str(path / spec.path), mode="r+")
     values = array[:]
-    values[-1].flat[0] = value
+    values[-1, ..., columns].flat[0] = value
     array[:] = values
     return len(values)
 
@@ -43,9 +45,10 @@ def spoil(path, tensor, value):
 def test_an_index_that_leads_nowhere_is_a_damaged_shard(tmp_path, tensor, value, text, choice):
     path = write_store(tmp_path / "store", codec="none", chunk_batches=2)
     last = spoil(path, f"test/{tensor}", value) - 1
+    array = stored_at(open_store(path).manifest, f"test/{tensor}").spec.path
     config = make_config(tmp_path, epochs=1, check_chunks=False, device_features=choice)
     store = open_store(path, check_chunks=False)
-    with pytest.raises(CorruptChunkError, match=f"{tensor}/.*split test, batch {last} to {last}") as raised:
+    with pytest.raises(CorruptChunkError, match=f"{array}/.*split test, batch {last} to {last}") as raised:
         fit(config, store, tmp_path / "run", backend=EagerBackend())
     assert text in str(raised.value)
     skipping = make_config(tmp_path, epochs=1, check_chunks=False, device_features=choice, on_corrupt="skip")

@@ -16,6 +16,7 @@ from torch_geometric.nn import Linear
 from schemas.batch import SPARSE_X, model_inputs
 from schemas.config import TrainConfig
 from schemas.errors import CheckpointError, ConfigError, CorruptChunkError, ModelError, SignatureMismatchError
+from tests.layouts import stored_at
 from tests.trainer.conftest import make_config
 from tests.trainer.model_cases import sparse_rows
 from tests.trainer.run_cases import equal, losses, stop_at, weights
@@ -324,9 +325,10 @@ def test_what_cannot_be_is_refused(store_of: Any, store: Store, tmp_path: Path) 
 def test_a_batch_with_a_node_twice_is_a_damaged_shard(tmp_path: Path) -> None:
     path = write_store(tmp_path / "store", codec="none", chunk_batches=2, zeros=ZEROS)
     x = open_store(path).read("features/movie/x")
-    array = zarr.open_array(str(path / "test/nodes/movie/n_id"), mode="r+")
+    spec, columns = stored_at(open_store(path).manifest, "test/nodes/movie/n_id")
+    array = zarr.open_array(str(path / spec.path), mode="r+")
     values = array[:]
-    values[-1] = np.count_nonzero(x, axis=1).argmax()
+    values[-1, columns] = np.count_nonzero(x, axis=1).argmax()
     array[:] = values
     last = len(values) - 1
     store = open_store(path, check_chunks=False)
