@@ -38,12 +38,12 @@ from benchmarks.card import Card, DryCard, Gpu
 from benchmarks.gpu_ways import Run, SelfCapturing, first_losses, job_with, ours, plain_pyg, rate_of
 from benchmarks.measure import show, table
 from benchmarks.step import MODELS, WITH_SAMPLER
-from pipeline.datasets import load_dataset
-from pipeline.datasets.source import SourceGraph
-from pipeline.run import prepare_source
+from pipeline.preparation.run import prepare_source
+from pipeline.sources import load_dataset
+from pipeline.sources.source import SourceGraph
 from schemas.config import JobConfig, load_config
 from trainer import open_store
-from trainer.store import Store
+from trainer.reading.store import Store
 
 warnings.filterwarnings("ignore", message="`torch.jit.script")
 

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from benchmarks.card import Card
 from benchmarks.step import WITH_SAMPLER, Edges, Loaded, Plain, Sample, Sampled
-from pipeline.datasets.source import SourceGraph
+from pipeline.sources.source import SourceGraph
 from schemas.config import JobConfig, TrainConfig
 from trainer.backends import Backend, CompiledModel
 from trainer.backends.eager import EagerBackend, TorchModel
 from trainer.job import open_job
-from trainer.order import shuffled_order
-from trainer.seed_model import SeedModel
-from trainer.store import Store
+from trainer.models.seed_model import SeedModel
+from trainer.reading.order import shuffled_order
+from trainer.reading.store import Store
 
 LOADER_WORKERS = 4
 

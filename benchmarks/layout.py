@@ -49,9 +49,9 @@ def disk(store: Path) -> tuple[int, float]:
 def reading(store: Path) -> tuple[Callable[[], object], int]:
     """Reading split train once, to a model's tensors; and its batches."""
     from schemas.batch import model_inputs
-    from trainer.buffers import BufferPool
-    from trainer.shards import ShardReader
-    from trainer.store import open_store
+    from trainer.reading.buffers import BufferPool
+    from trainer.reading.shards import ShardReader
+    from trainer.reading.store import open_store
 
     opened = open_store(store)
     (part,) = opened.manifest.parts(opened.split("train"))

@@ -21,9 +21,9 @@ import click
 import numpy as np
 
 from benchmarks.measure import show, table
-from pipeline.datasets import SourceGraph, load_dataset
-from pipeline.forecast_trial import Alternative, Trial
-from pipeline.graph import build_graph
+from pipeline.forecast.trial import Alternative, Trial
+from pipeline.graph.hetero import build_graph
+from pipeline.sources import SourceGraph, load_dataset
 from schemas.config import JobConfig, load_config
 
 COLUMNS = ("seeds", "grouping", "budget", "batches/epoch", "nodes", "edges", "node fill", "edge fill", "seed fill")
@@ -75,7 +75,7 @@ def times(
     path: Path, source: SourceGraph, found: Alternative, batch_size: int, rounds: int, epochs: int
 ) -> list[float]:
     """Seconds of an epoch, streamed and trained, from a store that is written for it and removed again."""
-    from pipeline.run import prepare_source
+    from pipeline.preparation.run import prepare_source
     from trainer import open_store
     from trainer.backends.eager import EagerBackend
     from trainer.job import open_job

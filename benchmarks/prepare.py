@@ -27,9 +27,9 @@ import numpy as np
 
 from benchmarks.measure import in_turns, show, table
 from benchmarks.streaming import everything_a_seed
-from pipeline.datasets import load_dataset
-from pipeline.datasets.source import SourceGraph
-from pipeline.run import prepare_source
+from pipeline.preparation.run import prepare_source
+from pipeline.sources import load_dataset
+from pipeline.sources.source import SourceGraph
 from schemas.config import JobConfig
 from schemas.manifest import Manifest
 

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 
 from benchmarks.measure import in_turns, show, table
-from pipeline.datasets import load_dataset
-from pipeline.datasets.source import SourceGraph
-from pipeline.estimate import resolve_budget
-from pipeline.graph import HeteroGraph, build_graph
-from pipeline.grouping import random_plan
-from pipeline.options import resolve_sampling
-from pipeline.plan import SplitPlan
-from pipeline.sampler import NeighborSampler
+from pipeline.graph.hetero import HeteroGraph, build_graph
+from pipeline.grouping.groups import random_plan
+from pipeline.grouping.split_plan import SplitPlan
+from pipeline.sampling.neighbor import NeighborSampler
+from pipeline.sampling.resolve import resolve_sampling
+from pipeline.sizing.estimate import resolve_budget
+from pipeline.sources import load_dataset
+from pipeline.sources.source import SourceGraph
 from schemas.config import BudgetConfig, DatasetConfig, SamplingConfig
 from schemas.sampling import SamplingSpec
 

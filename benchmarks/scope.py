@@ -12,13 +12,13 @@ from pathlib import Path
 import click
 
 from benchmarks.measure import show, table
-from pipeline.budgets import resolve_budgets
-from pipeline.counting import Counted, count_all, sampler_factory
-from pipeline.datasets import SourceGraph, load_dataset
-from pipeline.graph import HeteroGraph, build_graph
-from pipeline.options import resolve_sampling
-from pipeline.reach import unreached
-from pipeline.workers import Workers
+from pipeline.executors.threads import Workers
+from pipeline.graph.hetero import HeteroGraph, build_graph
+from pipeline.sampling.reach import unreached
+from pipeline.sampling.resolve import resolve_sampling
+from pipeline.sizing.budgets import resolve_budgets
+from pipeline.sizing.counting import Counted, count_all, sampler_factory
+from pipeline.sources import SourceGraph, load_dataset
 from schemas.batch import bytes_to_device, model_inputs
 from schemas.config import BudgetConfig, JobConfig, load_config
 

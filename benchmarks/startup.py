@@ -25,7 +25,7 @@ import json, sys, time
 started = time.perf_counter()
 from trainer.cli import _backend
 from trainer.job import open_job
-from trainer.store import resolve_store
+from trainer.reading.store import resolve_store
 from schemas.config import load_config
 import numpy as np
 took = {"import": time.perf_counter() - started}

@@ -28,18 +28,18 @@ from torch.nn.functional import cross_entropy
 from benchmarks.full_batch import Convolutions, Sage, Transformer
 from benchmarks.measure import show, table
 from benchmarks.streaming import everything_a_seed
-from pipeline.datasets import load_dataset
-from pipeline.datasets.source import SourceGraph
-from pipeline.graph import build_graph
-from pipeline.grouping import make_plans
-from pipeline.options import resolve_sampling
-from pipeline.run import prepare_source
-from pipeline.sampler import NeighborSampler
-from pipeline.workers import Workers
+from pipeline.executors.threads import Workers
+from pipeline.graph.hetero import build_graph
+from pipeline.grouping.groups import make_plans
+from pipeline.preparation.run import prepare_source
+from pipeline.sampling.neighbor import NeighborSampler
+from pipeline.sampling.resolve import resolve_sampling
+from pipeline.sources import load_dataset
+from pipeline.sources.source import SourceGraph
 from schemas.config import JobConfig
 from trainer import open_store
 from trainer.job import Job, backend_of, open_job
-from trainer.order import shuffled_order
+from trainer.reading.order import shuffled_order
 
 warnings.filterwarnings("ignore", message="`torch.jit.script")
 from torch_geometric.loader import NeighborLoader  # noqa: E402

@@ -28,12 +28,12 @@ from schemas import layout
 from schemas.batch import InputSpec, model_inputs
 from schemas.config import JobConfig, load_config
 from trainer import open_store
-from trainer.buffers import BufferPool, aligned_empty
 from trainer.features import sparse_entries, sparse_types
-from trainer.order import shuffled_order
-from trainer.shards import ShardReader, input_source
-from trainer.store import Store
-from trainer.stream import BatchStream
+from trainer.reading.buffers import BufferPool, aligned_empty
+from trainer.reading.order import shuffled_order
+from trainer.reading.shards import ShardReader, input_source
+from trainer.reading.store import Store
+from trainer.reading.stream import BatchStream
 
 warnings.filterwarnings("ignore", message="`torch.jit.script")
 
@@ -196,8 +196,8 @@ def main(
 
     if threads:
         torch.set_num_threads(threads)
-    from pipeline.datasets import load_dataset
-    from pipeline.run import prepare_source
+    from pipeline.preparation.run import prepare_source
+    from pipeline.sources import load_dataset
 
     with tempfile.TemporaryDirectory() as folder:
         job = everything_a_seed(config, batch_size, folder, rounds)

@@ -13,7 +13,7 @@ __all__ = ["prepare"]
 
 def __getattr__(name: str) -> Any:
     if name == "prepare":
-        from pipeline.run import prepare
+        from pipeline.preparation.run import prepare
 
         return prepare
     raise AttributeError(f"module 'pipeline' has no attribute {name!r}")

@@ -20,7 +20,7 @@ from schemas.paths import as_path
 from schemas.seam import prepare_streams, seam, told
 
 if TYPE_CHECKING:
-    from pipeline.datasets import SourceGraph
+    from pipeline.sources import SourceGraph
 
 
 class WrittenPath(click.Path):
@@ -130,8 +130,8 @@ def prepare(ctx: click.Context, config_path: Path, store: Path | None, workers: 
         if given:
             raise click.UsageError(f"options go behind the step: prepare {ctx.invoked_subcommand} ...")
         return
-    from pipeline.datasets import source_stamp
-    from pipeline.latest import find_unchanged, kept_warnings, noted_stamp, write_note
+    from pipeline.sources import source_stamp
+    from pipeline.writing.latest import find_unchanged, kept_warnings, noted_stamp, write_note
 
     config = load_config(config_path)
     started = time.monotonic()
@@ -140,8 +140,8 @@ def prepare(ctx: click.Context, config_path: Path, store: Path | None, workers: 
     if found:
         click.echo("\n".join([*kept_warnings(found), f"found    {found} (nothing changed since it was written)"]))
         return
-    from pipeline.datasets import load_stamped
-    from pipeline.run import prepare_source
+    from pipeline.preparation.run import prepare_source
+    from pipeline.sources import load_stamped
 
     _report(f"loading  the {config.dataset.source} graph")
     source, stamp = load_stamped(config.dataset, before)
@@ -167,7 +167,7 @@ def init(config_path: Path, store: Path | None, workers: int) -> None:
 
     Prints that number alone on standard output, 0 when the store is there already.
     """
-    from pipeline import steps
+    from pipeline.preparation import steps
 
     config, source = _job(config_path)
     with _kernels_told():
@@ -189,7 +189,7 @@ def partition(numbers: tuple[int, ...], config_path: Path, store: Path | None, w
 
     What is written already is left as it is.
     """
-    from pipeline import steps
+    from pipeline.preparation import steps
 
     config, source = _job(config_path)
     with _kernels_told():
@@ -204,9 +204,9 @@ def partition(numbers: tuple[int, ...], config_path: Path, store: Path | None, w
 @STORE
 def finalise(config_path: Path, store: Path | None) -> None:
     """Check that every partition is written, naming those that are missing, and let the store appear."""
-    from pipeline import steps
-    from pipeline.datasets import load_stamped, source_stamp
-    from pipeline.latest import write_note
+    from pipeline.preparation import steps
+    from pipeline.sources import load_stamped, source_stamp
+    from pipeline.writing.latest import write_note
 
     config = load_config(config_path)
     source, stamp = load_stamped(config.dataset, source_stamp(config.dataset))
@@ -217,7 +217,7 @@ def finalise(config_path: Path, store: Path | None) -> None:
 
 
 def _job(config_path: Path) -> tuple[JobConfig, "SourceGraph"]:
-    from pipeline.datasets import load_dataset
+    from pipeline.sources import load_dataset
 
     config = load_config(config_path)
     return config, load_dataset(config.dataset)
@@ -241,10 +241,10 @@ def plan(ctx: click.Context, config_path: Path, workers: int, as_json: bool, max
     Budgets, fill, batches and bytes of the config; the same for other groupings and budget modes; and how much would
     be trimmed with smaller budgets. Numbers that are not counted but extrapolated are said to be.
     """
-    from pipeline.datasets import load_dataset
-    from pipeline.forecast import as_json as to_json
-    from pipeline.forecast import forecast
-    from pipeline.forecast_report import forecast_report
+    from pipeline.forecast.job import as_json as to_json
+    from pipeline.forecast.job import forecast
+    from pipeline.forecast.report import forecast_report
+    from pipeline.sources import load_dataset
 
     config = load_config(config_path)
     source = load_dataset(config.dataset)
@@ -303,8 +303,8 @@ def inspect(
 
     STORE is the store's folder; without it (and without --store) the one last prepared for the config.
     """
-    from pipeline.latest import latest_store
-    from pipeline.view import look_at
+    from pipeline.inspect.command import look_at
+    from pipeline.writing.latest import latest_store
 
     if place and store:
         raise ConfigError("the store is named twice", actual=f"{place} and --store {store}", hint="Leave one out.")
@@ -333,9 +333,9 @@ def verify(
     Exits with 0 when the store is sound, with 9 when anything was found; prints a line per finding. Reads the whole
     store, a shard at a time, and writes nothing.
     """
-    from pipeline.datasets import load_dataset
-    from pipeline.latest import latest_store
+    from pipeline.sources import load_dataset
     from pipeline.verify import verify as check
+    from pipeline.writing.latest import latest_store
 
     config = load_config(config_path) if config_path else None
     path = store or (latest_store(config) if config else None)

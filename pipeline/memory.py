@@ -5,7 +5,7 @@ import resource
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.text import size
+from pipeline.formatting import size
 from schemas.errors import GraphError
 
 SMALL_BYTES = 64 * 2**20  # not worth asking

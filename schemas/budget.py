@@ -19,7 +19,7 @@ class Overflow(Frozen):
 
 
 class Certificate(Frozen):
-    """What is certain about new batches under a budget of mode `quantile` (see `pipeline.certificate`).
+    """What is certain about new batches under a budget of mode `quantile` (see `pipeline.sizing.certificate`).
 
     A new batch is one drawn like the counted ones: at random from the batches of `splits`. It is no batch of another
     `rng_seed`, unless grouping is `random`.

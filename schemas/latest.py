@@ -22,7 +22,7 @@ class Latest(Frozen):
         store: a folder beside the note.
         content_digest: of the config that it was prepared with.
         fingerprint: of the store.
-        stamp: of the source at that time (see `pipeline.datasets.stamp`); None where nothing could be taken.
+        stamp: of the source at that time (see `pipeline.sources.stamp`); None where nothing could be taken.
     """
 
     store: str

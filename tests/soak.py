@@ -31,14 +31,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.datasets import load_dataset
-from pipeline.run import prepare_source
+from pipeline.preparation.run import prepare_source
+from pipeline.sources import load_dataset
 from pipeline.verify import verify
 from schemas.config import JobConfig
 from tests.pipeline.build import as_toml
 from tests.pipeline.stores import files_of
 from trainer import fit, open_store
-from trainer.report import read_metrics
+from trainer.runs.report import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAT_BYTES = 4 * 2**20

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,18 @@ def test_import_directions(room: str, forbidden: str) -> None:
 @pytest.mark.parametrize("package", ["torch_sparse", "pyg_lib", "torch_cluster", "torch_scatter"])
 def test_no_compiled_pyg_extensions(package: str) -> None:
     assert importers(package, *ROOMS) == []
+
+
+@pytest.mark.parametrize("room", ["pipeline", "trainer"])
+def test_rooms_stand_on_floors(room: str) -> None:
+    """What lies directly below `pipeline` or `trainer`, a module or a package, is imported from above only."""
+    below: dict[str, set[str]] = {}
+    for path in sources(room):
+        here, *_ = path.relative_to(ROOT / room).with_suffix("").parts
+        names = {name.split(".")[1] for name in imports(path) if name.startswith(f"{room}.")}
+        below.setdefault(here, set()).update(names - {here})
+    below.pop("__init__")  # hands out what lies anywhere
+    assert list(TopologicalSorter(below).static_order())  # raises CycleError, with the circle
 
 
 def test_numba_is_set_in_one_place() -> None:

@@ -3,9 +3,9 @@
 from click.testing import CliRunner
 
 from benchmarks import measure, scope
-from pipeline import statistics
-from pipeline.datasets import load_dataset
-from pipeline.run import prepare_source
+from pipeline.inspect import statistics
+from pipeline.preparation.run import prepare_source
+from pipeline.sources import load_dataset
 from schemas.config import load_config
 from tests.test_benchmarks_padding import JOB, table_of
 

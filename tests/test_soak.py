@@ -9,7 +9,7 @@ import pytest
 
 from tests import soak
 from tests.soak import Commands, Report, random_job, run_pass
-from trainer.report import read_metrics
+from trainer.runs.report import read_metrics
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

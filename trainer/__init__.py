@@ -8,11 +8,11 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "ShardDataset": "trainer.dataset",
-    "ShardIterable": "trainer.dataset",
+    "ShardDataset": "trainer.reading.dataset",
+    "ShardIterable": "trainer.reading.dataset",
     "fit": "trainer.training",
-    "open_store": "trainer.store",
-    "resolve_store": "trainer.store",
+    "open_store": "trainer.reading.store",
+    "resolve_store": "trainer.reading.store",
 }
 __all__ = sorted(_HOMES)
 

@@ -12,14 +12,14 @@ import torch
 from schemas.config import JobConfig
 from schemas.errors import CheckpointError
 from trainer.backends import Backend
-from trainer.files import write_atomically
 from trainer.job import Job, open_job
-from trainer.report import SILENT, Console
-from trainer.reuse import FACTS, differences, facts_of, model_graph, require_numbering, require_usable
-from trainer.store import Store, changed_keys
-from trainer.user_errors import one_line
+from trainer.models.user_errors import one_line
+from trainer.reading.store import Store, changed_keys
+from trainer.runs.files import write_atomically
+from trainer.runs.names import BEST
+from trainer.runs.report import SILENT, Console
+from trainer.runs.reuse import FACTS, differences, facts_of, model_graph, require_numbering, require_usable
 
-BEST, LAST = "best.pt", "last.pt"
 KEYS = {"model", "optimizer", "rng", "progress", "job"}
 FRESH = "Start anew with --fresh (the old run is kept), or name another folder with --run."
 SAME = "Use the model that the run was trained with (--model), or name another run with --run."
@@ -79,7 +79,7 @@ def load_model(path: Path, job: Job) -> None:
     What differs then is noted in `job.weights`.
 
     Raises:
-        CheckpointError: it is missing, damaged, of another model, or does not fit the store (see `trainer.reuse`).
+        CheckpointError: it is missing, damaged, of another model, or does not fit the store (see `trainer.runs.reuse`).
     """
     contents = _read(path)
     _put(path, contents, job)

@@ -14,7 +14,7 @@ from schemas.errors import HeteroShardsError
 from schemas.layout import SCORED_SPLITS, SPLITS
 from schemas.paths import as_path
 from schemas.seam import prepare_streams, seam, told
-from trainer.signals import Terminated, sigterm_raises
+from trainer.runs.signals import Terminated, sigterm_raises
 
 if TYPE_CHECKING:
     from trainer.backends import Backend
@@ -120,11 +120,11 @@ def train(epochs: Optional[int], resume: bool, fresh: bool, **shared: Any) -> No
     """
     from trainer.job import identity_of
     from trainer.models import find_model
-    from trainer.quarantine import lines_of
-    from trainer.report import result_line, terminal
-    from trainer.runs import claim, locked, read_result
+    from trainer.reading.store import resolve_store
+    from trainer.runs.folders import claim, locked, read_result
+    from trainer.runs.quarantine import lines_of
+    from trainer.runs.report import result_line, terminal
     from trainer.settle import settle
-    from trainer.store import resolve_store
     from trainer.training import fit
 
     if resume and fresh:
@@ -160,7 +160,7 @@ def compile_command(**shared: Any) -> None:
     SDK, but no device.
     """
     from trainer.job import compile_offline
-    from trainer.store import resolve_store
+    from trainer.reading.store import resolve_store
 
     config, _, store_path = _job_config(shared, {})
     folder = compile_offline(config, resolve_store(config, store_path))
@@ -181,7 +181,7 @@ def evaluate(split: str, **shared: Any) -> None:
     other fanouts, another budget, a later graph. What differs is told, and stands under "weights" in the result.
     """
     from trainer.evaluate import evaluate as score
-    from trainer.report import terminal
+    from trainer.runs.report import terminal
 
     with _trained(shared) as (job, _):
         found = score(job, split, terminal())
@@ -211,7 +211,7 @@ def predict(splits: Tuple[str, ...], output: Optional[str], **shared: Any) -> No
     """
     from trainer.predict import default_splits
     from trainer.predict import predict as write
-    from trainer.report import terminal
+    from trainer.runs.report import terminal
 
     with _trained(shared) as (job, run_dir):
         path = as_path(output) if output else run_dir / _predictions_name(job)
@@ -262,7 +262,7 @@ def _backend(config: JobConfig) -> "Backend":
 
 
 def _run_dir(run: Optional[str], config: JobConfig, backend: str) -> Path:
-    from trainer.runs import run_folder
+    from trainer.runs.folders import run_folder
 
     return as_path(run) if run else run_folder(config, backend)
 
@@ -270,10 +270,11 @@ def _run_dir(run: Optional[str], config: JobConfig, backend: str) -> Path:
 @contextmanager
 def _trained(shared: Any) -> Iterator[Tuple["Job", Path]]:
     """The job of a run with its best weights, and the run's folder."""
-    from trainer.checkpoint import BEST, open_trained
-    from trainer.report import terminal
+    from trainer.checkpoint import open_trained
+    from trainer.reading.store import resolve_store
+    from trainer.runs.names import BEST
+    from trainer.runs.report import terminal
     from trainer.settle import trained_with
-    from trainer.store import resolve_store
 
     config, run, store_path = _job_config(shared, {})
     store = resolve_store(config, store_path)

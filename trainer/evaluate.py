@@ -12,8 +12,8 @@ from schemas.errors import ConfigError, CorruptChunkError, StoreError
 from schemas.layout import PREDICT
 from schemas.seam import require, typed
 from trainer.job import Job, naming
-from trainer.metrics import scores
-from trainer.report import SILENT, Console
+from trainer.runs.report import SILENT, Console
+from trainer.tasks.metrics import scores
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from schemas.errors import ConfigError
 from schemas.graph import GraphSchema
 from trainer.backends import Backend
 from trainer.models.resident import ResidentFeatures
-from trainer.store import Store
+from trainer.reading.store import Store
 
 # Sparse products cost about as much per entry as ten of a dense matrix, and rows are gathered by entry, too.
 SPARSE_SHARE = 1 / 16

@@ -22,16 +22,16 @@ from trainer.backends import Backend, CompiledModel, resolve_backend
 from trainer.backends.poptorch import PopTorchBackend, PopTorchModel
 from trainer.backends.poptorch_options import cache_folder
 from trainer.backends.signature import find_shape
-from trainer.buffers import BufferPool
 from trainer.features import resident_features, sparse_entries, sparse_features
 from trainer.models import build_model
-from trainer.padding_proof import UnprovenError, find_dependence
-from trainer.quarantine import Quarantine
-from trainer.report import SILENT, Console
-from trainer.seed_model import SeedModel
-from trainer.store import Store
-from trainer.stream import BatchStream
-from trainer.user_errors import telling
+from trainer.models.padding_proof import UnprovenError, find_dependence
+from trainer.models.seed_model import SeedModel
+from trainer.models.user_errors import telling
+from trainer.reading.buffers import BufferPool
+from trainer.reading.store import Store
+from trainer.reading.stream import BatchStream
+from trainer.runs.quarantine import Quarantine
+from trainer.runs.report import SILENT, Console
 
 FEATURES = ("x", "edge_attr")  # kinds of inputs
 

@@ -10,10 +10,10 @@ from schemas import layout
 from schemas.errors import CheckpointError, ConfigError
 from schemas.seam import require, require_path, typed
 from trainer.evaluate import Answers, answer
-from trainer.files import check_writable, write_atomically
 from trainer.job import Job
-from trainer.report import SILENT, Console
-from trainer.store import Store
+from trainer.reading.store import Store
+from trainer.runs.files import check_writable, write_atomically
+from trainer.runs.report import SILENT, Console
 
 METADATA = "heteroshards"
 

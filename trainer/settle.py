@@ -14,10 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from schemas.config import JobConfig
 from trainer.backends import Backend
 from trainer.backends.eager import EagerBackend
-from trainer.checkpoint import BEST, LAST, recorded_job
+from trainer.checkpoint import recorded_job
 from trainer.job import example_batch, identity_of, open_job
-from trainer.report import SILENT, Console
-from trainer.store import Store, changed_keys
+from trainer.reading.store import Store, changed_keys
+from trainer.runs.names import BEST, LAST, RUN
+from trainer.runs.report import SILENT, Console
 
 # Training and inference together, for one shape, nothing compiled before (x86-64, torch 2.13, to_hetero between nodes
 # of one type). Two quiet cores took 325 s for 90 relations, 7,355 operators; on 2026-11-26 two busy ones took 54 and
@@ -28,7 +29,6 @@ COMPILE_S_PER_OPERATOR = 0.04
 MOST_SAVED = 0.6  # of the time of an eager step; the most that was seen is 0.43
 INFERENCE_SHARE = 1 / 3  # of a step's time: no backward pass, no optimizer
 
-RUN = "run.json"
 EAGER, INDUCTOR = "eager", "inductor"
 
 

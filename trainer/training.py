@@ -14,18 +14,18 @@ from schemas.config import JobConfig, TrainConfig
 from schemas.errors import CheckpointError, ConfigError, CorruptChunkError, ModelError, StoreError
 from schemas.seam import require, require_path, typed
 from trainer.backends import Backend
-from trainer.checkpoint import BEST, FRESH, LAST, Progress, load_model, resume, save_checkpoint
+from trainer.checkpoint import FRESH, Progress, load_model, resume, save_checkpoint
 from trainer.evaluate import evaluate
-from trainer.files import make_folder, write_text
 from trainer.job import Job, backend_of, naming, open_job
-from trainer.metrics import is_better
-from trainer.order import random_keys, rest_of, shuffled_order
-from trainer.report import SILENT, Console, RunLog, epoch_line
+from trainer.reading.order import random_keys, rest_of, shuffled_order
+from trainer.reading.store import Store, open_store, retry_of
+from trainer.runs.files import make_folder, write_text
+from trainer.runs.folders import run_limits
+from trainer.runs.names import BEST, LAST, RESULT
+from trainer.runs.report import SILENT, Console, RunLog, epoch_line
+from trainer.runs.signals import Stop, stop_on_signals
 from trainer.settle import settle
-from trainer.signals import Stop, stop_on_signals
-from trainer.store import Store, open_store, retry_of
-
-RESULT = "result.json"
+from trainer.tasks.metrics import is_better
 
 
 @typed("training", CheckpointError)
@@ -305,8 +305,3 @@ def _finish(job: Job, progress: Progress, run_dir: Path, console: Console) -> Di
         console.line(line)
     write_text(run_dir / RESULT, json.dumps(result, indent=2) + "\n")
     return result
-
-
-def run_limits(train: TrainConfig) -> Dict[str, int]:
-    """When a run ends: the part of its config that may be raised to go on with it."""
-    return {"epochs": train.epochs, "patience": train.patience}

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline import zarr_compat
-from pipeline.graph import HeteroGraph
-from pipeline.plan import shards_of
-from pipeline.shapes import Sizes, limiters
+from pipeline.graph.hetero import HeteroGraph
+from pipeline.grouping.split_plan import shards_of
+from pipeline.sampling.batches import Sizes, limiters
 from pipeline.verify.coverage import Coverage, Place
 from pipeline.verify.files import chunk_file
 from pipeline.verify.findings import Findings
+from pipeline.writing import zarr_compat
 from schemas import layout
 from schemas.batch import ID_PAD, LABEL_PAD, TensorSpec
 from schemas.budget import Budget

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.graph import HeteroGraph
+from pipeline.graph.hetero import HeteroGraph
 from pipeline.verify.findings import Findings
 from schemas import layout
 from schemas.batch import LABEL_PAD

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pipeline.counting import Progress
-from pipeline.datasets import SourceGraph
-from pipeline.graph import HeteroGraph
+from pipeline.graph.hetero import HeteroGraph
+from pipeline.reporting import Progress
+from pipeline.sources import SourceGraph
 from pipeline.verify.content import Chunks, check_shard, parts_of, shards
 from pipeline.verify.coverage import Coverage
 from pipeline.verify.files import check_files

@@ -1,8 +1,8 @@
 """Whether a store's arrays are those that its graph, budget and sampling call for, and zarr sees them so."""
 
-from pipeline import zarr_compat
 from pipeline.verify.content import Chunks
 from pipeline.verify.findings import Findings
+from pipeline.writing import zarr_compat
 from schemas.batch import checksum_tensor
 from schemas.listing import listing_problems
 from schemas.manifest import Manifest

@@ -2,19 +2,21 @@
 
 import numpy as np
 
-from pipeline.budgets import resolve_budgets
-from pipeline.counting import Progress, count_all, fit_all, sampler_factory
-from pipeline.datasets import SourceGraph
-from pipeline.encode import Encoder, Sampler
-from pipeline.estimate import Fitted
-from pipeline.graph import HeteroGraph, build_graph
-from pipeline.options import resolve_sampling
-from pipeline.rng import keyed, stream_root
-from pipeline.run import fingerprint_of
+from pipeline.executors.threads import Workers
+from pipeline.graph.hetero import HeteroGraph, build_graph
+from pipeline.reporting import Progress
+from pipeline.sampling.protocol import Sampler
+from pipeline.sampling.resolve import resolve_sampling
+from pipeline.sampling.rng import keyed, stream_root
+from pipeline.sizing.budgets import resolve_budgets
+from pipeline.sizing.counting import count_all, fit_all, sampler_factory
+from pipeline.sizing.estimate import Fitted
+from pipeline.sources import SourceGraph
 from pipeline.verify.content import Chunks, PartView, parts_of
 from pipeline.verify.findings import Findings
-from pipeline.workers import Workers
-from pipeline.writer import StoreWriter
+from pipeline.writing.encode import Encoder
+from pipeline.writing.manifest import fingerprint_of
+from pipeline.writing.writer import StoreWriter
 from schemas import layout
 from schemas.batch import TensorSpec
 from schemas.config import JobConfig

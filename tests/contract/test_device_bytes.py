@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.budgets import shape_sizes
-from pipeline.datasets import from_data
-from pipeline.forecast import forecast
-from pipeline.ledger import LedgerReader
-from pipeline.run import prepare_source
-from pipeline.shapes import Sizes
-from pipeline.statistics import store_use
+from pipeline.forecast.job import forecast
+from pipeline.inspect.ledger import LedgerReader
+from pipeline.inspect.statistics import store_use
+from pipeline.preparation.run import prepare_source
+from pipeline.sampling.batches import Sizes
+from pipeline.sizing.budgets import shape_sizes
+from pipeline.sources import from_data
 from schemas.batch import bytes_to_device, model_inputs
 from tests.pipeline.build import job
 from tests.strategies import random_graph

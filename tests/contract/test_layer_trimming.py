@@ -17,8 +17,8 @@ from tests.strategies import graphs, random_graph
 from trainer import open_store
 from trainer.backends.inductor import InductorBackend
 from trainer.models import MODELS, LayerTrimmer, build_model
-from trainer.seed_model import SeedModel
-from trainer.stream import BatchStream
+from trainer.models.seed_model import SeedModel
+from trainer.reading.stream import BatchStream
 
 HERE = "tests.contract.test_layer_trimming"
 NAMES = [*MODELS, f"{HERE}:Mine"]

@@ -14,11 +14,11 @@ from torch_geometric.data import HeteroData
 
 import pipeline
 import trainer
-from pipeline.datasets import from_data, load_dataset
-from pipeline.forecast import forecast
-from pipeline.run import prepare_source
+from pipeline.forecast.job import forecast
+from pipeline.inspect.command import look_at
+from pipeline.preparation.run import prepare_source
+from pipeline.sources import from_data, load_dataset
 from pipeline.verify import verify
-from pipeline.view import look_at
 from schemas.config import JobConfig
 from schemas.errors import HeteroShardsError
 from trainer import ShardDataset, ShardIterable, fit, open_store, resolve_store

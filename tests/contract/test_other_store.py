@@ -14,11 +14,12 @@ from schemas.config import JobConfig
 from schemas.errors import CheckpointError
 from trainer import fit, open_store
 from trainer.backends.eager import EagerBackend
-from trainer.checkpoint import BEST, load_model, open_trained
+from trainer.checkpoint import load_model, open_trained
 from trainer.cli import main
 from trainer.evaluate import answer
 from trainer.job import open_job
 from trainer.predict import predict
+from trainer.runs.names import BEST
 
 
 def graph(num_papers: int = 24, featureless: bool = False) -> HeteroData:

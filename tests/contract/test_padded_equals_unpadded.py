@@ -7,17 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipeline
-from pipeline.grouping import make_plans
-from pipeline.plan import BatchBlock
-from pipeline.workers import Workers
+from pipeline.executors.threads import Workers
+from pipeline.grouping.groups import make_plans
+from pipeline.grouping.split_plan import BatchBlock
 from schemas.config import ModelConfig
 from tests.pipeline.build import hetero_graph, job, sampler
 from tests.strategies import graphs, random_graph
 from trainer import ShardDataset, open_store
 from trainer.backends.signature import find_shape
 from trainer.models import build_model
-from trainer.seed_model import SeedModel
-from trainer.stream import BatchStream
+from trainer.models.seed_model import SeedModel
+from trainer.reading.stream import BatchStream
 
 MODELS = ("to_hetero", "hetero_conv", "hgt")
 

@@ -7,10 +7,10 @@ import torch
 from torch_geometric.data import HeteroData
 
 from pipeline import prepare
-from pipeline.datasets import from_data
-from pipeline.forecast import as_json, forecast
+from pipeline.forecast.job import as_json, forecast
+from pipeline.inspect.command import look_at
+from pipeline.sources import from_data
 from pipeline.verify import verify
-from pipeline.view import look_at
 from schemas.config import JobConfig
 from schemas.errors import ConfigError, GraphError, HeteroShardsError
 from trainer import ShardDataset, fit, open_store

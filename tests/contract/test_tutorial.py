@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import pipeline
-from pipeline.datasets import from_data
-from pipeline.run import prepare_source
+from pipeline.preparation.run import prepare_source
+from pipeline.sources import from_data
 from schemas.config import JobConfig
 from tests.pipeline.stores import manifest_of
 from trainer import ShardDataset

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from torch_geometric.data import HeteroData
 
 from pipeline import prepare
-from pipeline.datasets import from_data
-from pipeline.forecast import forecast
+from pipeline.forecast.job import forecast
+from pipeline.inspect.command import look_at
+from pipeline.sources import from_data
 from pipeline.verify import verify
-from pipeline.view import look_at
 from schemas.config import JobConfig
 from schemas.errors import BudgetError
 from schemas.manifest import parse_manifest
@@ -24,10 +24,11 @@ from tests.trainer.graph_double import CpuGraphDevice
 from trainer import fit, open_store
 from trainer.backends.cuda_graphs import CudaGraphsBackend
 from trainer.backends.eager import EagerBackend
-from trainer.checkpoint import BEST, open_trained
+from trainer.checkpoint import open_trained
 from trainer.evaluate import answer
 from trainer.job import open_job
-from trainer.report import Console
+from trainer.runs.names import BEST
+from trainer.runs.report import Console
 
 MODELS = ("to_hetero", "hetero_conv", "hgt")
 NODES, EDGES = ("city", "venue"), ("city__has__author", "venue__prints__paper", "paper__cites__author")

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from torch_geometric.data import HeteroData
 
 import pipeline
-from pipeline.datasets import from_data
+from pipeline.sources import from_data
 from pipeline.verify import verify
 from schemas.config import JobConfig
 from schemas.errors import HeteroShardsError

@@ -40,8 +40,8 @@ Digest = dict[str, tuple[Any, str, str]]
 
 def read_everything(path: Path, check_chunks: bool) -> Digest:
     """Every tensor of every batch, and the ledger: name -> (shape, dtype, digest)."""
-    from trainer.dataset import ShardDataset
-    from trainer.store import open_store
+    from trainer.reading.dataset import ShardDataset
+    from trainer.reading.store import open_store
 
     store = open_store(path, check_chunks)
     found: Digest = {}
@@ -205,7 +205,7 @@ class Runs:
 
     def __init__(self, folder: Path) -> None:
         from tests.trainer.conftest import make_config
-        from trainer.store import open_store
+        from trainer.reading.store import open_store
         from trainer.training import fit
 
         self._folder, self._config = folder, make_config(folder, epochs=1)

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch_geometric.data import HeteroData
 
-from pipeline.datasets import from_data
-from pipeline.graph import HeteroGraph, build_graph
-from pipeline.sampler import NeighborSampler
+from pipeline.graph.hetero import HeteroGraph, build_graph
+from pipeline.sampling.neighbor import NeighborSampler
+from pipeline.sources import from_data
 from schemas.config import DatasetConfig, JobConfig
 from schemas.graph import edge_key
 from schemas.sampling import SamplingSpec

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import pipeline
-from pipeline import partitions
+from pipeline.writing import partitions
 from tests.pipeline.build import job
 from tests.pipeline.stores import files_of
 from tests.strategies import random_graph

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.shapes import Sizes, limiters
-from pipeline.writer import StoreWriter
+from pipeline.sampling.batches import Sizes, limiters
+from pipeline.writing.writer import StoreWriter
 from schemas import FORMAT_VERSION, layout
 from schemas.batch import BatchOptions, feature_tensors, part_tensors
 from schemas.budget import Budget

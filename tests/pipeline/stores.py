@@ -9,7 +9,7 @@ import google_crc32c
 import numpy as np
 import zarr
 
-from pipeline import zarr_compat
+from pipeline.writing import zarr_compat
 from schemas import integrity, layout
 from schemas.manifest import parse_manifest
 from tests.layouts import stored_at

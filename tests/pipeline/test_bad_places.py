@@ -43,6 +43,10 @@ PLACES = {
 }
 
 
+def never(*_: object) -> None:
+    pytest.fail("refused before it is counted")
+
+
 @pytest.mark.parametrize("name", PLACES)
 def test_places_where_no_store_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     root, there, make, words = PLACES[name]
@@ -50,7 +54,7 @@ def test_places_where_no_store_can_be(tmp_path: Path, monkeypatch: pytest.Monkey
         make(tmp_path / there)
     before = sorted(tmp_path.rglob("*"))
     if root != "/proc/stores":  # that one is only found out by trying
-        monkeypatch.setattr("pipeline.run.plan_store", lambda *_, **__: pytest.fail("refused before it is counted"))
+        monkeypatch.setattr("pipeline.preparation.run.plan_store", never)
     with pytest.raises(StoreError, match=words):
         pipeline.prepare(DATA, config(tmp_path / root), store=tmp_path / root / "mine")
     assert sorted(tmp_path.rglob("*")) == before
@@ -58,7 +62,9 @@ def test_places_where_no_store_can_be(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a double of `os.access`, as the superuser may write everywhere; a read-only disk is in test_faults.py."""
-    monkeypatch.setattr("pipeline.run.os.access", lambda path, mode: not (Path(path) == tmp_path and mode & os.W_OK))
+    monkeypatch.setattr(
+        "pipeline.writing.place.os.access", lambda path, mode: not (Path(path) == tmp_path and mode & os.W_OK)
+    )
     with pytest.raises(StoreError, match=r"the folder cannot be written; got no permission.*Mend its permissions"):
         pipeline.prepare(DATA, config(tmp_path / "stores" / "deep"))
     assert list(tmp_path.iterdir()) == []

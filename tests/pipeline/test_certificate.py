@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import pipeline
-from pipeline.certificate import _bound, _largest, _levels, _most_over, least_tested, quantile_sizes
-from pipeline.counting import count_all, sampler_factory
-from pipeline.estimate import exceeding, resolve_budget
-from pipeline.ledger import LedgerReader
-from pipeline.options import resolve_sampling
-from pipeline.report import store_report
-from pipeline.shapes import Sizes
-from pipeline.statistics import as_json, store_use
-from pipeline.workers import Workers
+from pipeline.executors.threads import Workers
+from pipeline.inspect.ledger import LedgerReader
+from pipeline.inspect.report import store_report
+from pipeline.inspect.statistics import as_json, store_use
+from pipeline.sampling.batches import Sizes
+from pipeline.sampling.resolve import resolve_sampling
+from pipeline.sizing.certificate import _bound, _largest, _levels, _most_over, least_tested, quantile_sizes
+from pipeline.sizing.counting import count_all, sampler_factory
+from pipeline.sizing.estimate import exceeding, resolve_budget
 from schemas.errors import BudgetError
 from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
 from tests.pipeline.build import hetero_graph, job

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch_geometric.data import HeteroData
 
-from pipeline.datasets import SourceGraph, from_data
-from pipeline.datasets.splits import draw_splits
+from pipeline.sources import SourceGraph, from_data
+from pipeline.sources.splits import draw_splits
 from schemas.config import DatasetConfig, RandomSplit
 from schemas.errors import ConfigError, HeteroShardsError
 from tests.pipeline import build
@@ -119,5 +119,5 @@ def test_classes_are_counted_before_the_subset() -> None:
 
 
 def test_the_package_answers_without_torch() -> None:
-    code = "import sys; import pipeline.datasets; sys.exit('torch' in sys.modules)"
+    code = "import sys; import pipeline.sources; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from pipeline.datasets import load_dataset
-from pipeline.datasets.synthetic import SyntheticArgs, SyntheticArrays, synthetic_arrays, synthetic_graph
+from pipeline.sources import load_dataset
+from pipeline.sources.synthetic import SyntheticArgs, SyntheticArrays, synthetic_arrays, synthetic_graph
 from schemas.config import DatasetConfig
 from schemas.errors import ConfigError
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import pipeline
-from pipeline.writer import StoreWriter, locked, work_folder
+from pipeline.writing.writer import StoreWriter, locked, work_folder
 from schemas.errors import StoreError
 from tests.pipeline.kill_trials import small_job
 from tests.pipeline.stores import files_of
@@ -165,7 +165,7 @@ def test_a_stop_between_manifest_and_rename_writes_nothing_again(tmp_path, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
-        patch.setattr("pipeline.writer.integrity.render_consolidated", stop)
+        patch.setattr("pipeline.writing.writer.integrity.render_consolidated", stop)
         with pytest.raises(KeyboardInterrupt):
             prepare(store)
     monkeypatch.setattr(StoreWriter, "write_chunk", stop)

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.datasets import from_data
-from pipeline.forecast import as_json, forecast
-from pipeline.forecast_disk import spread
-from pipeline.forecast_report import forecast_report
-from pipeline.forecast_trial import GROUPINGS, SCALES, smaller_budget
-from pipeline.run import prepare_source
+from pipeline.forecast.disk import spread
+from pipeline.forecast.job import as_json, forecast
+from pipeline.forecast.report import forecast_report
+from pipeline.forecast.trial import GROUPINGS, SCALES, smaller_budget
+from pipeline.preparation.run import prepare_source
+from pipeline.sources import from_data
 from schemas.batch import bytes_to_device, model_inputs
 from schemas.budget import Budget
 from schemas.errors import BudgetError, ConfigError

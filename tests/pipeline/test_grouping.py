@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline import grouping as grouping_module
-from pipeline import grouping_kernels as kernels
-from pipeline.contributions import trace
-from pipeline.grouping import Limits, make_plans, random_plan
-from pipeline.grouping import _blocks as blocks_of
-from pipeline.workers import Workers
+from pipeline.executors.threads import Workers
+from pipeline.grouping import groups as grouping_module
+from pipeline.grouping import kernels
+from pipeline.grouping.contributions import trace
+from pipeline.grouping.groups import Limits, make_plans, random_plan
+from pipeline.grouping.groups import _blocks as blocks_of
 from schemas.errors import BudgetError
 from schemas.sampling import SamplingSpec
 from tests.pipeline.build import hetero_graph, sampler

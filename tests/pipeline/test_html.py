@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from pipeline import plots
 from pipeline.cli import main
-from pipeline.compare import compare
-from pipeline.html import comparison_page, store_page
-from pipeline.statistics import Curve, store_use
+from pipeline.inspect import plots
+from pipeline.inspect.compare import compare
+from pipeline.inspect.html import comparison_page, store_page
+from pipeline.inspect.statistics import Curve, store_use
 from tests.pipeline.ledgers import movie_graph, write_ledgers
 
 EVIL = ("<script>alert(1)</script>".replace("/", ""), "\"'><img src=x onerror=alert(2)>", "A&amp;B & <i>")

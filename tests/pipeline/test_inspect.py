@@ -11,16 +11,16 @@ from click.testing import CliRunner
 
 import pipeline
 from pipeline.cli import main
-from pipeline.compare import compare
-from pipeline.counting import count_all, sampler_factory
-from pipeline.datasets import from_data
-from pipeline.forecast import forecast
-from pipeline.forecast_report import forecast_report
-from pipeline.html import store_page
-from pipeline.report import comparison_report, store_report
-from pipeline.statistics import MAX_BINS, MAX_POINTS, store_use
-from pipeline.text import WIDTH, draws_line, size, table
-from pipeline.workers import Workers
+from pipeline.executors.threads import Workers
+from pipeline.forecast.job import forecast
+from pipeline.forecast.report import forecast_report
+from pipeline.formatting import WIDTH, draws_line, size, table
+from pipeline.inspect.compare import compare
+from pipeline.inspect.html import store_page
+from pipeline.inspect.report import comparison_report, store_report
+from pipeline.inspect.statistics import MAX_BINS, MAX_POINTS, store_use
+from pipeline.sizing.counting import count_all, sampler_factory
+from pipeline.sources import from_data
 from schemas.batch import model_inputs
 from schemas.graph import edge_key
 from schemas.manifest import EdgeDraws, Manifest, parse_manifest
@@ -298,7 +298,7 @@ def test_json_is_the_statistics(stores):
 
 def test_inspect_needs_neither_zarr_nor_what_is_heavier(stores, tmp_path):
     code = (
-        "import sys; from pipeline.view import look_at; from pathlib import Path;"
+        "import sys; from pipeline.inspect.command import look_at; from pathlib import Path;"
         "look_at(Path(sys.argv[1]), Path(sys.argv[2]), html=Path(sys.argv[3]));"
         "print([m for m in ('zarr', 'torch', 'numba', 'scipy') if m in sys.modules])"
     )

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipeline
-from pipeline.ledger import Ledger, LedgerReader
-from pipeline.shapes import Sizes, limiters
-from pipeline.statistics import store_use
+from pipeline.inspect.ledger import Ledger, LedgerReader
+from pipeline.inspect.statistics import store_use
+from pipeline.sampling.batches import Sizes, limiters
 from schemas.budget import Budget
 from schemas.errors import BudgetError, CorruptChunkError, FormatVersionError, StoreError, StoreIncompleteError
 from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
@@ -174,7 +174,7 @@ def test_damaged_checksums_are_an_error(store):
 
 
 def test_a_chunk_that_does_not_decode_is_an_error(store, monkeypatch):
-    monkeypatch.setattr("pipeline.ledger.check_chunk", lambda *_: None)
+    monkeypatch.setattr("pipeline.inspect.ledger.check_chunk", lambda *_: None)
     for file in store.rglob("stats/num_nodes/0.*"):
         file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(CorruptChunkError, match="does not decode"):

@@ -13,8 +13,8 @@ import torch
 from torch_geometric.data import HeteroData
 
 import pipeline
-from pipeline.datasets import from_data, load_dataset
 from pipeline.memory import available_bytes
+from pipeline.sources import from_data, load_dataset
 from pipeline.verify import verify
 from schemas.config import JobConfig
 from schemas.errors import GraphError

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.grouping import random_plan
-from pipeline.plan import partitions_of, shards_of
+from pipeline.grouping.groups import random_plan
+from pipeline.grouping.split_plan import partitions_of, shards_of
 
 plans = st.builds(
     lambda count, batch, rounds, seed: random_plan("train", np.arange(count, dtype=np.int32) * 3, batch, rounds, seed),

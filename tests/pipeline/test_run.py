@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipeline
-from pipeline import partitions
-from pipeline.datasets import from_data
-from pipeline.run import prepare_source
-from pipeline.writer import StoreWriter
+from pipeline.preparation.run import prepare_source
+from pipeline.sources import from_data
+from pipeline.writing import partitions
+from pipeline.writing.writer import StoreWriter
 from schemas.errors import BudgetError, ConfigError, StoreError
 from schemas.graph import edge_key
 from tests.pipeline.build import job

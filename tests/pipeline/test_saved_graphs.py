@@ -21,9 +21,9 @@ from torch_geometric import EdgeIndex
 from torch_geometric.data import Batch, HeteroData, InMemoryDataset
 from torch_geometric.transforms import Pad, ToUndirected
 
-from pipeline.datasets import from_data
-from pipeline.datasets.file import load_file
-from pipeline.datasets.unpickle import RefusedError, Unpickler
+from pipeline.sources import from_data
+from pipeline.sources.file import load_file
+from pipeline.sources.unpickle import RefusedError, Unpickler
 from schemas.config import DatasetConfig
 from schemas.errors import DatasetError, GraphError
 from tests.pipeline.bad_graphs import WRITES, small_graph

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipeline
-from pipeline.budgets import resolve_budgets, sharing
-from pipeline.estimate import exceeding
-from pipeline.report import store_report
-from pipeline.shapes import Sizes
-from pipeline.statistics import store_use
+from pipeline.inspect.report import store_report
+from pipeline.inspect.statistics import store_use
+from pipeline.sampling.batches import Sizes
+from pipeline.sizing.budgets import resolve_budgets, sharing
+from pipeline.sizing.estimate import exceeding
 from schemas.config import BudgetConfig
 from schemas.errors import ConfigError
 from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema

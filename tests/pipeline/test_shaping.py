@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.shaping import shape_batches
+from pipeline.sizing.shape_classes import shape_batches
 
 
 @st.composite

@@ -11,8 +11,8 @@ import torch
 from click.testing import CliRunner
 
 from pipeline.cli import main
-from pipeline.datasets import source_stamp, stamp
-from pipeline.datasets.stamp import is_same, may_follow
+from pipeline.sources import source_stamp, stamp
+from pipeline.sources.stamp import is_same, may_follow
 from schemas.config import DatasetConfig
 from tests.pipeline.bad_graphs import small_graph
 
@@ -144,7 +144,7 @@ def test_a_file_that_was_only_touched_or_moved_is_the_same(place: Path) -> None:
 
 
 def test_a_file_that_changes_while_it_is_loaded_is_loaded_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.datasets import load
+    from pipeline.sources import load
 
     whole = load.load_dataset
 

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipeline
-from pipeline import saved_plan, steps
 from pipeline.cli import main
-from pipeline.datasets import from_data
-from pipeline.writer import StoreWriter, locked, work_folder
+from pipeline.preparation import steps
+from pipeline.sizing import saved_plan
+from pipeline.sources import from_data
+from pipeline.writing.writer import StoreWriter, locked, work_folder
 from schemas.errors import BudgetError, ConfigError, StoreError
 from tests.pipeline.build import job
 from tests.pipeline.stores import files_of
@@ -51,7 +52,7 @@ def data():
 
 @pytest.fixture(autouse=True)
 def small_partitions(monkeypatch):
-    monkeypatch.setattr("pipeline.partitions.SHARDS_PER_PARTITION", 2)
+    monkeypatch.setattr("pipeline.writing.partitions.SHARDS_PER_PARTITION", 2)
 
 
 def config_of(data, root, **sections):
@@ -181,9 +182,7 @@ def test_partitions_by_other_versions_are_refused(data, tmp_path, monkeypatch):
 def test_a_plan_comes_back_as_it_was_saved(data, tmp_path):
     config = config_of(data, tmp_path, budget={"mode": "uniform", "nodes": 11, "edges": 15, "oversize": "skip"})
     array = Array(data, config)
-    known = steps._identify(array.source, config, None)
-    spec = steps.resolve_sampling(config.sampling, known.graph)
-    planned = steps.plan_store(known.graph, config, spec, known.content)
+    planned = steps.plan_store(steps.request_of(array.source, config, None))
     assert any(fit.num_batches_skipped for parts in planned.fitted.values() for fit in parts)
     saved_plan.save(tmp_path / "plan.npz", planned.fitted, planned.most_edges)
     fitted, most_edges = saved_plan.load(tmp_path / "plan.npz")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipeline
-from pipeline.datasets import from_data
+from pipeline.sources import from_data
 from pipeline.verify import verify
 from schemas.errors import BudgetError
 from schemas.graph import edge_key

@@ -7,7 +7,7 @@ import pytest
 
 from schemas.config import JobConfig
 from tests.trainer.store_factory import write_store
-from trainer.store import Store, open_store
+from trainer.reading.store import Store, open_store
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from schemas.budget import Budget
 from schemas.config import ModelConfig
 from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
 from trainer.models import build_model
+from trainer.models.seed_model import SeedModel
 from trainer.models.sparse import SparseRows
-from trainer.seed_model import SeedModel
 
 Relations = Sequence[Tuple[str, str, str]]
 

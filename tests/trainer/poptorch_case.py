@@ -7,9 +7,9 @@ from schemas.config import IpuConfig, ModelConfig, TrainConfig
 from tests.trainer.conftest import make_config
 from trainer.backends.poptorch import PopTorchBackend
 from trainer.models import build_model
-from trainer.order import sequential_order
-from trainer.seed_model import SeedModel
-from trainer.stream import BatchStream
+from trainer.models.seed_model import SeedModel
+from trainer.reading.order import sequential_order
+from trainer.reading.stream import BatchStream
 
 MODELS = ("to_hetero", "hetero_conv", "hgt")
 FEEDING = {"device_iterations": 4, "gradient_accumulation": 2, "replication_factor": 2}  # 16 micro-batches a call

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from trainer.backends import Backend
-from trainer.checkpoint import BEST
-from trainer.report import read_metrics
+from trainer.runs.names import BEST
+from trainer.runs.report import read_metrics
 
 
 def stop_at(backend: Backend, at: int, number: int = signal.SIGINT) -> Backend:

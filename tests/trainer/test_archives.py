@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader
 
 from schemas.errors import CorruptChunkError, StoreError
 from tests.trainer.store_factory import ZARR_FORMATS, write_store
-from trainer.archives import ZipFiles
-from trainer.dataset import ShardDataset, ShardIterable
-from trainer.store import open_store
+from trainer.reading.archives import ZipFiles
+from trainer.reading.dataset import ShardDataset, ShardIterable
+from trainer.reading.store import open_store
 
 
 def files_of(folder):

@@ -15,7 +15,7 @@ from schemas.config import load_config
 from tests.trainer.store_factory import publish
 from trainer.backends.eager import EagerBackend
 from trainer.cli import main
-from trainer.runs import locked, move_aside
+from trainer.runs.folders import locked, move_aside
 
 CONFIG = """
 name = "tiny"
@@ -193,7 +193,7 @@ def test_ctrl_c_says_what_the_next_command_does(job, monkeypatch):
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trainer.store.resolve_store", stop)
+    monkeypatch.setattr("trainer.reading.store.resolve_store", stop)
     for command, text in (("train", "goes on"), ("evaluate", "begins anew"), ("predict", "begins anew")):
         result = call(command, job=job)
         assert result.exit_code == 130

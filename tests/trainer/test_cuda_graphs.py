@@ -17,9 +17,9 @@ from trainer.backends import resolve_backend
 from trainer.backends.cuda_graphs import MIN_TORCH, CudaGraphsBackend
 from trainer.backends.eager import EagerBackend
 from trainer.backends.versions import torch_version
-from trainer.checkpoint import LAST
 from trainer.job import open_job
-from trainer.report import read_metrics
+from trainer.runs.names import LAST
+from trainer.runs.report import read_metrics
 from trainer.training import fit
 
 HERE = "tests.trainer.test_cuda_graphs"

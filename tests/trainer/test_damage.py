@@ -21,14 +21,14 @@ from tests.trainer.poptorch_case import ipu_job
 from tests.trainer.run_cases import equal, losses, stop_at, weights
 from tests.trainer.store_factory import ZARR_FORMATS, chunk_file, write_store
 from trainer.backends.eager import EagerBackend, TorchModel
-from trainer.checkpoint import BEST, LAST
-from trainer.dataset import ShardDataset
 from trainer.evaluate import answer
 from trainer.job import backend_of, open_job
-from trainer.order import shuffled_order
 from trainer.predict import predict
-from trainer.report import Console, read_metrics
-from trainer.store import open_store
+from trainer.reading.dataset import ShardDataset
+from trainer.reading.order import shuffled_order
+from trainer.reading.store import open_store
+from trainer.runs.names import BEST, LAST
+from trainer.runs.report import Console, read_metrics
 from trainer.training import fit
 
 

@@ -8,8 +8,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from tests.trainer.store_factory import PAD_VALUE
-from trainer.dataset import ShardDataset, ShardIterable
-from trainer.order import shuffled_order
+from trainer.reading.dataset import ShardDataset, ShardIterable
+from trainer.reading.order import shuffled_order
 
 
 @pytest.mark.parametrize("features", ["table", "inline"])

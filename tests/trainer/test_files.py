@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import CheckpointError
-from trainer.files import check_writable, make_folder, remove_leftovers, write_atomically, write_text
+from trainer.runs.files import check_writable, make_folder, remove_leftovers, write_atomically, write_text
 
 
 @pytest.mark.parametrize("kind", [OSError, RuntimeError])

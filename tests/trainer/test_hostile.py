@@ -11,8 +11,8 @@ import pytest
 from schemas import integrity
 from schemas.errors import StoreError
 from tests.trainer.store_factory import manifest_of, set_manifest, write_store
-from trainer.dataset import ShardDataset
-from trainer.store import open_store
+from trainer.reading.dataset import ShardDataset
+from trainer.reading.store import open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMORY_BYTES = 2**29
@@ -21,8 +21,8 @@ import resource, sys
 from pathlib import Path
 import torch
 from schemas.errors import StoreError
-from trainer.dataset import ShardDataset
-from trainer.store import open_store
+from trainer.reading.dataset import ShardDataset
+from trainer.reading.store import open_store
 
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + {memory}, resource.RLIM_INFINITY))

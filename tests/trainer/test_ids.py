@@ -9,11 +9,11 @@ from tests.layouts import stored_at
 from tests.trainer.conftest import make_config
 from tests.trainer.store_factory import MAX_SEEDS, NUM_CLASSES, NUM_MOVIES, budget, write_store
 from trainer.backends.eager import EagerBackend
-from trainer.dataset import ShardDataset
 from trainer.evaluate import answer
-from trainer.ids import Limits
 from trainer.job import open_job
-from trainer.store import open_store
+from trainer.reading.dataset import ShardDataset
+from trainer.reading.ids import Limits
+from trainer.reading.store import open_store
 from trainer.training import fit
 
 pytestmark = pytest.mark.usefixtures("one_thread")

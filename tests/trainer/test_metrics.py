@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.metrics import accuracy, is_better, macro_f1, scores
+from trainer.tasks.metrics import accuracy, is_better, macro_f1, scores
 
 pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)
 

@@ -11,8 +11,8 @@ from schemas.errors import ModelError
 from schemas.graph import GraphSchema
 from tests.trainer.model_cases import NUM_CLASSES, RELATIONS, budget, larger, padded, schema, seed_model
 from trainer.models import MODELS, build_model
+from trainer.models.seed_model import SeedModel
 from trainer.models.stack import plan_layers, with_safe_names
-from trainer.seed_model import SeedModel
 
 HERE = "tests.trainer.test_models"
 

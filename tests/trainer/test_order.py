@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.manifest import PartInfo, SplitInfo
-from trainer.order import random_keys, rest_of, sequential_order, shard_numbers, shard_runs, shuffled_order
+from trainer.reading.order import random_keys, rest_of, sequential_order, shard_numbers, shard_runs, shuffled_order
 
 
 def split_of(*round_starts, name="train"):

@@ -13,8 +13,8 @@ from tests.trainer.conftest import make_config
 from tests.trainer.run_cases import equal, weights
 from tests.trainer.store_factory import ZARR_FORMATS, manifest_of, set_manifest, write_store
 from trainer.backends import EagerBackend
-from trainer.dataset import ShardDataset
-from trainer.store import open_store
+from trainer.reading.dataset import ShardDataset
+from trainer.reading.store import open_store
 from trainer.training import fit
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -17,8 +17,8 @@ from tests.trainer.store_factory import write_store
 from trainer.backends.eager import EagerBackend
 from trainer.job import open_job
 from trainer.models import norms
-from trainer.report import Console
-from trainer.store import open_store
+from trainer.reading.store import open_store
+from trainer.runs.report import Console
 from trainer.training import fit
 
 pytestmark = pytest.mark.filterwarnings("ignore:There exist node types")  # HeteroConv, of directors

@@ -32,7 +32,7 @@ from trainer.backends.eager import EagerBackend
 from trainer.backends.poptorch import PopTorchBackend
 from trainer.evaluate import answer
 from trainer.job import backend_of, compile_offline, open_job
-from trainer.report import Console
+from trainer.runs.report import Console
 from trainer.training import fit
 
 

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 import pytest
 
 from schemas.errors import StoreUnreachableError
-from trainer.retries import LONGEST_WAIT_S, Retry, retrying, wait_before
+from trainer.reading.retries import LONGEST_WAIT_S, Retry, retrying, wait_before
 
 
 class AnswerError(Exception):

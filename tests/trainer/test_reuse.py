@@ -9,9 +9,10 @@ from schemas.manifest import NUMBERING
 from tests.trainer.conftest import make_config
 from trainer import fit
 from trainer.backends.eager import EagerBackend
-from trainer.checkpoint import BEST, KEYS, open_trained
+from trainer.checkpoint import KEYS, open_trained
 from trainer.evaluate import answer
-from trainer.reuse import differences, facts_of, ordered_as
+from trainer.runs.names import BEST
+from trainer.runs.reuse import differences, facts_of, ordered_as
 
 NUMBERS = {"source": {NUMBERING: {"movie": "m", "director": "d", "actor": "a"}}}
 

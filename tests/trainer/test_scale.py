@@ -15,8 +15,8 @@ from tests.trainer.model_cases import NUM_CLASSES, budget, random_batch, schema,
 from trainer.models import MODELS, build_model
 from trainer.models.hetero_conv import attending
 from trainer.models.scale import scale_sum
+from trainer.models.seed_model import SeedModel
 from trainer.models.stack import with_safe_names
-from trainer.seed_model import SeedModel
 
 GUESSING = math.log(NUM_CLASSES)
 

@@ -11,7 +11,7 @@ from schemas.errors import ModelError
 from schemas.graph import GraphSchema
 from tests.trainer.model_cases import NUM_CLASSES, budget, random_batch, schema, seed_model
 from trainer.models.featureless import Featureless
-from trainer.seed_model import SeedModel
+from trainer.models.seed_model import SeedModel
 
 HERE = "tests.trainer.test_seed_model"
 SMALL = ModelConfig(hidden_channels=8)

@@ -14,9 +14,9 @@ from tests.trainer.run_cases import losses
 from trainer import settle as settling
 from trainer.backends.eager import EagerBackend
 from trainer.backends.inductor import InductorBackend
-from trainer.checkpoint import LAST
 from trainer.job import identity_of
-from trainer.report import Console
+from trainer.runs.names import LAST
+from trainer.runs.report import Console
 from trainer.settle import Estimate, estimate, num_steps, settle, trained_with
 from trainer.training import fit
 

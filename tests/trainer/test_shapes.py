@@ -16,13 +16,13 @@ from tests.trainer.store_factory import source, write_store
 from trainer.backends.eager import EagerBackend
 from trainer.backends.inductor import InductorBackend
 from trainer.backends.poptorch import PopTorchBackend
-from trainer.checkpoint import LAST
-from trainer.dataset import ShardDataset, ShardIterable
 from trainer.evaluate import answer
 from trainer.job import backend_of, open_job
-from trainer.order import sequential_order, shuffled_order
-from trainer.store import open_store
-from trainer.stream import BatchStream
+from trainer.reading.dataset import ShardDataset, ShardIterable
+from trainer.reading.order import sequential_order, shuffled_order
+from trainer.reading.store import open_store
+from trainer.reading.stream import BatchStream
+from trainer.runs.names import LAST
 from trainer.training import fit
 
 

@@ -24,14 +24,15 @@ from tests.trainer.store_factory import write_store
 from trainer.backends.eager import EagerBackend
 from trainer.backends.inductor import InductorBackend
 from trainer.backends.optimizers import make_optimizer
-from trainer.checkpoint import BEST, load_model
+from trainer.checkpoint import load_model
 from trainer.evaluate import answer
 from trainer.job import Job, open_job
 from trainer.models import MODELS, build_model
 from trainer.models.sparse import SparseRows, apply_linear
-from trainer.store import Store, open_store
-from trainer.stream import BatchStream
-from trainer.tables import DenseTable, SparseTable
+from trainer.reading.store import Store, open_store
+from trainer.reading.stream import BatchStream
+from trainer.reading.tables import DenseTable, SparseTable
+from trainer.runs.names import BEST
 from trainer.training import fit
 
 HERE = "tests.trainer.test_sparse"

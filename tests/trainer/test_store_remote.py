@@ -24,13 +24,13 @@ from schemas import integrity
 from schemas.batch import model_inputs
 from schemas.errors import CorruptChunkError, StoreError, StoreUnreachableError
 from tests.trainer.store_factory import write_store
-from trainer import retries
-from trainer.dataset import ShardDataset, ShardIterable
-from trainer.order import sequential_order
-from trainer.remote import UrlFiles
-from trainer.retries import DEFAULT, Retry
-from trainer.store import open_store
-from trainer.stream import BatchStream
+from trainer.reading import retries
+from trainer.reading.dataset import ShardDataset, ShardIterable
+from trainer.reading.order import sequential_order
+from trainer.reading.remote import UrlFiles
+from trainer.reading.retries import DEFAULT, Retry
+from trainer.reading.store import open_store
+from trainer.reading.stream import BatchStream
 
 MISSING = [name for name in ("fsspec", "aiohttp") if importlib.util.find_spec(name) is None]
 

@@ -11,11 +11,11 @@ import torch
 from schemas.batch import EXTRA_INPUTS, InputSpec, model_inputs
 from schemas.errors import CorruptChunkError, SignatureMismatchError, StoreError
 from tests.trainer.store_factory import PAD_VALUE, chunk_file, source, write_store
-from trainer import stream as stream_module
-from trainer.buffers import BufferPool
-from trainer.order import rest_of, sequential_order, shuffled_order
-from trainer.store import open_store
-from trainer.stream import BatchStream
+from trainer.reading import stream as stream_module
+from trainer.reading.buffers import BufferPool
+from trainer.reading.order import rest_of, sequential_order, shuffled_order
+from trainer.reading.store import open_store
+from trainer.reading.stream import BatchStream
 
 
 def inputs_of(store, extras=EXTRA_INPUTS):

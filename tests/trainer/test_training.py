@@ -14,12 +14,13 @@ from tests.trainer.conftest import make_config
 from tests.trainer.run_cases import losses, stop_at
 from tests.trainer.store_factory import source
 from trainer.backends.eager import EagerBackend, TorchModel
-from trainer.checkpoint import BEST, LAST, load_model
+from trainer.checkpoint import load_model
 from trainer.evaluate import answer
 from trainer.job import backend_of, open_job
 from trainer.models import build_model
 from trainer.predict import predict
-from trainer.report import Console, read_metrics, result_line
+from trainer.runs.names import BEST, LAST
+from trainer.runs.report import Console, read_metrics, result_line
 from trainer.training import fit
 
 

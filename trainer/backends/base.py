@@ -9,8 +9,8 @@ from torch import Tensor
 
 from schemas.config import TrainConfig
 from trainer.backends.compiling import Compiling
-from trainer.seed_model import SeedModel
-from trainer.transfer import Transfer
+from trainer.models.seed_model import SeedModel
+from trainer.reading.transfer import Transfer
 
 
 class CompiledModel(ABC):

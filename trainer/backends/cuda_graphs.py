@@ -18,8 +18,8 @@ from trainer.backends.eager import TorchModel
 from trainer.backends.graph_device import CudaDevice, GraphDevice
 from trainer.backends.signature import find_shape
 from trainer.backends.versions import torch_version
-from trainer.seed_model import SeedModel
-from trainer.user_errors import first_line
+from trainer.models.seed_model import SeedModel
+from trainer.models.user_errors import first_line
 
 MIN_TORCH = (2, 6)
 CAPTURABLE = "Use [train] backend = 'eager', or a model without data-dependent shapes, branches and .item()."

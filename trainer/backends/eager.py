@@ -12,8 +12,8 @@ from trainer.backends.compiling import Compiling
 from trainer.backends.optimizers import make_optimizer
 from trainer.backends.signature import find_shape
 from trainer.backends.weights import lay_out_for_optimizer
-from trainer.seed_model import SeedModel
-from trainer.user_errors import phase_failed, telling
+from trainer.models.seed_model import SeedModel
+from trainer.models.user_errors import phase_failed, telling
 
 Call = Callable[..., Tuple[Tensor, Tensor]]
 CPU = torch.device("cpu")
@@ -86,7 +86,7 @@ class TorchModel(CompiledModel):
             return self.forward("infer", shape, batch)
 
     def failed(self, phase: str, error: Exception, name: str) -> Exception:
-        """What to raise from an error of the model's, see `trainer.user_errors.telling`."""
+        """What to raise from an error of the model's, see `trainer.models.user_errors.telling`."""
         return phase_failed(phase, error, name)
 
     def model_state(self) -> Dict[str, Tensor]:

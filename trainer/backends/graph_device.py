@@ -7,7 +7,7 @@ from typing import Any, Callable, Iterator, Tuple
 import torch
 from torch import Tensor
 
-from trainer.transfer import CudaTransfer, Transfer
+from trainer.reading.transfer import CudaTransfer, Transfer
 
 Call = Callable[[], Tuple[Tensor, Tensor]]
 WARM_UPS = 3  # libraries set up workspaces and choose kernels in their first calls, which cannot be captured

@@ -24,8 +24,8 @@ from trainer.backends.base import Backend, CompiledModel
 from trainer.backends.eager import Call, TorchModel
 from trainer.backends.signature import find_shape
 from trainer.backends.versions import torch_version
-from trainer.seed_model import SeedModel
-from trainer.user_errors import first_line
+from trainer.models.seed_model import SeedModel
+from trainer.models.user_errors import first_line
 
 MIN_TORCH = (2, 6)  # PyG's message passing does not trace into one graph reliably before
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"

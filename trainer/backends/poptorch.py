@@ -40,8 +40,8 @@ from trainer.backends.poptorch_options import (
 )
 from trainer.backends.signature import find_shape
 from trainer.backends.weights import lay_out_for_ipu
-from trainer.seed_model import SeedModel
-from trainer.user_errors import is_theirs, phase_failed
+from trainer.models.seed_model import SeedModel
+from trainer.models.user_errors import is_theirs, phase_failed
 
 _PHASES = {  # what a model's own error belongs to
     "wrap": "building",

@@ -10,7 +10,7 @@ from schemas.batch import EXTRA_INPUTS
 from schemas.config import ModelConfig
 from schemas.errors import HeteroShardsError, ModelError
 from schemas.graph import GraphSchema
-from trainer.user_errors import model_failed
+from trainer.models.user_errors import model_failed
 
 _SIGNATURE = "factory(graph: GraphSchema, config: ModelConfig) -> torch.nn.Module"
 

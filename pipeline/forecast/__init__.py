@@ -1,0 +1,1 @@
+"""`plan`: what prepare would write, and what other choices would make of it."""

@@ -1,0 +1,210 @@
+"""The source graph as checked numpy arrays: what everything after loading works on."""
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from pipeline.graph.csc import PackedGraph, pack_graph
+from pipeline.memory import require_memory
+from schemas.batch import LABEL_PAD
+from schemas.errors import GraphError
+from schemas.graph import EdgeTypeSchema, EdgeTypeTuple, GraphSchema, NodeTypeSchema, edge_key
+from schemas.notes import Note
+
+if TYPE_CHECKING:
+    from pipeline.sources import SourceGraph
+
+MAX_ID = 2**31 - 1
+WORKER_BYTES = 12  # per node of the graph: three int32 arrays, see `workspace.Workspace`
+
+
+@dataclass(frozen=True)
+class HeteroGraph:
+    """A heterogeneous graph, checked.
+
+    Attributes:
+        features: node type -> float32 or float16 [num_nodes, F], for the types that have `x`.
+        edge_attr: edge type key -> float32 or float16 [num_edges, D], likewise.
+        edge_index: edge type key -> integers [2, num_edges], global ids per type.
+        labels: int32 [nodes of the seed type], -100 for every node that is no seed of any split or has no label.
+        seeds: split -> int64 ids of its seed nodes, ascending.
+        original_ids: node type -> int64 [num_nodes], only where a subset renumbered the nodes.
+        description: where the graph came from, in words.
+        told: what was said when it was loaded.
+    """
+
+    schema: GraphSchema
+    features: dict[str, np.ndarray]
+    edge_attr: dict[str, np.ndarray]
+    edge_index: dict[str, np.ndarray]
+    labels: np.ndarray
+    seeds: dict[str, np.ndarray]
+    original_ids: dict[str, np.ndarray]
+    description: dict[str, Any]
+    told: tuple[Note, ...] = ()
+
+    def packed(self) -> PackedGraph:
+        """All edge types in compressed sparse columns."""
+        index = self.schema.node_index
+        num_bytes = sum(
+            8 * (self.schema.node(edge.dst).num_nodes + 1) + 8 * edge.num_edges for edge in self.schema.edge_types
+        )
+        num_bytes += WORKER_BYTES * sum(node.num_nodes for node in self.schema.node_types)
+        hint = "Leave out nodes and edges that no seed reaches, or prepare on a larger machine."
+        require_memory(num_bytes, "the index of all edges, with a worker's scratch,", "the graph", hint)
+        return pack_graph(
+            [node.num_nodes for node in self.schema.node_types],
+            [(index[edge.src], index[edge.dst]) for edge in self.schema.edge_types],
+            [self.edge_index[key] for key in self.schema.edge_keys],
+        )
+
+    @cached_property
+    def _edge_digests(self) -> dict[str, str]:
+        """Edge type key -> sha256 of its `edge_index`: edges are the larger part of many graphs, and hashed once."""
+        return {key: _digest({key: edges}) for key, edges in self.edge_index.items()}
+
+    def digest(self) -> str:
+        """sha256 over the whole content: schema, edges, features, labels and splits."""
+        groups: list[Mapping[str, np.ndarray]] = [self.features, self.edge_attr]
+        groups += [{"labels": self.labels}, self.seeds, self.original_ids]
+        parts = [_digest(group) for group in groups]
+        text = json.dumps([self.schema.model_dump_json(), parts, self._edge_digests], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def numbering(self) -> dict[str, str]:
+        """Node type -> sha256 of what tells its nodes apart by their ids: how many there are, every edge at them, edge
+        by edge, and the ids that they had before they were renumbered.
+
+        Equal digests in two stores: id i is the same node in both, so what was learned for it may be used.
+        """
+        found = {}
+        for node in self.schema.node_types:
+            edges = {e.key: self._edge_digests[e.key] for e in self.schema.edge_types if node.name in (e.src, e.dst)}
+            before = {name: ids for name, ids in self.original_ids.items() if name == node.name}
+            text = json.dumps([node.name, node.num_nodes, edges, _digest(before)], sort_keys=True)
+            found[node.name] = hashlib.sha256(text.encode()).hexdigest()
+        return found
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """sha256 over names, dtypes, shapes and bytes, in the order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def build_graph(source: "SourceGraph") -> HeteroGraph:
+    """Take the tensors of a loaded graph over as numpy arrays. Sizes and values were checked on loading.
+
+    Raises:
+        GraphError: types with names that cannot name folders, or that two types share; more edges than 32-bit ids.
+    """
+    data = source.data
+    _require_distinct(data.node_types, data.edge_types)
+    features = {name: data[name].x.numpy() for name in data.node_types if "x" in data[name]}
+    keys = {edge_key(edge_type): edge_type for edge_type in data.edge_types}
+    edge_index = {key: data[edge_type].edge_index.numpy() for key, edge_type in keys.items()}
+    edge_attr = {key: data[of].edge_attr.numpy() for key, of in keys.items() if "edge_attr" in data[of]}
+    nodes = [_node_schema(name, data[name].num_nodes, features.get(name)) for name in data.node_types]
+    edges = [_edge_schema(of, edge_index[key], edge_attr.get(key)) for key, of in keys.items()]
+    with _naming("the graph", "Rename the types."):
+        schema = GraphSchema(
+            node_types=tuple(nodes),
+            edge_types=tuple(edges),
+            seed_type=source.seed_type,
+            num_classes=source.num_classes,
+        )
+    return HeteroGraph(
+        schema,
+        features,
+        edge_attr,
+        edge_index,
+        _labels(source),
+        dict(source.seeds),
+        dict(source.node_ids),
+        source.description,
+        source.told,
+    )
+
+
+def _require_distinct(node_types: Sequence[str], edge_types: Sequence[EdgeTypeTuple]) -> None:
+    """No two types may have one key, nor folders that are one where upper and lower case are."""
+    named: dict[str, object] = {}
+    for name, kind in [*((name, name) for name in node_types), *((edge_key(of), of) for of in edge_types)]:
+        other = named.setdefault(_folded(name), kind)
+        if isinstance(kind, tuple) and isinstance(other, tuple) and kind != other and edge_key(other) == name:
+            raise GraphError(
+                f"two edge types have the key '{name}'",
+                actual=f"{other} and {kind}",
+                hint="Rename one: a key is source, relation and target with two underscores between.",
+            )
+        spelt = edge_key(other) if isinstance(other, tuple) else other
+        if spelt != name:
+            raise GraphError(
+                "two types would share a folder where upper and lower case, or accents, are not told apart",
+                actual=f"'{spelt}' and '{name}'",
+                hint="Rename one of them, so that the store can be copied anywhere.",
+            )
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _node_schema(name: str, num_nodes: int, x: np.ndarray | None) -> NodeTypeSchema:
+    with _naming(f"node type {name!r}", "Rename the type."):
+        return NodeTypeSchema(
+            name=name,
+            num_nodes=num_nodes,
+            num_features=None if x is None else x.shape[1],
+            feature_dtype=None if x is None else str(x.dtype),
+        )
+
+
+def _edge_schema(edge_type: EdgeTypeTuple, edge_index: np.ndarray, attr: np.ndarray | None) -> EdgeTypeSchema:
+    where = f"edge type {edge_type}"
+    num_edges = edge_index.shape[1]
+    if num_edges > MAX_ID:
+        hint = "Divide the relation into several."
+        limit = f"at most {MAX_ID}"
+        raise GraphError("edge ids do not fit 32 bits", actual=num_edges, limit=limit, where=where, hint=hint)
+    src, relation, dst = edge_type
+    with _naming(where, "Rename the relation."):
+        return EdgeTypeSchema(
+            src=src,
+            relation=relation,
+            dst=dst,
+            num_edges=num_edges,
+            num_attributes=None if attr is None else attr.shape[1],
+            attribute_dtype=None if attr is None else str(attr.dtype),
+        )
+
+
+@contextmanager
+def _naming(where: str, hint: str) -> Iterator[None]:
+    """What the schema refuses is a name, as everything else was checked before."""
+    try:
+        yield
+    except ValidationError as problem:
+        message = problem.errors()[0]["msg"].partition("Value error, ")
+        raise GraphError(message[2] or message[0], where=where, hint=hint) from None
+
+
+def _labels(source: "SourceGraph") -> np.ndarray:
+    """Classes of the seeds; every other node's label is withheld, so that none can leak into a store."""
+    values = source.data[source.seed_type][source.label].numpy()
+    labels = np.full(len(values), LABEL_PAD, np.int32)
+    for seeds in source.seeds.values():
+        labels[seeds] = np.where(values[seeds] < 0, LABEL_PAD, values[seeds])
+    return labels

@@ -1,0 +1,1 @@
+"""Which seeds share a batch."""

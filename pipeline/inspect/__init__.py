@@ -1,0 +1,1 @@
+"""`inspect`: what a store holds, by its ledger."""

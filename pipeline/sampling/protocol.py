@@ -1,0 +1,16 @@
+"""What every kind of sampling offers."""
+
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.sampling.batches import PaddedBatches, Sizes
+from schemas.budget import Budget
+
+
+class Sampler(Protocol):
+    """What neighbor sampling and the whole graph have in common."""
+
+    def count(self, seeds: np.ndarray, keys: np.ndarray) -> Sizes: ...
+
+    def pad(self, seeds: np.ndarray, keys: np.ndarray, budget: Budget) -> PaddedBatches: ...

@@ -1,0 +1,1 @@
+"""How large batches get: counting, budgets, how certain those are, and classes of shapes."""

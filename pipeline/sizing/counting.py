@@ -1,0 +1,246 @@
+"""Counting: what `prepare` and `plan` do alike, before a budget is fixed and when it is."""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.executors.threads import Workers
+from pipeline.graph.hetero import HeteroGraph
+from pipeline.grouping.groups import Limits, make_plans
+from pipeline.grouping.split_plan import SplitPlan
+from pipeline.reporting import Progress
+from pipeline.sampling.batches import Sizes
+from pipeline.sampling.neighbor import NeighborSampler
+from pipeline.sampling.protocol import Sampler
+from pipeline.sampling.rng import keyed, stream_root
+from pipeline.sampling.whole import WholeGraph
+from pipeline.sizing.estimate import Fitted, fit_split, given_sizes, parts_of
+from schemas.budget import Budget, OverSizePolicy
+from schemas.config import BudgetConfig
+from schemas.errors import ConfigError
+from schemas.graph import GraphSchema
+from schemas.manifest import EdgeDraws
+from schemas.sampling import SamplingSpec
+
+COUNT_BLOCK_SEEDS = 65536
+
+
+@dataclass(frozen=True)
+class Counted:
+    """All batches of a job, sampled once and counted.
+
+    Attributes:
+        workers: samplers of the graph.
+        plans: split -> which seeds make which batch.
+        sizes: split -> untrimmed sizes of every planned batch.
+        edge_draws: split -> edge type -> what was drawn in its first round.
+    """
+
+    workers: Workers[Sampler]
+    plans: dict[str, SplitPlan]
+    sizes: dict[str, Sizes]
+    edge_draws: dict[str, dict[str, EdgeDraws]]
+
+    @property
+    def max_seeds(self) -> int:
+        """Seed rows of every batch, in all splits."""
+        return next(iter(self.plans.values())).max_seeds
+
+    @property
+    def most_edges(self) -> np.ndarray:
+        """int64 [edge types]: the most in any batch, untrimmed."""
+        most: np.ndarray = np.max([sizes.edge_totals.max(axis=0) for sizes in self.sizes.values()], axis=0)
+        return most
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What was counted of one split: its first rounds and, where there are more, some random seeds."""
+
+    num_rounds: int
+    num_rounds_counted: int
+    num_seeds: int
+    num_seeds_counted: int
+
+    @property
+    def is_whole(self) -> bool:
+        return self.num_rounds == self.num_rounds_counted and self.num_seeds == self.num_seeds_counted
+
+    def num_batches(self, counted: int) -> int:
+        """Batches of the whole split, where `counted` were counted."""
+        if self.is_whole:
+            return counted
+        per_round = counted * self.num_seeds / (self.num_rounds_counted * self.num_seeds_counted)
+        return math.ceil(per_round * self.num_rounds - 1e-6)
+
+
+def sampler_factory(graph: HeteroGraph, spec: SamplingSpec, oversize: OverSizePolicy) -> Callable[[], Sampler]:
+    """Makes samplers that share one packed graph.
+
+    Raises:
+        ConfigError: an over-size policy for the whole graph, which always fits.
+    """
+    if spec.mode == "full":
+        if oversize != "error":
+            raise ConfigError(f"[budget] oversize = '{oversize}' has no meaning with [sampling] mode = 'full'")
+        return lambda: WholeGraph(graph)
+    packed = graph.packed()
+    return lambda: NeighborSampler(packed, graph.schema, spec, oversize)
+
+
+def count_all(
+    workers: Workers[Sampler], graph: HeteroGraph, spec: SamplingSpec, budget: BudgetConfig, progress: Progress
+) -> Counted:
+    """Group the seeds of every split into batches, and count each.
+
+    Raises:
+        ConfigError, BudgetError: see `given_sizes` and `make_plans`.
+    """
+    seeds = {name: ids.astype(np.int32) for name, ids in graph.seeds.items()}
+    plans = make_plans(workers, seeds, spec, _limits(budget, graph.schema))
+    sizes, draws = {}, {}
+    for name, plan in plans.items():
+        seen = np.zeros(0 if spec.mode == "full" else graph.packed().row.size, np.uint8)
+        sizes[name] = _count(workers, plan, seen, progress)
+        draws[name] = _edge_draws(graph, sizes[name], int(plan.planned_rounds[1]), seen) if seen.size else {}
+    return Counted(workers, plans, sizes, draws)
+
+
+def _edge_draws(graph: HeteroGraph, sizes: Sizes, num_batches: int, seen: np.ndarray) -> dict[str, EdgeDraws]:
+    """Of the first batches, whose edges are those that are `seen` (uint8 [all edges])."""
+    sampled = sizes.edge_totals[:num_batches].sum(axis=0, dtype=np.int64)
+    starts = graph.packed().edge_offset
+    distinct = [int(np.count_nonzero(seen[first:last])) for first, last in itertools.pairwise(starts)]
+    pairs = zip(graph.schema.edge_keys, sampled.tolist(), distinct, strict=True)
+    return {key: EdgeDraws(sampled=one, distinct=other) for key, one, other in pairs}
+
+
+def _limits(budget: BudgetConfig, schema: GraphSchema) -> Limits | None:
+    """A given budget as what grouping may fill."""
+    given = given_sizes(budget, schema)
+    if not given:
+        return None
+    sizes = [*given[0].values(), *given[1].values()]
+    return Limits(np.array(sizes) - 1, schema.node_names + schema.edge_keys, is_strict=budget.oversize == "error")
+
+
+def _count(workers: Workers[Sampler], plan: SplitPlan, seen: np.ndarray, progress: Progress) -> Sizes:
+    """Untrimmed sizes of every batch of a split; the edges of its first round are noted in `seen`, unless it is empty.
+
+    Threads share `seen`: each writes nothing but ones.
+    """
+    step, first_round = max(1, COUNT_BLOCK_SEEDS // plan.max_seeds), int(plan.planned_rounds[1])
+    cuts = sorted({*range(0, plan.num_batches, step), first_round, plan.num_batches})
+    ranges = list(itertools.pairwise(cuts))
+
+    def count(sampler: Sampler, part: tuple[int, int]) -> Sizes:
+        block = plan.block(*part)
+        if isinstance(sampler, NeighborSampler) and part[1] <= first_round:
+            return sampler.count(block.seeds, block.keys, seen)
+        return sampler.count(block.seeds, block.keys)
+
+    parts = []
+    for (_, stop), sizes in zip(ranges, workers.map(count, ranges), strict=True):
+        parts.append(sizes)
+        progress(f"counting {plan.name}", stop, plan.num_batches)
+    return Sizes.concatenate(parts)
+
+
+def fit_all(
+    counted: Counted,
+    budgets: Sequence[Budget],
+    shape_of: Mapping[str, np.ndarray],
+    config: BudgetConfig,
+    schema: GraphSchema,
+) -> dict[str, list[Fitted]]:
+    """The parts of every split, with room for the largest batch in every worker.
+
+    With one shape a split is one part, after the over-size policy; several shapes hold all batches.
+
+    Args:
+        shape_of: split -> int64, the index of each batch's budget.
+
+    Raises:
+        BudgetError: see `fit_split`.
+    """
+    reserve_edges(counted)
+    if config.shapes > 1:
+        return {name: parts_of(plan, counted.sizes[name], shape_of[name]) for name, plan in counted.plans.items()}
+    return {
+        name: [_fit_one(counted, plan, budgets, int(shape_of[name][0]), config, schema)]
+        for name, plan in counted.plans.items()
+    }
+
+
+def _fit_one(
+    counted: Counted, plan: SplitPlan, budgets: Sequence[Budget], shape: int, config: BudgetConfig, schema: GraphSchema
+) -> Fitted:
+    """A split whose batches are all of one shape."""
+    budget, is_trimming = budgets[shape], config.oversize not in ("error", "skip")
+
+    def recount(plan: SplitPlan, positions: np.ndarray) -> Sizes:
+        return count_trimmed(counted.workers, plan, positions, budget)
+
+    def count_alone(plan: SplitPlan, position: int) -> Sizes:
+        block = plan.keep(np.array([position])).block(0, 1)
+        seeds = block.seeds[block.seeds >= 0].reshape(-1, 1)
+
+        def count(sampler: Sampler, keys: np.ndarray) -> Sizes:
+            if is_trimming and isinstance(sampler, NeighborSampler):
+                return sampler.count_trimmed(seeds, keys, budget)
+            return sampler.count(seeds, keys)
+
+        return next(counted.workers.map(count, [block.keys.repeat(len(seeds))]))
+
+    return fit_split(plan, counted.sizes[plan.name], budget, config, schema, recount, count_alone, shape)
+
+
+def count_trimmed(workers: Workers[Sampler], plan: SplitPlan, positions: np.ndarray, budget: Budget) -> Sizes:
+    """Sizes of the planned batches at some positions, trimmed to the budget. `reserve_edges` comes first."""
+
+    def count(sampler: Sampler, part: np.ndarray) -> Sizes:
+        assert isinstance(sampler, NeighborSampler), "the whole graph is never trimmed"
+        block = plan.keep(part).block(0, len(part))
+        return sampler.count_trimmed(block.seeds, block.keys, budget)
+
+    step = max(1, COUNT_BLOCK_SEEDS // plan.max_seeds)
+    parts = [positions[start : start + step] for start in range(0, len(positions), step)]
+    return Sizes.concatenate(list(workers.map(count, parts)))
+
+
+def cover(
+    graph: HeteroGraph, spec: SamplingSpec, max_batches: int, max_rounds: int | None = None
+) -> tuple[HeteroGraph, SamplingSpec, dict[str, Coverage]]:
+    """The first rounds of a job, about `max_batches` batches of all splits together, for counting.
+
+    Where one round is more than that, random seeds stand for all.
+
+    Returns:
+        the graph with the seeds and the spec with the rounds to count, and what they are of each split.
+    """
+    per_round = {name: -(-len(ids) // spec.batch_size) for name, ids in graph.seeds.items()}
+    one = sum(per_round.values())
+    more = sum(num * (spec.rounds[name] - 1) for name, num in per_round.items())
+    share_of_rounds = min(1.0, max(0, max_batches - one) / more) if more else 1.0
+    share_of_seeds = min(1.0, max_batches / one)
+    seeds, rounds, coverage = {}, {}, {}
+    for name, ids in graph.seeds.items():
+        num = min(len(ids), spec.batch_size * max(1, int(per_round[name] * share_of_seeds)))
+        order = np.argsort(keyed(stream_root(spec.rng_seed, "forecast", name, 0), ids), kind="stable")
+        seeds[name] = np.sort(ids[order[:num]])
+        rounds[name] = min(1 + int((spec.rounds[name] - 1) * share_of_rounds), max_rounds or spec.rounds[name])
+        coverage[name] = Coverage(spec.rounds[name], rounds[name], len(ids), num)
+    return replace(graph, seeds=seeds), spec.model_copy(update={"rounds": rounds}), coverage
+
+
+def reserve_edges(counted: Counted) -> None:
+    """Give every worker room for the largest batch, untrimmed."""
+    reserve(counted.workers, counted.most_edges)
+
+
+def reserve(workers: Workers[Sampler], most_edges: np.ndarray) -> None:
+    """Give every worker room for batches of up to `most_edges` (int64 [edge types]) edges, untrimmed."""
+    workers.each(lambda sampler: sampler.reserve_edges(most_edges) if isinstance(sampler, NeighborSampler) else None)

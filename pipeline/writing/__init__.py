@@ -1,0 +1,1 @@
+"""From padded batches to a store: manifest, partitions, chunks, and the folder they appear in."""

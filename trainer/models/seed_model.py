@@ -1,0 +1,227 @@
+"""The module that a backend compiles: one flat batch in, `(out, loss)` on its seed nodes out."""
+
+import copy
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.parameter import is_lazy
+
+from schemas.batch import LABEL_PAD, SPARSE_X, InputSpec, model_inputs
+from schemas.budget import Budget
+from schemas.config import ModelConfig
+from schemas.errors import ModelError
+from schemas.graph import GraphSchema
+from trainer.models.featureless import Featureless
+from trainer.models.resident import ResidentFeatures
+from trainer.models.sparse import SparseRows
+from trainer.models.stack import HeteroStack
+from trainer.models.trimming import LayerTrimmer
+from trainer.models.user_errors import telling
+
+
+class SeedModel(nn.Module):
+    """A model with its inputs flattened and its loss inside.
+
+    Every shape is a constant of the budget, and nothing depends on data: seeds are a static slice (they are the
+    first rows of their type), and masked seeds get a label that the loss ignores.
+
+    Args:
+        model: see `trainer.models`.
+        resident: feature tables, which make ids of the features among the inputs.
+        sparse_entries: node types that come as sparse rows, and room for how many entries a batch has.
+
+    Attributes:
+        graph: the types that it knows.
+        inputs: the tensors `forward` takes, in order: their kind, type, shape and dtype.
+        budget, sparse_entries: of its batches.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        graph: GraphSchema,
+        budget: Budget,
+        config: ModelConfig,
+        resident: Optional[ResidentFeatures] = None,
+        sparse_entries: Optional[Mapping[str, int]] = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.resident = resident
+        self.featureless = Featureless(graph, config)
+        self.extra_inputs: Tuple[str, ...] = tuple(getattr(model, "extra_inputs", ()))
+        self.graph = graph
+        self._node_names = graph.node_names
+        self._edge_types = {edge.key: edge.type for edge in graph.edge_types}
+        self._seed_type = graph.seed_type
+        self._num_classes = graph.num_classes
+        self._trimmed_layers: int = getattr(model, "trimmed_layers", 0)
+        self._take(budget, sparse_entries)
+
+    def _take(self, budget: Budget, sparse_entries: Optional[Mapping[str, int]]) -> None:
+        """Everything that depends on the shape of a batch."""
+        graph, entries = self.graph, dict(sparse_entries or {})
+        by_id = self.resident is not None
+        self.budget, self.sparse_entries = budget, entries
+        self.inputs: List[InputSpec] = model_inputs(graph, budget, self.extra_inputs, by_id, entries)
+        self._widths = {name: int(graph.node(name).num_features or 0) for name in entries}
+        self._num_seed_rows = budget.num_nodes[graph.seed_type]
+        self._trimmer = LayerTrimmer(graph, budget)
+        self._max_seeds = budget.max_seeds
+
+    @property
+    def name(self) -> str:
+        """The class of the model, for errors."""
+        return type(self.model).__name__
+
+    def for_budget(self, budget: Budget, sparse_entries: Optional[Mapping[str, int]] = None) -> "SeedModel":
+        """The same model for batches of another shape: all modules, parameters and buffers are shared.
+
+        A shallow copy, of the class that this one has: PopTorch, which changes that, then knows both as one model.
+        """
+        other = copy.copy(self)
+        other._take(budget, sparse_entries)
+        return other
+
+    def forward(self, *tensors: Tensor) -> Tuple[Tensor, Tensor]:
+        """The tensors of `inputs`, in that order.
+
+        Returns:
+            Logits `[max_seeds, num_classes]` and the scalar cross entropy, the mean over real seeds (NaN when a
+            batch has none, which no store holds).
+        """
+        batch = self._unflatten(tensors)
+        out = self._seed_rows(self._run(batch))[: self._max_seeds]
+        target = torch.where(batch["seed_mask"][self._seed_type], batch["y"][self._seed_type].long(), LABEL_PAD)
+        return out, cross_entropy(out.float(), target, ignore_index=LABEL_PAD)
+
+    def initialise(self, example: Sequence[Tensor]) -> None:
+        """Run once without gradients, which materialises lazy parameters, and check the output.
+
+        In eval mode, so that no running statistics change. The built-in models, which are lazy, then get their initial
+        weights scaled (`HeteroStack.scale_initial_weights`). Call it before an optimizer is made.
+
+        Raises:
+            ModelError: the model raises anything, its output has another shape than
+                `[rows of the seed type, num_classes]` (a model that trims layers may leave out rows, but no seeds),
+                it has a lazy parameter that it did not use, or none to train, or a `state_dict` with more than tensors.
+        """
+        is_new = any(is_lazy(parameter) for parameter in self.parameters())
+        modes = [(module, module.training) for module in self.modules()]
+        try:
+            with telling("forward pass", self.name), torch.no_grad():
+                self.eval()
+                out = self._seed_rows(self._run(self._unflatten(example)))
+        finally:
+            for module, was_training in modes:
+                module.training = was_training
+        self.require_logits(out)
+        unused = [name for name, parameter in self.named_parameters() if is_lazy(parameter)]
+        if unused:
+            hint = "Leave out layers that the forward pass does not use."
+            raise ModelError(f"lazy parameters were never used: {', '.join(unused)}", hint=hint)
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            hint = "Register layers as attributes of the module, or in a torch.nn.ModuleDict."
+            raise ModelError("the model has no parameters to train", where=self.name, hint=hint)
+        self._require_tensors()
+        if is_new and isinstance(self.model, HeteroStack):
+            self.model.scale_initial_weights()
+
+    def _require_tensors(self) -> None:
+        with telling("state_dict", self.name):
+            state = self.state_dict()
+        odd = [f"{name} ({type(value).__name__})" for name, value in state.items() if not isinstance(value, Tensor)]
+        if odd:
+            what, hint = "the model's state_dict holds what is no tensor", "A checkpoint keeps tensors only."
+            raise ModelError(what, actual=", ".join(odd), where=self.name, hint=hint)
+
+    def require_logits(self, out: Any) -> None:
+        """Raises ModelError unless `out` is `[rows of the seed type, num_classes]`; or less, from one that trims."""
+        most = self._num_seed_rows
+        least = self._max_seeds if self._trimmed_layers else most
+        is_tensor = isinstance(out, Tensor) and out.is_floating_point() and out.dim() == 2
+        if is_tensor and least <= out.size(0) <= most and out.size(1) == self._num_classes:
+            return
+        rows = f"{least} to {most}" if self._trimmed_layers else most
+        raise ModelError(
+            "the model's output has the wrong shape",
+            actual=f"{tuple(out.shape)} ({out.dtype})" if isinstance(out, Tensor) else type(out).__name__,
+            limit=f"floats ({rows}, {self._num_classes}): a logit per row of '{self._seed_type}' and class",
+            where=self.name,
+        )
+
+    def _run(self, batch: Dict[str, Dict[str, Tensor]]) -> Any:
+        dtype = self._dtype()
+        trimming: Dict[str, Any] = {}
+        if self._trimmed_layers:
+            batch = self._trimmed(batch)
+            trimming["trimmer"] = self._trimmer
+        if self.resident is not None:
+            batch["x"] = self.resident("x", batch["n_id"])
+            batch["edge_attr"] = self.resident("edge_attr", batch.get("e_id", {}))
+        x_dict = {name: x.to(dtype) for name, x in batch.get("x", {}).items()}
+        x_dict.update(self.featureless(batch.get("n_id", {}), dtype))
+        x_dict = {name: x_dict[name] for name in self._node_names}
+        edge_index_dict = {self._edge_types[key]: index.long() for key, index in batch["edge_index"].items()}
+        return self.model(x_dict, edge_index_dict, **self._extras(batch, dtype), **trimming)
+
+    def _trimmed(self, batch: Dict[str, Dict[str, Tensor]]) -> Dict[str, Dict[str, Tensor]]:
+        """What the layers of a model that trims can reach of a batch."""
+        hops, trimmer = self._trimmed_layers, self._trimmer
+        kept: Dict[str, Dict[str, Tensor]] = {}
+        for kind, tensors in batch.items():
+            if kind in ("y", "seed_mask"):
+                kept[kind] = tensors
+            elif kind in ("x", "n_id", "node_mask"):
+                kept[kind] = trimmer.nodes(hops, tensors)
+            else:
+                by_type = {self._edge_types[key]: tensor for key, tensor in tensors.items()}
+                cut = trimmer.edge_index if kind == "edge_index" else trimmer.edges
+                by_type = cut(hops, by_type)
+                kept[kind] = {key: by_type[self._edge_types[key]] for key in tensors}
+        return kept
+
+    def _extras(self, batch: Dict[str, Dict[str, Tensor]], dtype: torch.dtype) -> Dict[str, Dict[Any, Tensor]]:
+        extras: Dict[str, Dict[Any, Tensor]] = {}
+        for kind in self.extra_inputs:
+            tensors = batch.get(kind, {})
+            if kind.startswith("edge"):
+                by_type = {self._edge_types[key]: tensor for key, tensor in tensors.items()}
+                is_float = kind == "edge_attr"
+                extras[f"{kind}_dict"] = {t: v.to(dtype) if is_float else v for t, v in by_type.items()}
+            else:
+                extras[f"{kind}_dict"] = dict(tensors)
+        return extras
+
+    def _unflatten(self, tensors: Sequence[Tensor]) -> Dict[str, Dict[str, Tensor]]:
+        """kind -> node type or edge type key -> tensor, or under `x` also SparseRows."""
+        if len(tensors) != len(self.inputs):
+            raise ModelError("a batch has the wrong number of tensors", actual=len(tensors), limit=len(self.inputs))
+        batch: Dict[str, Dict[str, Any]] = {"edge_index": {}}
+        for spec, tensor in zip(self.inputs, tensors):
+            batch.setdefault(spec.kind, {})[spec.key] = tensor
+        starts, columns, values = (batch.pop(kind, {}) for kind in SPARSE_X)
+        for name, width in self._widths.items():
+            batch.setdefault("x", {})[name] = SparseRows(starts[name], columns[name], values[name], width)
+        return batch
+
+    def _seed_rows(self, out: Any) -> Any:
+        if not isinstance(out, dict):
+            return out
+        if self._seed_type not in out:
+            raise ModelError(
+                "the model returned a dict without the seed type",
+                actual=sorted(map(str, out)),
+                limit=repr(self._seed_type),
+                where=self.name,
+            )
+        return out[self._seed_type]
+
+    def _dtype(self) -> torch.dtype:
+        """What the model computes in: features may be stored in half precision."""
+        for parameter in self.parameters():
+            if parameter.is_floating_point():
+                return parameter.dtype
+        return torch.get_default_dtype()

@@ -1,0 +1,1 @@
+"""A run's folder: log, checkpoints, and what interrupts it."""
