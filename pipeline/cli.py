@@ -17,7 +17,7 @@ from click.core import ParameterSource
 from schemas.config import JobConfig, load_config
 from schemas.errors import DAMAGED_STORE_EXIT_CODE, BudgetError, ConfigError, HeteroShardsError
 from schemas.paths import as_path
-from schemas.seam import prepare_streams, seam, told
+from schemas.seam import Terminated, prepare_streams, seam, told
 
 if TYPE_CHECKING:
     from pipeline.sources import SourceGraph
@@ -55,10 +55,6 @@ WORKERS = click.option(
     show_default="all cores",
     help="Threads. They never change a byte of the store.",
 )
-
-
-class Terminated(BaseException):
-    """SIGTERM as an exception: what is at work unwinds as it does after Ctrl-C."""
 
 
 class TypedErrors(click.Group):

@@ -134,6 +134,15 @@ def test_a_function_is_a_paragraph() -> None:
     assert long == []
 
 
+def test_a_class_name_means_one_thing() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in sources(*ROOMS):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+    assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}
+
+
 def test_a_file_is_a_chapter() -> None:
     counts = {p.relative_to(ROOT).as_posix(): len(p.read_text(encoding="utf-8").splitlines()) for p in sources(*ROOMS)}
     assert {path: lines for path, lines in counts.items() if lines > MAX_FILE_LINES} == {}

@@ -26,7 +26,7 @@ SAME = "Use the model that the run was trained with (--model), or name another r
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """Where training stands.
 
     Attributes:
@@ -53,7 +53,7 @@ class Progress:
         self.epoch, self.position, self.loss_sum, self.num_seeds = self.epoch + 1, 0, 0.0, 0
 
 
-def save_checkpoint(path: Path, job: Job, progress: Progress) -> None:
+def save_checkpoint(path: Path, job: Job, progress: TrainingProgress) -> None:
     """Everything that resuming or evaluating needs, loadable with `torch.load(path, weights_only=True)`.
 
     Raises:
@@ -147,7 +147,7 @@ def _require_model(path: Path, contents: Dict[str, Any], model: Dict[str, Any]) 
         raise CheckpointError(what, where=str(path), hint=SAME)
 
 
-def resume(path: Path, job: Job) -> Progress:
+def resume(path: Path, job: Job) -> TrainingProgress:
     """Put a checkpoint's weights, optimizer state and random state back, to go on exactly where it was saved.
 
     Raises:
@@ -160,7 +160,7 @@ def resume(path: Path, job: Job) -> Progress:
         job.compiled.load_model_state(contents["model"])
         job.compiled.load_optimizer_state(contents["optimizer"])
         job.compiled.load_rng_state(contents["rng"])
-        progress = Progress(**contents["progress"])
+        progress = TrainingProgress(**contents["progress"])
         job.quarantine.remember(progress.left_out)
     best = path.with_name(BEST)
     if progress.best_epoch and not best.exists():

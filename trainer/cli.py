@@ -13,8 +13,8 @@ from schemas.config import JobConfig, load_config
 from schemas.errors import HeteroShardsError
 from schemas.layout import SCORED_SPLITS, SPLITS
 from schemas.paths import as_path
-from schemas.seam import prepare_streams, seam, told
-from trainer.runs.signals import Terminated, sigterm_raises
+from schemas.seam import Terminated, prepare_streams, seam, told
+from trainer.runs.signals import sigterm_raises
 
 if TYPE_CHECKING:
     from trainer.backends import Backend
@@ -97,7 +97,7 @@ class _Commands(click.Group):
 def main() -> None:
     """Train models on a prepared store of padded batches, and use them.
 
-    A store comes from `make prepare`. Progress goes to stderr, results as JSON to stdout.
+    A store comes from `make prepare`. TrainingProgress goes to stderr, results as JSON to stdout.
 
     \b
     Exit codes: 0 done, 2 config or usage, 5 store, 6 model, 7 backend, 8 checkpoint or run folder, 1 what else the

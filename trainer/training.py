@@ -14,7 +14,7 @@ from schemas.config import JobConfig, TrainConfig
 from schemas.errors import CheckpointError, ConfigError, CorruptChunkError, ModelError, StoreError
 from schemas.seam import require, require_path, typed
 from trainer.backends import Backend
-from trainer.checkpoint import FRESH, Progress, load_model, resume, save_checkpoint
+from trainer.checkpoint import FRESH, TrainingProgress, load_model, resume, save_checkpoint
 from trainer.evaluate import evaluate
 from trainer.job import Job, backend_of, naming, open_job
 from trainer.reading.order import random_keys, rest_of, shuffled_order
@@ -70,7 +70,7 @@ def fit(
     backend = backend or settle(config, store, backend_of(config), lambda _: run_dir, console, not resume_run)
     with open_job(config, store, backend, console) as job, stop_on_signals() as stop:
         _tell_repeats(job, console)
-        progress = resume(run_dir / LAST, job) if resume_run else Progress()
+        progress = resume(run_dir / LAST, job) if resume_run else TrainingProgress()
         _require_enough_epochs(progress, config.train, run_dir)
         with RunLog(run_dir, progress.epoch) as log:
             while not _is_done(progress, config.train):
@@ -106,19 +106,19 @@ def _require_splits(train: TrainConfig, store: Store) -> None:
         raise ConfigError("'patience' needs a validation split, which the store lacks", where=store.path)
 
 
-def _require_enough_epochs(progress: Progress, train: TrainConfig, run_dir: Path) -> None:
+def _require_enough_epochs(progress: TrainingProgress, train: TrainConfig, run_dir: Path) -> None:
     begun = progress.epoch + (progress.position > 0)
     if begun > train.epochs:
         what = f"the run has begun {begun} epochs already, more than the {train.epochs} asked for"
         raise CheckpointError(what, where=str(run_dir), hint=f"Raise [train] epochs. Or: {FRESH}")
 
 
-def _is_done(progress: Progress, train: TrainConfig) -> bool:
+def _is_done(progress: TrainingProgress, train: TrainConfig) -> bool:
     is_stale = 0 < train.patience <= progress.last_eval_epoch - progress.best_epoch
     return progress.epoch >= train.epochs or is_stale
 
 
-def _train_epoch(job: Job, progress: Progress, stop: Stop, console: Console) -> Optional[Dict[str, Any]]:
+def _train_epoch(job: Job, progress: TrainingProgress, stop: Stop, console: Console) -> Optional[Dict[str, Any]]:
     """The rest of one epoch; its metrics, or None when a stop was asked for before its end."""
     train, info = job.config.train, job.store.split("train")
     round = progress.epoch % info.num_rounds
@@ -182,7 +182,9 @@ class _Segment(NamedTuple):
     waited_s: float
 
 
-def _train_intact(job: Job, progress: Progress, order: np.ndarray, losses: "_Losses", stop: Stop, bar: Any) -> _Segment:
+def _train_intact(
+    job: Job, progress: TrainingProgress, order: np.ndarray, losses: "_Losses", stop: Stop, bar: Any
+) -> _Segment:
     """Train on what is left of an order, until its end, a stop, or a shard that turns out to be damaged.
 
     Raises:
@@ -229,7 +231,7 @@ class _Losses:
 
     MOST = 64
 
-    def __init__(self, progress: Progress, num_seeds: np.ndarray) -> None:
+    def __init__(self, progress: TrainingProgress, num_seeds: np.ndarray) -> None:
         self._progress, self._num_seeds = progress, num_seeds
         self._kept: List[Tuple[np.ndarray, torch.Tensor]] = []
 
@@ -250,7 +252,7 @@ class _Losses:
         self._kept.clear()
 
 
-def _validate(job: Job, progress: Progress, run_dir: Path, console: Console) -> Dict[str, float]:
+def _validate(job: Job, progress: TrainingProgress, run_dir: Path, console: Console) -> Dict[str, float]:
     """Validation metrics where they are due; writes `best.pt` when the weights are the best so far, by [train] monitor.
 
     What is due does not depend on `epochs`, so that a run made longer is the run that was long from the start.
@@ -272,7 +274,7 @@ def _validate(job: Job, progress: Progress, run_dir: Path, console: Console) -> 
     return {**{f"val_{name}": value for name, value in found.items()}, "val_compile_s": compile_s}
 
 
-def _finish(job: Job, progress: Progress, run_dir: Path, console: Console) -> Dict[str, Any]:
+def _finish(job: Job, progress: TrainingProgress, run_dir: Path, console: Console) -> Dict[str, Any]:
     """Score the best weights on val and test, and write `result.json`. The last ones where none was validated yet."""
     monitor = job.config.train.monitor
     if not progress.best_epoch:

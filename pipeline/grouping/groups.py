@@ -53,7 +53,7 @@ MIN_BLOCK_GROUPS = 8
 MIN_CAPACITY = 64  # of a group's table of bundles, so that small ones never lack room
 
 
-class Limits(NamedTuple):
+class GroupLimits(NamedTuple):
     """A given budget, as the most a batch may hold.
 
     Attributes:
@@ -83,7 +83,7 @@ class Block(NamedTuple):
 
 
 def make_plans(
-    workers: Workers[Any], seeds: Mapping[str, np.ndarray], spec: SamplingSpec, limits: Limits | None
+    workers: Workers[Any], seeds: Mapping[str, np.ndarray], spec: SamplingSpec, limits: GroupLimits | None
 ) -> dict[str, SplitPlan]:
     """The plan of every split, all with the same number of seed rows.
 
@@ -124,7 +124,7 @@ def _shuffled(name: str, seeds: np.ndarray, round_index: int, rng_seed: int) -> 
 
 
 def _grouped_plans(
-    workers: Workers[NeighborSampler], seeds: Mapping[str, np.ndarray], spec: SamplingSpec, limits: Limits | None
+    workers: Workers[NeighborSampler], seeds: Mapping[str, np.ndarray], spec: SamplingSpec, limits: GroupLimits | None
 ) -> dict[str, SplitPlan]:
     brought = _elements_per_seed(workers, seeds, spec)
     blocks = [block for name in seeds for block in _blocks(name, seeds[name], spec, brought[name])]
@@ -227,7 +227,7 @@ def _level(traced: Contributions, block: Block, max_seeds: int) -> list[np.ndarr
 
 
 def _pack(
-    traced: Contributions, block: Block, max_seeds: int, limits: Limits, sizes_alone: np.ndarray
+    traced: Contributions, block: Block, max_seeds: int, limits: GroupLimits, sizes_alone: np.ndarray
 ) -> list[np.ndarray]:
     """As few groups as a given budget allows: tried with few, then with 2% more at a time.
 
@@ -260,7 +260,7 @@ def _pack(
 
 
 def _halved_until_they_fit(
-    sampler: NeighborSampler, block: Block, groups: list[np.ndarray], limits: Limits
+    sampler: NeighborSampler, block: Block, groups: list[np.ndarray], limits: GroupLimits
 ) -> list[np.ndarray]:
     """Positions in the block's seeds, where every batch of more than one seed really is within the limits."""
     rows = np.full((len(groups), max(len(group) for group in groups)), ID_PAD)
@@ -287,7 +287,7 @@ def _sizes(sampler: NeighborSampler, block: Block, rows: np.ndarray) -> np.ndarr
     return np.concatenate([sizes.node_totals, sizes.edge_totals], axis=1)
 
 
-def _refuse_seed(sizes_alone: np.ndarray, block: Block, limits: Limits) -> None:
+def _refuse_seed(sizes_alone: np.ndarray, block: Block, limits: GroupLimits) -> None:
     row = int(np.flatnonzero((sizes_alone > limits.most).any(axis=1))[0])
     kind = int(np.flatnonzero(sizes_alone[row] > limits.most)[0])
     raise BudgetError(

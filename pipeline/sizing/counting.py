@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.executors.threads import Workers
 from pipeline.graph.hetero import HeteroGraph
-from pipeline.grouping.groups import Limits, make_plans
+from pipeline.grouping.groups import GroupLimits, make_plans
 from pipeline.grouping.split_plan import SplitPlan
 from pipeline.reporting import Progress
 from pipeline.sampling.batches import Sizes
@@ -118,13 +118,13 @@ def _edge_draws(graph: HeteroGraph, sizes: Sizes, num_batches: int, seen: np.nda
     return {key: EdgeDraws(sampled=one, distinct=other) for key, one, other in pairs}
 
 
-def _limits(budget: BudgetConfig, schema: GraphSchema) -> Limits | None:
+def _limits(budget: BudgetConfig, schema: GraphSchema) -> GroupLimits | None:
     """A given budget as what grouping may fill."""
     given = given_sizes(budget, schema)
     if not given:
         return None
     sizes = [*given[0].values(), *given[1].values()]
-    return Limits(np.array(sizes) - 1, schema.node_names + schema.edge_keys, is_strict=budget.oversize == "error")
+    return GroupLimits(np.array(sizes) - 1, schema.node_names + schema.edge_keys, is_strict=budget.oversize == "error")
 
 
 def _count(workers: Workers[Sampler], plan: SplitPlan, seen: np.ndarray, progress: Progress) -> Sizes:

@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.graph.hetero import HeteroGraph
 from pipeline.grouping.split_plan import shards_of
 from pipeline.sampling.batches import Sizes, limiters
-from pipeline.verify.coverage import Coverage, Place
+from pipeline.verify.coverage import Place, SeedCoverage
 from pipeline.verify.files import chunk_file
 from pipeline.verify.findings import Findings
 from pipeline.writing import zarr_compat
@@ -163,7 +163,7 @@ def _by_type(arrays: dict[str, np.ndarray], columns: dict[str, Columns]) -> dict
     return found | {path: rows for path, rows in arrays.items() if path not in packed}
 
 
-def check_shard(view: ShardView, coverage: Coverage, graph: HeteroGraph | None) -> None:
+def check_shard(view: ShardView, coverage: SeedCoverage, graph: HeteroGraph | None) -> None:
     """Everything that can be said of one shard; with the source graph also whether ids and values agree with it."""
     for node in view.manifest.graph.node_types:
         _check_nodes(view, node)
@@ -294,7 +294,7 @@ def _check_seeds(view: ShardView) -> None:
     view.require(path, (first_rows == n_id) | ~mask, "the first rows are not the seeds")
 
 
-def _check_rounds(view: ShardView, coverage: Coverage) -> None:
+def _check_rounds(view: ShardView, coverage: SeedCoverage) -> None:
     """Every batch is of the round that the manifest puts it in; its seeds count for that round."""
     positions = view.start + np.arange(view.num_batches)
     expected = np.searchsorted(view.part.round_starts, positions, side="right") - 1

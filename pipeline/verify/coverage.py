@@ -24,7 +24,7 @@ class Place(NamedTuple):
     batches: tuple[int, int] | None
 
 
-class Coverage:
+class SeedCoverage:
     """Follows the seeds of a store, split after split. Holds a byte per round and node of the seed type.
 
     Args:

@@ -6,7 +6,7 @@ from pipeline.graph.hetero import HeteroGraph
 from pipeline.reporting import Progress
 from pipeline.sources import SourceGraph
 from pipeline.verify.content import Chunks, check_shard, parts_of, shards
-from pipeline.verify.coverage import Coverage
+from pipeline.verify.coverage import SeedCoverage
 from pipeline.verify.files import check_files
 from pipeline.verify.findings import Findings, Verified
 from pipeline.verify.schema import check_arrays, check_listing
@@ -85,7 +85,7 @@ def _fingerprint(manifest: Manifest | None) -> str | None:
 
 def _check_content(chunks: Chunks, graph: HeteroGraph | None, progress: Progress, findings: Findings) -> int:
     """Look into every shard; returns the number of batches that could be read."""
-    coverage, num_read = Coverage(chunks.manifest, findings, graph), 0
+    coverage, num_read = SeedCoverage(chunks.manifest, findings, graph), 0
     for split in chunks.manifest.splits:
         coverage.start_split(split)
         for part in parts_of(chunks.manifest, split):

@@ -14,7 +14,7 @@ from pipeline.executors.threads import Workers
 from pipeline.grouping import groups as grouping_module
 from pipeline.grouping import kernels
 from pipeline.grouping.contributions import trace
-from pipeline.grouping.groups import Limits, make_plans, random_plan
+from pipeline.grouping.groups import GroupLimits, make_plans, random_plan
 from pipeline.grouping.groups import _blocks as blocks_of
 from schemas.errors import BudgetError
 from schemas.sampling import SamplingSpec
@@ -325,7 +325,7 @@ def test_packing_fills_a_given_budget_and_never_overflows_it(data, max_seeds, ex
     for name, ids in hetero_graph(data).seeds.items():
         for block in blocks_of(name, ids.astype(np.int32), spec, 1):
             most = np.maximum(most, trace(fresh, block.seeds, block.key).own.max(axis=0))
-    limits = Limits(most + extra, schema.node_names + schema.edge_keys, is_strict=True)
+    limits = GroupLimits(most + extra, schema.node_names + schema.edge_keys, is_strict=True)
     for name, plan in plans_of(data, spec, limits).items():
         assert (totals(data, plan, fanout) <= limits.most).all()
         assert np.array_equal(np.sort(plan.seeds[: plan.seeds_per_round]), hetero_graph(data).seeds[name])
@@ -335,7 +335,7 @@ def test_packing_fills_a_given_budget_and_never_overflows_it(data, max_seeds, ex
 def test_packing_takes_few_batches():
     data = random_graph(np.random.default_rng(3), {"a": 900, "b": 300}, {("b", "to", "a"): 1500}, "a")
     schema = hetero_graph(data).schema
-    limits = Limits(np.array([100, 60, 60]), schema.node_names + schema.edge_keys, is_strict=True)
+    limits = GroupLimits(np.array([100, 60, 60]), schema.node_names + schema.edge_keys, is_strict=True)
     plan = plans_of(data, spec_of(data, "packed", [5], 1, 1, max_seeds=100), limits)["train"]
     needed = totals(data, plan, [5]).sum(axis=0) / limits.most
     assert plan.num_batches <= np.ceil(1.06 * needed.max())
@@ -346,7 +346,7 @@ def test_packing_takes_few_batches():
 def test_batches_that_turn_out_too_large_are_halved_until_they_fit(data, extra, rng_seed):
     """With more than three hops what seeds bring may be too little; here all of them are put into one batch."""
     block, fresh = one_block(data, [1, 3, 4, 1, 4], rng_seed)
-    limits = Limits(grouping_module._sizes_alone(fresh, block).max(axis=0) + extra, (), is_strict=True)
+    limits = GroupLimits(grouping_module._sizes_alone(fresh, block).max(axis=0) + extra, (), is_strict=True)
     groups = grouping_module._halved_until_they_fit(fresh, block, [np.arange(len(block.seeds))], limits)
     assert np.array_equal(np.sort(np.concatenate(groups)), np.arange(len(block.seeds)))
     for group in groups:
@@ -361,7 +361,7 @@ def test_packed_batches_of_many_hops_are_counted(monkeypatch):
     real = grouping_module._halved_until_they_fit
     monkeypatch.setattr(grouping_module, "_halved_until_they_fit", lambda *args: counted.append(1) or real(*args))
     schema = hetero_graph(data).schema
-    limits = Limits(np.array([60, 200]), schema.node_names + schema.edge_keys, is_strict=True)
+    limits = GroupLimits(np.array([60, 200]), schema.node_names + schema.edge_keys, is_strict=True)
     for num_hops in (3, 4):
         plans_of(data, spec_of(data, "packed", [2] * num_hops, 1, 1, max_seeds=6), limits)
         assert bool(counted) == (num_hops > grouping_module.SAFE_HOPS)
@@ -393,7 +393,7 @@ def test_blocks_have_fewer_seeds_the_more_each_brings(monkeypatch):
 def test_a_seed_that_does_not_fit_is_named():
     data = random_graph(np.random.default_rng(4), {"a": 30, "b": 50}, {("b", "to", "a"): 200}, "a")
     schema = hetero_graph(data).schema
-    limits = Limits(np.array([30, 3, 100]), schema.node_names + schema.edge_keys, is_strict=True)
+    limits = GroupLimits(np.array([30, 3, 100]), schema.node_names + schema.edge_keys, is_strict=True)
     spec = spec_of(data, "packed", [-1], 2, 1)
     with pytest.raises(BudgetError, match=r"seed \d+ alone does not fit.* of type 'b'.*at most 3"):
         plans_of(data, spec, limits)

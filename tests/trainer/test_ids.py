@@ -12,7 +12,7 @@ from trainer.backends.eager import EagerBackend
 from trainer.evaluate import answer
 from trainer.job import open_job
 from trainer.reading.dataset import ShardDataset
-from trainer.reading.ids import Limits
+from trainer.reading.ids import IndexLimits
 from trainer.reading.store import open_store
 from trainer.training import fit
 
@@ -66,12 +66,12 @@ def test_edge_ids_are_looked_at_where_they_are_read(tmp_path):
 
 
 def test_limits_reach_to_their_ends():
-    Limits((3, 5), 0).check(np.array([[[0, 2], [0, 4]]]))
-    Limits((3,), -100).check(np.array([[0, 2, -100]]))
-    Limits((3,), -1).check(np.empty((2, 0), np.int32))
+    IndexLimits((3, 5), 0).check(np.array([[[0, 2], [0, 4]]]))
+    IndexLimits((3,), -100).check(np.array([[0, 2, -100]]))
+    IndexLimits((3,), -1).check(np.empty((2, 0), np.int32))
     for array in ([[[0, 3], [0, 0]]], [[[0, 0], [0, 5]]], [[[0, 0], [-1, 0]]]):
         with pytest.raises(CorruptChunkError):
-            Limits((3, 5), 0).check(np.array(array))
+            IndexLimits((3, 5), 0).check(np.array(array))
 
 
 def test_limits_are_told_apart_by_their_pads():
@@ -80,10 +80,10 @@ def test_limits_are_told_apart_by_their_pads():
             array = np.full((2, 3), 5, np.int32)
             array[1, 1] = value
             if 0 <= value < 7 or value in allowed:
-                Limits((7,), pad).check(array)
+                IndexLimits((7,), pad).check(array)
             else:
                 with pytest.raises(CorruptChunkError, match="do not exist"):
-                    Limits((7,), pad).check(array)
+                    IndexLimits((7,), pad).check(array)
 
 
 @pytest.mark.parametrize("check_chunks", [True, False])

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from schemas.config import load_config
+from schemas.seam import Terminated
 from tests.trainer.conftest import make_config
 from tests.trainer.run_cases import equal, losses, stop_at, weights
 from tests.trainer.store_factory import publish
 from trainer.backends.eager import EagerBackend
 from trainer.runs.names import BEST, LAST
-from trainer.runs.signals import Terminated
 from trainer.training import fit
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -148,14 +148,14 @@ def _require_size(size: int, num_bytes: Optional[int]) -> None:
         raise CorruptChunkError(what, actual=actual, limit=limit, hint=REBUILD)
 
 
-class Place(NamedTuple):
+class Numbering(NamedTuple):
     """The split that a tensor's rows are batches of, and the number of the first; no split for a table."""
 
     split: Optional[str] = None
     first_batch: int = 0
 
 
-NOWHERE = Place()
+UNNUMBERED = Numbering()
 
 
 class StoredTensor:
@@ -164,16 +164,16 @@ class StoredTensor:
     Attributes:
         spec: its name, shape and codec.
         checksums: its rows of `checksums`, uint32 [num_chunks, 2]: crc32c and bytes of each chunk.
-        place: where its rows lie in the numbering of a split.
+        numbering: the split that its rows are batches of.
         sound: chunks whose content was looked at and is what it must be.
     """
 
     def __init__(
-        self, zarr_format: ZarrFormat, spec: TensorSpec, checksums: np.ndarray, place: Place = NOWHERE
+        self, zarr_format: ZarrFormat, spec: TensorSpec, checksums: np.ndarray, numbering: Numbering = UNNUMBERED
     ) -> None:
         self.spec = spec
         self.checksums = checksums
-        self.place = place
+        self.numbering = numbering
         self.sound: Set[int] = set()
         self.dtype = np.dtype(spec.dtype)
         self.chunks, self.chunk_bytes = spec.chunks, spec.chunk_bytes  # a spec derives them anew each time
@@ -305,7 +305,7 @@ class TensorReader:
             raise self._named(error, index) from error.__cause__
 
     def _named(self, error: CorruptChunkError, index: int) -> CorruptChunkError:
-        split, first_batch = self.tensor.place
+        split, first_batch = self.tensor.numbering
         first = first_batch + index * self.spec.chunk_rows
         last = first + self.tensor.num_rows(index) - 1
         kind = self.spec.path.partition("/")[0]

@@ -15,7 +15,7 @@ from schemas.budget import Budget
 from schemas.errors import OutOfRangeError, StoreError
 from schemas.seam import require, typed
 from trainer.reading.order import sequential_order, shard_runs, shuffled_order
-from trainer.reading.shards import Shard, SplitReader, input_source
+from trainer.reading.shards import LoadedShard, SplitReader, input_source
 from trainer.reading.store import Store, open_store
 
 ALONE = (0, 1)  # rank and world size
@@ -70,7 +70,7 @@ class ShardDataset(Dataset):
         self._are_gathered = [input_source(store, part.path, spec).table is not None for spec in inputs[0]]
         self._reader = SplitReader(store, split, inputs, check_chunks=check_chunks)
         self._shard_numbers = self._reader.shard_numbers(self._batches)
-        self._shard: Optional[Tuple[int, Shard]] = None
+        self._shard: Optional[Tuple[int, LoadedShard]] = None
 
     def __len__(self) -> int:
         return len(self._batches)

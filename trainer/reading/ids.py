@@ -17,7 +17,7 @@ from trainer.reading.store import Store
 NO_PAD = 0  # the pads of edge_index are a row like any other
 
 
-class Limits(NamedTuple):
+class IndexLimits(NamedTuple):
     """From 0 up to, and without, `ends`: of the whole array, or of sources and targets; and the only negative value."""
 
     ends: Sequence[int]
@@ -63,14 +63,14 @@ def check_of(store: Store, part: str, path: str, key: str) -> Optional[Check]:
     return check if each else None
 
 
-def _limits(store: Store, part: str, tensor: str, key: str) -> Optional[Limits]:
+def _limits(store: Store, part: str, tensor: str, key: str) -> Optional[IndexLimits]:
     graph = store.manifest.graph
     if tensor == "n_id":
-        return Limits((graph.node(key).num_nodes,), ID_PAD)
+        return IndexLimits((graph.node(key).num_nodes,), ID_PAD)
     if tensor == "e_id":
-        return Limits((graph.edge(key).num_edges,), ID_PAD)
+        return IndexLimits((graph.edge(key).num_edges,), ID_PAD)
     if tensor == "edge_index":
         edge = graph.edge(key)
         rows = [store.spec(layout.node_path(part, end, "n_id")).shape[1] for end in (edge.src, edge.dst)]
-        return Limits(rows, NO_PAD)
-    return Limits((graph.num_classes,), LABEL_PAD) if tensor == "y" else None
+        return IndexLimits(rows, NO_PAD)
+    return IndexLimits((graph.num_classes,), LABEL_PAD) if tensor == "y" else None

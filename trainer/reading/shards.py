@@ -223,7 +223,7 @@ class ShardReader:
         return out, buffer
 
 
-class Shard(NamedTuple):
+class LoadedShard(NamedTuple):
     """A shard in memory; its batches are asked for by their numbers in the split."""
 
     reader: ShardReader
@@ -270,12 +270,12 @@ class SplitReader:
         """The shard that each batch lies in, see `trainer.reading.order.shard_numbers`."""
         return shard_numbers(self._info, batches, self._chunk_batches)
 
-    def read(self, batch: int) -> Shard:
+    def read(self, batch: int) -> LoadedShard:
         """The shard that holds a batch."""
         place = max(i for i, part in enumerate(self._parts) if part.first_batch <= batch)
         part, reader = self._parts[place], self._readers[place]
         chunk = (batch - part.first_batch) // self._chunk_batches
-        return Shard(reader, reader.read(chunk), part.first_batch + chunk * self._chunk_batches)
+        return LoadedShard(reader, reader.read(chunk), part.first_batch + chunk * self._chunk_batches)
 
 
 def _join(array: Tensor, rows: np.ndarray) -> Tensor:

@@ -21,7 +21,7 @@ from schemas.packing import Columns
 from schemas.paths import as_path, expand
 from schemas.seam import require, require_path, typed
 from trainer.reading.archives import ZipFiles
-from trainer.reading.chunks import NOWHERE, Files, LocalFiles, Place, StoredTensor, TensorReader, take_columns
+from trainer.reading.chunks import UNNUMBERED, Files, LocalFiles, Numbering, StoredTensor, TensorReader, take_columns
 from trainer.reading.metadata import PREPARE, Root, check_array, read_root
 from trainer.reading.remote import open_url
 from trainer.reading.retries import DEFAULT, Retry
@@ -52,7 +52,7 @@ class Store:
         self._specs = {tensor.path: tensor for tensor in root.manifest.tensors}
         self._specs.update(packed_tensors(root.manifest))
         self._places = {
-            part.path: Place(split.name, part.first_batch)
+            part.path: Numbering(split.name, part.first_batch)
             for split in root.manifest.splits
             for part in root.manifest.parts(split)
         }
@@ -109,7 +109,7 @@ class Store:
         if not self._checksums:
             self._checksums = self._read_checksums()
         check_array(self._files, self._root, spec)
-        place = next((self._places[part] for part in _parents(spec.path) if part in self._places), NOWHERE)
+        place = next((self._places[part] for part in _parents(spec.path) if part in self._places), UNNUMBERED)
         tensor = StoredTensor(self.manifest.zarr_format, spec, self._checksums[spec.path], place)
         TensorReader(self._files, tensor, self.check_chunks).require_plausible()
         return tensor

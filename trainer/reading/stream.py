@@ -13,7 +13,7 @@ from torch import Tensor
 from schemas.batch import InputSpec
 from trainer.reading.buffers import BufferPool
 from trainer.reading.order import shard_runs
-from trainer.reading.shards import Shard, SplitReader, join_batches
+from trainer.reading.shards import LoadedShard, SplitReader, join_batches
 from trainer.reading.store import Store
 from trainer.reading.transfer import Transfer
 
@@ -166,7 +166,7 @@ def _parts(
         begun += _calls(shard, run[missing + whole :], 1)
 
 
-def _calls(shard: Shard, batches: np.ndarray, group: int) -> List[Batch]:
+def _calls(shard: LoadedShard, batches: np.ndarray, group: int) -> List[Batch]:
     if len(batches) == 0:
         return []
     return list(zip(batches.reshape(-1, group), shard.batches(batches, group)))

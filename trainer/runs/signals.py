@@ -5,9 +5,7 @@ import threading
 from contextlib import contextmanager
 from typing import Any, Iterator, Optional
 
-
-class Terminated(BaseException):
-    """SIGTERM as an exception: what is at work unwinds as it does after Ctrl-C."""
+from schemas.seam import Terminated
 
 
 class Stop:
