@@ -4,10 +4,9 @@ from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
-
-from trainer.backends import Backend
-from trainer.backends.cuda_graphs import CudaGraphsBackend
-from trainer.backends.graph_device import CudaDevice, GraphDevice
+from heteroshards.trainer.backends import Backend
+from heteroshards.trainer.backends.cuda_graphs import CudaGraphsBackend
+from heteroshards.trainer.backends.graph_device import CudaDevice, GraphDevice
 
 
 class Effort(NamedTuple):

@@ -17,11 +17,10 @@ from typing import NamedTuple
 import click
 import numpy as np
 import torch
+from heteroshards.schemas.config import JobConfig, load_config
+from heteroshards.trainer.tasks.metrics import scores
 from torch import nn
 from torch.nn.functional import cross_entropy
-
-from schemas.config import JobConfig, load_config
-from trainer.tasks.metrics import scores
 
 warnings.filterwarnings("ignore", message="`torch.jit.script")
 warnings.filterwarnings("ignore", message="Sparse (CSR tensor support is in beta|invariant checks)")
@@ -187,7 +186,9 @@ def main(config: Path, seeds: int, models: tuple[str, ...], epochs: int, patienc
     job = load_config(config)
     if job.dataset.source != "pyg":
         raise click.ClickException("this baseline reads PyG's own datasets: [dataset] source = 'pyg'")
-    from pipeline.sources import load_dataset  # for DATASETS_DIR and one clear error; the graph is PyG's, unchanged
+    from heteroshards.pipeline.sources import (
+        load_dataset,  # for DATASETS_DIR and one clear error; the graph is PyG's, unchanged
+    )
 
     data = with_adjacency(load_dataset(job.dataset).data)
     results = {}

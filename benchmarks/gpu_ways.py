@@ -7,18 +7,18 @@ from itertools import cycle
 from typing import NamedTuple
 
 import torch
+from heteroshards.pipeline.sources.source import SourceGraph
+from heteroshards.schemas.config import JobConfig, TrainConfig
+from heteroshards.trainer.backends import Backend, CompiledModel
+from heteroshards.trainer.backends.eager import EagerBackend, TorchModel
+from heteroshards.trainer.job import open_job
+from heteroshards.trainer.models.seed_model import SeedModel
+from heteroshards.trainer.reading.order import shuffled_order
+from heteroshards.trainer.reading.store import Store
 from torch import Tensor
 
 from benchmarks.card import Card
 from benchmarks.step import WITH_SAMPLER, Edges, Loaded, Plain, Sample, Sampled
-from pipeline.sources.source import SourceGraph
-from schemas.config import JobConfig, TrainConfig
-from trainer.backends import Backend, CompiledModel
-from trainer.backends.eager import EagerBackend, TorchModel
-from trainer.job import open_job
-from trainer.models.seed_model import SeedModel
-from trainer.reading.order import shuffled_order
-from trainer.reading.store import Store
 
 LOADER_WORKERS = 4
 

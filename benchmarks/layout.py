@@ -48,10 +48,10 @@ def disk(store: Path) -> tuple[int, float]:
 
 def reading(store: Path) -> tuple[Callable[[], object], int]:
     """Reading split train once, to a model's tensors; and its batches."""
-    from schemas.batch import model_inputs
-    from trainer.reading.buffers import BufferPool
-    from trainer.reading.shards import ShardReader
-    from trainer.reading.store import open_store
+    from heteroshards.schemas.batch import model_inputs
+    from heteroshards.trainer.reading.buffers import BufferPool
+    from heteroshards.trainer.reading.shards import ShardReader
+    from heteroshards.trainer.reading.store import open_store
 
     opened = open_store(store)
     (part,) = opened.manifest.parts(opened.split("train"))
@@ -70,8 +70,9 @@ def reading(store: Path) -> tuple[Callable[[], object], int]:
 @click.option("--repeats", default=9, show_default=True, help="Turns of each reader.")
 @click.option("--write", is_flag=True, help="Append the table to RESULTS.md.")
 def main(relations: int, repeats: int, write: bool) -> None:
-    import pipeline
-    from schemas.config import JobConfig
+    from heteroshards.schemas.config import JobConfig
+
+    from heteroshards import pipeline
 
     with tempfile.TemporaryDirectory() as folder:
         data, stores = many_relations(relations), {}

@@ -19,12 +19,12 @@ from typing import Any
 
 import click
 import numpy as np
+from heteroshards.pipeline.forecast.trial import Alternative, Trial
+from heteroshards.pipeline.graph.hetero import build_graph
+from heteroshards.pipeline.sources import SourceGraph, load_dataset
+from heteroshards.schemas.config import JobConfig, load_config
 
 from benchmarks.measure import show, table
-from pipeline.forecast.trial import Alternative, Trial
-from pipeline.graph.hetero import build_graph
-from pipeline.sources import SourceGraph, load_dataset
-from schemas.config import JobConfig, load_config
 
 COLUMNS = ("seeds", "grouping", "budget", "batches/epoch", "nodes", "edges", "node fill", "edge fill", "seed fill")
 COLUMNS += ("MiB/batch", "MiB/epoch", "over")
@@ -75,10 +75,10 @@ def times(
     path: Path, source: SourceGraph, found: Alternative, batch_size: int, rounds: int, epochs: int
 ) -> list[float]:
     """Seconds of an epoch, streamed and trained, from a store that is written for it and removed again."""
-    from pipeline.preparation.run import prepare_source
-    from trainer import open_store
-    from trainer.backends.eager import EagerBackend
-    from trainer.job import open_job
+    from heteroshards.pipeline.preparation.run import prepare_source
+    from heteroshards.trainer import open_store
+    from heteroshards.trainer.backends.eager import EagerBackend
+    from heteroshards.trainer.job import open_job
 
     sampling = {"fanout": [5, 5], "batch_size": batch_size, "rounds": rounds, "grouping": found.grouping}
     budget = {"mode": found.mode, **({} if found.mode == "exact" else {"oversize": "trim_nodes_and_edges"})}

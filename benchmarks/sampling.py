@@ -13,18 +13,18 @@ import threading
 import click
 import numpy as np
 import torch
+from heteroshards.pipeline.graph.hetero import HeteroGraph, build_graph
+from heteroshards.pipeline.grouping.groups import random_plan
+from heteroshards.pipeline.grouping.split_plan import SplitPlan
+from heteroshards.pipeline.sampling.neighbor import NeighborSampler
+from heteroshards.pipeline.sampling.resolve import resolve_sampling
+from heteroshards.pipeline.sizing.estimate import resolve_budget
+from heteroshards.pipeline.sources import load_dataset
+from heteroshards.pipeline.sources.source import SourceGraph
+from heteroshards.schemas.config import BudgetConfig, DatasetConfig, SamplingConfig
+from heteroshards.schemas.sampling import SamplingSpec
 
 from benchmarks.measure import in_turns, show, table
-from pipeline.graph.hetero import HeteroGraph, build_graph
-from pipeline.grouping.groups import random_plan
-from pipeline.grouping.split_plan import SplitPlan
-from pipeline.sampling.neighbor import NeighborSampler
-from pipeline.sampling.resolve import resolve_sampling
-from pipeline.sizing.estimate import resolve_budget
-from pipeline.sources import load_dataset
-from pipeline.sources.source import SourceGraph
-from schemas.config import BudgetConfig, DatasetConfig, SamplingConfig
-from schemas.sampling import SamplingSpec
 
 FANOUT = [5, 5]
 PIECE_SEEDS = 4096

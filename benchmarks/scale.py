@@ -60,8 +60,8 @@ def _edges(rng: np.random.Generator, num_src: int, num_dst: int, per_node: float
 
 def measure_one(num_nodes: int, num_seeds: int, rounds: int, grouping: str, workers: int) -> dict[str, float]:
     """Prepare a graph in this process, twice for a single seed and then for all of them, `rounds` times."""
-    from pipeline import prepare
-    from schemas.config import JobConfig
+    from heteroshards.pipeline import prepare
+    from heteroshards.schemas.config import JobConfig
 
     def seconds(data, folder: str, rounds: int = 1) -> float:  # type: ignore[no-untyped-def]
         sampling = {"fanout": list(FANOUT), "batch_size": BATCH_SIZE, "grouping": grouping, "rounds": rounds}

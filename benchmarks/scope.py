@@ -10,17 +10,17 @@ import os
 from pathlib import Path
 
 import click
+from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.graph.hetero import HeteroGraph, build_graph
+from heteroshards.pipeline.sampling.reach import unreached
+from heteroshards.pipeline.sampling.resolve import resolve_sampling
+from heteroshards.pipeline.sizing.budgets import resolve_budgets
+from heteroshards.pipeline.sizing.counting import Counted, count_all, sampler_factory
+from heteroshards.pipeline.sources import SourceGraph, load_dataset
+from heteroshards.schemas.batch import bytes_to_device, model_inputs
+from heteroshards.schemas.config import BudgetConfig, JobConfig, load_config
 
 from benchmarks.measure import show, table
-from pipeline.executors.threads import Workers
-from pipeline.graph.hetero import HeteroGraph, build_graph
-from pipeline.sampling.reach import unreached
-from pipeline.sampling.resolve import resolve_sampling
-from pipeline.sizing.budgets import resolve_budgets
-from pipeline.sizing.counting import Counted, count_all, sampler_factory
-from pipeline.sources import SourceGraph, load_dataset
-from schemas.batch import bytes_to_device, model_inputs
-from schemas.config import BudgetConfig, JobConfig, load_config
 
 COLUMNS = ("seeds", "scope", "split", "batches", "node fill", "edge fill", "MiB/batch")
 

@@ -15,18 +15,18 @@ import time
 from pathlib import Path
 
 import click
+from heteroshards.schemas.config import load_config
 
 from benchmarks.measure import show, table
-from schemas.config import load_config
 
 MODELS = ("to_hetero", "hetero_conv", "hgt")
 PROBE = """
 import json, sys, time
 started = time.perf_counter()
-from trainer.cli import _backend
-from trainer.job import open_job
-from trainer.reading.store import resolve_store
-from schemas.config import load_config
+from heteroshards.trainer.cli import _backend
+from heteroshards.trainer.job import open_job
+from heteroshards.trainer.reading.store import resolve_store
+from heteroshards.schemas.config import load_config
 import numpy as np
 took = {"import": time.perf_counter() - started}
 config = load_config(sys.argv[1], json.loads(sys.argv[2]))

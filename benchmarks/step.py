@@ -22,24 +22,24 @@ from typing import NamedTuple
 import click
 import numpy as np
 import torch
+from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.graph.hetero import build_graph
+from heteroshards.pipeline.grouping.groups import make_plans
+from heteroshards.pipeline.preparation.run import prepare_source
+from heteroshards.pipeline.sampling.neighbor import NeighborSampler
+from heteroshards.pipeline.sampling.resolve import resolve_sampling
+from heteroshards.pipeline.sources import load_dataset
+from heteroshards.pipeline.sources.source import SourceGraph
+from heteroshards.schemas.config import JobConfig
+from heteroshards.trainer import open_store
+from heteroshards.trainer.job import Job, backend_of, open_job
+from heteroshards.trainer.reading.order import shuffled_order
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.full_batch import Convolutions, Sage, Transformer
 from benchmarks.measure import show, table
 from benchmarks.streaming import everything_a_seed
-from pipeline.executors.threads import Workers
-from pipeline.graph.hetero import build_graph
-from pipeline.grouping.groups import make_plans
-from pipeline.preparation.run import prepare_source
-from pipeline.sampling.neighbor import NeighborSampler
-from pipeline.sampling.resolve import resolve_sampling
-from pipeline.sources import load_dataset
-from pipeline.sources.source import SourceGraph
-from schemas.config import JobConfig
-from trainer import open_store
-from trainer.job import Job, backend_of, open_job
-from trainer.reading.order import shuffled_order
 
 warnings.filterwarnings("ignore", message="`torch.jit.script")
 from torch_geometric.loader import NeighborLoader  # noqa: E402

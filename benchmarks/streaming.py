@@ -22,18 +22,18 @@ from pathlib import Path
 
 import click
 import numpy as np
+from heteroshards.schemas import layout
+from heteroshards.schemas.batch import InputSpec, model_inputs
+from heteroshards.schemas.config import JobConfig, load_config
+from heteroshards.trainer import open_store
+from heteroshards.trainer.features import sparse_entries, sparse_types
+from heteroshards.trainer.reading.buffers import BufferPool, aligned_empty
+from heteroshards.trainer.reading.order import shuffled_order
+from heteroshards.trainer.reading.shards import ShardReader, input_source
+from heteroshards.trainer.reading.store import Store
+from heteroshards.trainer.reading.stream import BatchStream
 
 from benchmarks.measure import in_turns, show, table
-from schemas import layout
-from schemas.batch import InputSpec, model_inputs
-from schemas.config import JobConfig, load_config
-from trainer import open_store
-from trainer.features import sparse_entries, sparse_types
-from trainer.reading.buffers import BufferPool, aligned_empty
-from trainer.reading.order import shuffled_order
-from trainer.reading.shards import ShardReader, input_source
-from trainer.reading.store import Store
-from trainer.reading.stream import BatchStream
 
 warnings.filterwarnings("ignore", message="`torch.jit.script")
 
@@ -128,7 +128,7 @@ def rates(streams: Streams, repeats: int) -> list[list[str]]:
 
 def steps(job: JobConfig, store: Store, model: str, backend: str, device: str, sparse: str, repeats: int) -> list[str]:
     """Seconds per step on one resident batch and under the stream, and the share spent waiting."""
-    from trainer.job import backend_of, open_job
+    from heteroshards.trainer.job import backend_of, open_job
 
     values = job.model_dump(exclude_unset=True)
     values["model"] = {**values.get("model", {}), "name": model}
@@ -196,8 +196,8 @@ def main(
 
     if threads:
         torch.set_num_threads(threads)
-    from pipeline.preparation.run import prepare_source
-    from pipeline.sources import load_dataset
+    from heteroshards.pipeline.preparation.run import prepare_source
+    from heteroshards.pipeline.sources import load_dataset
 
     with tempfile.TemporaryDirectory() as folder:
         job = everything_a_seed(config, batch_size, folder, rounds)

@@ -4,7 +4,7 @@ import sys
 
 if __name__ == "__main__":
     try:  # imports take a while, in which Ctrl-C may come
-        from pipeline.cli import main
+        from heteroshards.pipeline.cli import main
 
         main()
     except KeyboardInterrupt:

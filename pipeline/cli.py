@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
-
-from schemas.config import JobConfig, load_config
-from schemas.errors import DAMAGED_STORE_EXIT_CODE, BudgetError, ConfigError, HeteroShardsError
-from schemas.paths import as_path
-from schemas.seam import Terminated, prepare_streams, seam, told
+from heteroshards.schemas.config import JobConfig, load_config
+from heteroshards.schemas.errors import DAMAGED_STORE_EXIT_CODE, BudgetError, ConfigError, HeteroShardsError
+from heteroshards.schemas.paths import as_path
+from heteroshards.schemas.seam import Terminated, prepare_streams, seam, told
 
 if TYPE_CHECKING:
-    from pipeline.sources import SourceGraph
+    from heteroshards.pipeline.sources import SourceGraph
 
 
 class WrittenPath(click.Path):
@@ -126,8 +125,8 @@ def prepare(ctx: click.Context, config_path: Path, store: Path | None, workers: 
         if given:
             raise click.UsageError(f"options go behind the step: prepare {ctx.invoked_subcommand} ...")
         return
-    from pipeline.sources import source_stamp
-    from pipeline.writing.latest import find_unchanged, kept_warnings, noted_stamp, write_note
+    from heteroshards.pipeline.sources import source_stamp
+    from heteroshards.pipeline.writing.latest import find_unchanged, kept_warnings, noted_stamp, write_note
 
     config = load_config(config_path)
     started = time.monotonic()
@@ -136,8 +135,8 @@ def prepare(ctx: click.Context, config_path: Path, store: Path | None, workers: 
     if found:
         click.echo("\n".join([*kept_warnings(found), f"found    {found} (nothing changed since it was written)"]))
         return
-    from pipeline.preparation.run import prepare_source
-    from pipeline.sources import load_stamped
+    from heteroshards.pipeline.preparation.run import prepare_source
+    from heteroshards.pipeline.sources import load_stamped
 
     _report(f"loading  the {config.dataset.source} graph")
     source, stamp = load_stamped(config.dataset, before)
@@ -163,7 +162,7 @@ def init(config_path: Path, store: Path | None, workers: int) -> None:
 
     Prints that number alone on standard output, 0 when the store is there already.
     """
-    from pipeline.preparation import steps
+    from heteroshards.pipeline.preparation import steps
 
     config, source = _job(config_path)
     with _kernels_told():
@@ -185,7 +184,7 @@ def partition(numbers: tuple[int, ...], config_path: Path, store: Path | None, w
 
     What is written already is left as it is.
     """
-    from pipeline.preparation import steps
+    from heteroshards.pipeline.preparation import steps
 
     config, source = _job(config_path)
     with _kernels_told():
@@ -200,9 +199,9 @@ def partition(numbers: tuple[int, ...], config_path: Path, store: Path | None, w
 @STORE
 def finalise(config_path: Path, store: Path | None) -> None:
     """Check that every partition is written, naming those that are missing, and let the store appear."""
-    from pipeline.preparation import steps
-    from pipeline.sources import load_stamped, source_stamp
-    from pipeline.writing.latest import write_note
+    from heteroshards.pipeline.preparation import steps
+    from heteroshards.pipeline.sources import load_stamped, source_stamp
+    from heteroshards.pipeline.writing.latest import write_note
 
     config = load_config(config_path)
     source, stamp = load_stamped(config.dataset, source_stamp(config.dataset))
@@ -213,7 +212,7 @@ def finalise(config_path: Path, store: Path | None) -> None:
 
 
 def _job(config_path: Path) -> tuple[JobConfig, "SourceGraph"]:
-    from pipeline.sources import load_dataset
+    from heteroshards.pipeline.sources import load_dataset
 
     config = load_config(config_path)
     return config, load_dataset(config.dataset)
@@ -237,10 +236,10 @@ def plan(ctx: click.Context, config_path: Path, workers: int, as_json: bool, max
     Budgets, fill, batches and bytes of the config; the same for other groupings and budget modes; and how much would
     be trimmed with smaller budgets. Numbers that are not counted but extrapolated are said to be.
     """
-    from pipeline.forecast.job import as_json as to_json
-    from pipeline.forecast.job import forecast
-    from pipeline.forecast.report import forecast_report
-    from pipeline.sources import load_dataset
+    from heteroshards.pipeline.forecast.job import as_json as to_json
+    from heteroshards.pipeline.forecast.job import forecast
+    from heteroshards.pipeline.forecast.report import forecast_report
+    from heteroshards.pipeline.sources import load_dataset
 
     config = load_config(config_path)
     source = load_dataset(config.dataset)
@@ -258,7 +257,7 @@ def _report(line: str) -> None:
 
 @contextmanager
 def _kernels_told() -> Iterator[None]:
-    from pipeline.jit import kernels_told
+    from heteroshards.pipeline.jit import kernels_told
 
     with kernels_told(_report):
         yield
@@ -299,8 +298,8 @@ def inspect(
 
     STORE is the store's folder; without it (and without --store) the one last prepared for the config.
     """
-    from pipeline.inspect.command import look_at
-    from pipeline.writing.latest import latest_store
+    from heteroshards.pipeline.inspect.command import look_at
+    from heteroshards.pipeline.writing.latest import latest_store
 
     if place and store:
         raise ConfigError("the store is named twice", actual=f"{place} and --store {store}", hint="Leave one out.")
@@ -329,9 +328,9 @@ def verify(
     Exits with 0 when the store is sound, with 9 when anything was found; prints a line per finding. Reads the whole
     store, a shard at a time, and writes nothing.
     """
-    from pipeline.sources import load_dataset
-    from pipeline.verify import verify as check
-    from pipeline.writing.latest import latest_store
+    from heteroshards.pipeline.sources import load_dataset
+    from heteroshards.pipeline.verify import verify as check
+    from heteroshards.pipeline.writing.latest import latest_store
 
     config = load_config(config_path) if config_path else None
     path = store or (latest_store(config) if config else None)

@@ -5,8 +5,8 @@ import resource
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.formatting import size
-from schemas.errors import GraphError
+from heteroshards.pipeline.formatting import size
+from heteroshards.schemas.errors import GraphError
 
 SMALL_BYTES = 64 * 2**20  # not worth asking
 _CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))

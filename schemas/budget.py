@@ -2,10 +2,9 @@
 
 from typing import Any, Dict, List, Literal, Mapping, Optional, Tuple
 
+from heteroshards.schemas.base import Frozen
+from heteroshards.schemas.errors import BudgetError
 from pydantic import Field, model_validator
-
-from schemas.base import Frozen
-from schemas.errors import BudgetError
 
 OverSizePolicy = Literal["error", "skip", "trim_nodes", "trim_edges", "trim_nodes_and_edges"]
 BudgetMode = Literal["exact", "sampled", "quantile", "uniform", "explicit"]

@@ -9,10 +9,9 @@ from typing import Any, Callable, Dict, Union
 
 import numcodecs
 import numpy as np
-
-from schemas.batch import TensorSpec
-from schemas.errors import CorruptChunkError
-from schemas.integrity import difference
+from heteroshards.schemas.batch import TensorSpec
+from heteroshards.schemas.errors import CorruptChunkError
+from heteroshards.schemas.integrity import difference
 
 Bytes = Union[np.ndarray, bytes]
 REBUILD = "The store is damaged: build it again with `make prepare` (or `python -m pipeline prepare --force`)."

@@ -10,15 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Mapping, Optional, Tuple, Union
 
+from heteroshards.schemas.base import Frozen, explain
+from heteroshards.schemas.budget import BudgetMode, OverSizePolicy
+from heteroshards.schemas.config_training import IpuConfig, ModelConfig, TrainConfig
+from heteroshards.schemas.errors import ConfigError
+from heteroshards.schemas.layout import PREDICT, SCORED_SPLITS, ZarrFormat
+from heteroshards.schemas.paths import as_path
+from heteroshards.schemas.sampling import Grouping
 from pydantic import Field, ValidationError, field_validator, model_validator
-
-from schemas.base import Frozen, explain
-from schemas.budget import BudgetMode, OverSizePolicy
-from schemas.config_training import IpuConfig, ModelConfig, TrainConfig
-from schemas.errors import ConfigError
-from schemas.layout import PREDICT, SCORED_SPLITS, ZarrFormat
-from schemas.paths import as_path
-from schemas.sampling import Grouping
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -2,9 +2,8 @@
 
 from typing import Any, Dict, Literal, Optional
 
+from heteroshards.schemas.base import Frozen
 from pydantic import Field, field_validator, model_validator
-
-from schemas.base import Frozen
 
 
 class ModelConfig(Frozen):

@@ -7,12 +7,11 @@ import json
 from pathlib import Path
 from typing import Any, Dict, Optional
 
+from heteroshards.schemas.base import Frozen, validate
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import StoreError
+from heteroshards.schemas.paths import as_path
 from pydantic import field_validator
-
-from schemas.base import Frozen, validate
-from schemas.config import JobConfig
-from schemas.errors import StoreError
-from schemas.paths import as_path
 
 
 class Latest(Frozen):

@@ -2,11 +2,11 @@
 
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple
 
-from schemas import layout
-from schemas.batch import BatchOptions, TensorSpec, feature_tensors, part_tensors
-from schemas.errors import ManifestError
-from schemas.manifest import Manifest, Part
-from schemas.packing import Columns, columns, is_packable, pack
+from heteroshards.schemas import layout
+from heteroshards.schemas.batch import BatchOptions, TensorSpec, feature_tensors, part_tensors
+from heteroshards.schemas.errors import ManifestError
+from heteroshards.schemas.manifest import Manifest, Part
+from heteroshards.schemas.packing import Columns, columns, is_packable, pack
 
 LAYOUT_FIELDS = ("dims", "shape", "dtype", "pad_value")
 

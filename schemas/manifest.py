@@ -2,17 +2,16 @@
 
 from typing import Any, Dict, List, Literal, Mapping, NamedTuple, Optional, Tuple
 
+from heteroshards.schemas import FORMAT_VERSION
+from heteroshards.schemas.base import Frozen, validate
+from heteroshards.schemas.batch import TensorSpec
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.errors import FormatVersionError, ManifestError
+from heteroshards.schemas.graph import GraphSchema
+from heteroshards.schemas.layout import SPLITS, Layout, Purpose, ZarrFormat, part_path, purpose_of
+from heteroshards.schemas.notes import Note
+from heteroshards.schemas.sampling import SamplingSpec
 from pydantic import Field, model_validator
-
-from schemas import FORMAT_VERSION
-from schemas.base import Frozen, validate
-from schemas.batch import TensorSpec
-from schemas.budget import Budget
-from schemas.errors import FormatVersionError, ManifestError
-from schemas.graph import GraphSchema
-from schemas.layout import SPLITS, Layout, Purpose, ZarrFormat, part_path, purpose_of
-from schemas.notes import Note
-from schemas.sampling import SamplingSpec
 
 NUMBERING = "numbering_sha256"  # in `Manifest.source`: node type -> digest; equal ones number the same nodes alike
 

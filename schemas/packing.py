@@ -8,8 +8,8 @@ those say what is read, `Columns` where it lies. Features stay arrays of their t
 
 from typing import Dict, Iterable, List, NamedTuple, Sequence
 
-from schemas import layout
-from schemas.batch import TensorSpec
+from heteroshards.schemas import layout
+from heteroshards.schemas.batch import TensorSpec
 
 PACKED = ("n_id", "mask", "edge_index", "e_id")
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Union
 
-from schemas.errors import ConfigError
+from heteroshards.schemas.errors import ConfigError
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})")
 

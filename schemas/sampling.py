@@ -2,9 +2,8 @@
 
 from typing import Any, Dict, Literal, Tuple
 
+from heteroshards.schemas.base import Frozen
 from pydantic import Field, model_validator
-
-from schemas.base import Frozen
 
 Grouping = Literal["random", "balanced", "packed"]
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Iterator, Type, TypeVar, Union, cast
 
-from schemas.errors import ConfigError, HeteroShardsError, UnexpectedError
-from schemas.paths import as_path
+from heteroshards.schemas.errors import ConfigError, HeteroShardsError, UnexpectedError
+from heteroshards.schemas.paths import as_path
 
 F = TypeVar("F", bound=Callable[..., Any])
 

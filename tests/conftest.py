@@ -52,7 +52,7 @@ def datasets_dir(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def imdb(real_data: Path) -> Any:
     """The real IMDB graph. Shared by all tests: do not change it."""
-    from pipeline.sources import load_dataset
-    from schemas.config import DatasetConfig
+    from heteroshards.pipeline.sources import load_dataset
+    from heteroshards.schemas.config import DatasetConfig
 
     return load_dataset(DatasetConfig(source="pyg", class_name="IMDB", root=str(real_data / "IMDB"))).data

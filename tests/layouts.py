@@ -6,10 +6,10 @@ A test names a tensor as a store with an array per type has it; `stored_at` says
 import os
 from typing import NamedTuple
 
-from schemas import layout, packing
-from schemas.batch import TensorSpec, checksum_tensor
-from schemas.listing import packed_columns
-from schemas.manifest import Manifest
+from heteroshards.schemas import layout, packing
+from heteroshards.schemas.batch import TensorSpec, checksum_tensor
+from heteroshards.schemas.listing import packed_columns
+from heteroshards.schemas.manifest import Manifest
 
 IS_PACKED = os.environ.get("HETEROSHARDS_TEST_LAYOUT", "per_type") == "packed"
 

@@ -30,15 +30,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from heteroshards.pipeline.preparation.run import prepare_source
+from heteroshards.pipeline.sources import load_dataset
+from heteroshards.pipeline.verify import verify
+from heteroshards.schemas.config import JobConfig
+from heteroshards.trainer import fit, open_store
+from heteroshards.trainer.runs.report import read_metrics
 
-from pipeline.preparation.run import prepare_source
-from pipeline.sources import load_dataset
-from pipeline.verify import verify
-from schemas.config import JobConfig
 from tests.pipeline.build import as_toml
 from tests.pipeline.stores import files_of
-from trainer import fit, open_store
-from trainer.runs.report import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAT_BYTES = 4 * 2**20

@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from schemas.config import load_config, tomllib
+from heteroshards.schemas.config import load_config, tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))

@@ -6,10 +6,10 @@ import random
 from pathlib import Path
 
 import pytest
+from heteroshards.trainer.runs.report import read_metrics
 
 from tests import soak
 from tests.soak import Commands, Report, random_job, run_pass
-from trainer.runs.report import read_metrics
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

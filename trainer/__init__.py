@@ -8,11 +8,11 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "ShardDataset": "trainer.reading.dataset",
-    "ShardIterable": "trainer.reading.dataset",
-    "fit": "trainer.training",
-    "open_store": "trainer.reading.store",
-    "resolve_store": "trainer.reading.store",
+    "ShardDataset": "heteroshards.trainer.reading.dataset",
+    "ShardIterable": "heteroshards.trainer.reading.dataset",
+    "fit": "heteroshards.trainer.training",
+    "open_store": "heteroshards.trainer.reading.store",
+    "resolve_store": "heteroshards.trainer.reading.store",
 }
 __all__ = sorted(_HOMES)
 

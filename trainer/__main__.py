@@ -4,7 +4,7 @@ import sys
 
 if __name__ == "__main__":
     try:  # imports take a while, in which Ctrl-C may come
-        from trainer.cli import main
+        from heteroshards.trainer.cli import main
 
         main(prog_name="python -m trainer")
     except KeyboardInterrupt:

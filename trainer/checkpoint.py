@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import torch
-
-from schemas.config import JobConfig
-from schemas.errors import CheckpointError
-from trainer.backends import Backend
-from trainer.job import Job, open_job
-from trainer.models.user_errors import one_line
-from trainer.reading.store import Store, changed_keys
-from trainer.runs.files import write_atomically
-from trainer.runs.names import BEST
-from trainer.runs.report import SILENT, Console
-from trainer.runs.reuse import FACTS, differences, facts_of, model_graph, require_numbering, require_usable
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import CheckpointError
+from heteroshards.trainer.backends import Backend
+from heteroshards.trainer.job import Job, open_job
+from heteroshards.trainer.models.user_errors import one_line
+from heteroshards.trainer.reading.store import Store, changed_keys
+from heteroshards.trainer.runs.files import write_atomically
+from heteroshards.trainer.runs.names import BEST
+from heteroshards.trainer.runs.report import SILENT, Console
+from heteroshards.trainer.runs.reuse import FACTS, differences, facts_of, model_graph, require_numbering, require_usable
 
 KEYS = {"model", "optimizer", "rng", "progress", "job"}
 FRESH = "Start anew with --fresh (the old run is kept), or name another folder with --run."

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import click
-
-from schemas.config import JobConfig, load_config
-from schemas.errors import HeteroShardsError
-from schemas.layout import SCORED_SPLITS, SPLITS
-from schemas.paths import as_path
-from schemas.seam import Terminated, prepare_streams, seam, told
-from trainer.runs.signals import sigterm_raises
+from heteroshards.schemas.config import JobConfig, load_config
+from heteroshards.schemas.errors import HeteroShardsError
+from heteroshards.schemas.layout import SCORED_SPLITS, SPLITS
+from heteroshards.schemas.paths import as_path
+from heteroshards.schemas.seam import Terminated, prepare_streams, seam, told
+from heteroshards.trainer.runs.signals import sigterm_raises
 
 if TYPE_CHECKING:
-    from trainer.backends import Backend
-    from trainer.job import Job
+    from heteroshards.trainer.backends import Backend
+    from heteroshards.trainer.job import Job
 
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -118,14 +117,14 @@ def train(epochs: Optional[int], resume: bool, fresh: bool, **shared: Any) -> No
     --epochs continue a finished run; fewer than it has begun are an error. A folder with another job's run (other
     store, model or training options) is an error that says what differs.
     """
-    from trainer.job import identity_of
-    from trainer.models import find_model
-    from trainer.reading.store import resolve_store
-    from trainer.runs.folders import claim, locked, read_result
-    from trainer.runs.quarantine import lines_of
-    from trainer.runs.report import result_line, terminal
-    from trainer.settle import settle
-    from trainer.training import fit
+    from heteroshards.trainer.job import identity_of
+    from heteroshards.trainer.models import find_model
+    from heteroshards.trainer.reading.store import resolve_store
+    from heteroshards.trainer.runs.folders import claim, locked, read_result
+    from heteroshards.trainer.runs.quarantine import lines_of
+    from heteroshards.trainer.runs.report import result_line, terminal
+    from heteroshards.trainer.settle import settle
+    from heteroshards.trainer.training import fit
 
     if resume and fresh:
         raise click.UsageError("--resume and --fresh exclude each other.")
@@ -159,8 +158,8 @@ def compile_command(**shared: Any) -> None:
     They go to [ipu] executable_cache, where training finds them: copy that folder to the IPU machine. Needs the Poplar
     SDK, but no device.
     """
-    from trainer.job import compile_offline
-    from trainer.reading.store import resolve_store
+    from heteroshards.trainer.job import compile_offline
+    from heteroshards.trainer.reading.store import resolve_store
 
     config, _, store_path = _job_config(shared, {})
     folder = compile_offline(config, resolve_store(config, store_path))
@@ -180,8 +179,8 @@ def evaluate(split: str, **shared: Any) -> None:
     --run with another --store (or --config) uses the weights on any store with the same types, features and classes:
     other fanouts, another budget, a later graph. What differs is told, and stands under "weights" in the result.
     """
-    from trainer.evaluate import evaluate as score
-    from trainer.runs.report import terminal
+    from heteroshards.trainer.evaluate import evaluate as score
+    from heteroshards.trainer.runs.report import terminal
 
     with _trained(shared) as (job, _):
         found = score(job, split, terminal())
@@ -209,9 +208,9 @@ def predict(splits: Tuple[str, ...], output: Optional[str], **shared: Any) -> No
     unknown), prediction, probability (a list, one per class), and original_id (the id in the source graph) where
     the store holds only a part of that graph.
     """
-    from trainer.predict import default_splits
-    from trainer.predict import predict as write
-    from trainer.runs.report import terminal
+    from heteroshards.trainer.predict import default_splits
+    from heteroshards.trainer.predict import predict as write
+    from heteroshards.trainer.runs.report import terminal
 
     with _trained(shared) as (job, run_dir):
         path = as_path(output) if output else run_dir / _predictions_name(job)
@@ -251,7 +250,7 @@ def _job_config(shared: Any, more: Any) -> Tuple[JobConfig, Optional[str], Optio
 
 def _backend(config: JobConfig) -> "Backend":
     """The backend of a config; when another one stands in for it, one line says why."""
-    from trainer.job import backend_of
+    from heteroshards.trainer.job import backend_of
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -262,7 +261,7 @@ def _backend(config: JobConfig) -> "Backend":
 
 
 def _run_dir(run: Optional[str], config: JobConfig, backend: str) -> Path:
-    from trainer.runs.folders import run_folder
+    from heteroshards.trainer.runs.folders import run_folder
 
     return as_path(run) if run else run_folder(config, backend)
 
@@ -270,11 +269,11 @@ def _run_dir(run: Optional[str], config: JobConfig, backend: str) -> Path:
 @contextmanager
 def _trained(shared: Any) -> Iterator[Tuple["Job", Path]]:
     """The job of a run with its best weights, and the run's folder."""
-    from trainer.checkpoint import open_trained
-    from trainer.reading.store import resolve_store
-    from trainer.runs.names import BEST
-    from trainer.runs.report import terminal
-    from trainer.settle import trained_with
+    from heteroshards.trainer.checkpoint import open_trained
+    from heteroshards.trainer.reading.store import resolve_store
+    from heteroshards.trainer.runs.names import BEST
+    from heteroshards.trainer.runs.report import terminal
+    from heteroshards.trainer.settle import trained_with
 
     config, run, store_path = _job_config(shared, {})
     store = resolve_store(config, store_path)

@@ -5,15 +5,14 @@ from typing import Dict, List, NamedTuple, Sequence
 
 import numpy as np
 import torch
-
-from schemas.batch import LABEL_PAD
-from schemas.chunks import REBUILD
-from schemas.errors import ConfigError, CorruptChunkError, StoreError
-from schemas.layout import PREDICT
-from schemas.seam import require, typed
-from trainer.job import Job, naming
-from trainer.runs.report import SILENT, Console
-from trainer.tasks.metrics import scores
+from heteroshards.schemas.batch import LABEL_PAD
+from heteroshards.schemas.chunks import REBUILD
+from heteroshards.schemas.errors import ConfigError, CorruptChunkError, StoreError
+from heteroshards.schemas.layout import PREDICT
+from heteroshards.schemas.seam import require, typed
+from heteroshards.trainer.job import Job, naming
+from heteroshards.trainer.runs.report import SILENT, Console
+from heteroshards.trainer.tasks.metrics import scores
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,16 @@ import math
 from typing import Dict, List, Optional, Sequence
 
 import torch
+from heteroshards.schemas import layout
+from heteroshards.schemas.batch import table_bytes
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.config import TrainConfig
+from heteroshards.schemas.errors import ConfigError
+from heteroshards.schemas.graph import GraphSchema
+from heteroshards.trainer.backends import Backend
+from heteroshards.trainer.models.resident import ResidentFeatures
+from heteroshards.trainer.reading.store import Store
 from torch import nn
-
-from schemas import layout
-from schemas.batch import table_bytes
-from schemas.budget import Budget
-from schemas.config import TrainConfig
-from schemas.errors import ConfigError
-from schemas.graph import GraphSchema
-from trainer.backends import Backend
-from trainer.models.resident import ResidentFeatures
-from trainer.reading.store import Store
 
 # Sparse products cost about as much per entry as ten of a dense matrix, and rows are gathered by entry, too.
 SPARSE_SHARE = 1 / 16

@@ -7,31 +7,30 @@ from typing import Any, Dict, Iterable, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
+from heteroshards.schemas.batch import EXTRA_INPUTS, InputSpec, model_inputs, shape_signature
+from heteroshards.schemas.chunks import REBUILD
+from heteroshards.schemas.config import JobConfig, ModelConfig
+from heteroshards.schemas.errors import BackendError, ConfigError, CorruptChunkError, ModelError, StoreError
+from heteroshards.schemas.graph import GraphSchema
+from heteroshards.schemas.layout import Purpose
+from heteroshards.schemas.manifest import Part, SplitInfo
+from heteroshards.schemas.paths import as_path
+from heteroshards.schemas.seam import require, typed
+from heteroshards.trainer.backends import Backend, CompiledModel, resolve_backend
+from heteroshards.trainer.backends.poptorch import PopTorchBackend, PopTorchModel
+from heteroshards.trainer.backends.poptorch_options import cache_folder
+from heteroshards.trainer.backends.signature import find_shape
+from heteroshards.trainer.features import resident_features, sparse_entries, sparse_features
+from heteroshards.trainer.models import build_model
+from heteroshards.trainer.models.padding_proof import UnprovenError, find_dependence
+from heteroshards.trainer.models.seed_model import SeedModel
+from heteroshards.trainer.models.user_errors import telling
+from heteroshards.trainer.reading.buffers import BufferPool
+from heteroshards.trainer.reading.store import Store
+from heteroshards.trainer.reading.stream import BatchStream
+from heteroshards.trainer.runs.quarantine import Quarantine
+from heteroshards.trainer.runs.report import SILENT, Console
 from torch import Tensor
-
-from schemas.batch import EXTRA_INPUTS, InputSpec, model_inputs, shape_signature
-from schemas.chunks import REBUILD
-from schemas.config import JobConfig, ModelConfig
-from schemas.errors import BackendError, ConfigError, CorruptChunkError, ModelError, StoreError
-from schemas.graph import GraphSchema
-from schemas.layout import Purpose
-from schemas.manifest import Part, SplitInfo
-from schemas.paths import as_path
-from schemas.seam import require, typed
-from trainer.backends import Backend, CompiledModel, resolve_backend
-from trainer.backends.poptorch import PopTorchBackend, PopTorchModel
-from trainer.backends.poptorch_options import cache_folder
-from trainer.backends.signature import find_shape
-from trainer.features import resident_features, sparse_entries, sparse_features
-from trainer.models import build_model
-from trainer.models.padding_proof import UnprovenError, find_dependence
-from trainer.models.seed_model import SeedModel
-from trainer.models.user_errors import telling
-from trainer.reading.buffers import BufferPool
-from trainer.reading.store import Store
-from trainer.reading.stream import BatchStream
-from trainer.runs.quarantine import Quarantine
-from trainer.runs.report import SILENT, Console
 
 FEATURES = ("x", "edge_attr")  # kinds of inputs
 

@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any, Dict, Sequence, Tuple, Union
 
 import numpy as np
-
-from schemas import layout
-from schemas.errors import CheckpointError, ConfigError
-from schemas.seam import require, require_path, typed
-from trainer.evaluate import Answers, answer
-from trainer.job import Job
-from trainer.reading.store import Store
-from trainer.runs.files import check_writable, write_atomically
-from trainer.runs.report import SILENT, Console
+from heteroshards.schemas import layout
+from heteroshards.schemas.errors import CheckpointError, ConfigError
+from heteroshards.schemas.seam import require, require_path, typed
+from heteroshards.trainer.evaluate import Answers, answer
+from heteroshards.trainer.job import Job
+from heteroshards.trainer.reading.store import Store
+from heteroshards.trainer.runs.files import check_writable, write_atomically
+from heteroshards.trainer.runs.report import SILENT, Console
 
 METADATA = "heteroshards"
 

@@ -9,16 +9,15 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, NamedTuple, Optional
 
+from heteroshards.schemas.config import JobConfig
+from heteroshards.trainer.backends import Backend
+from heteroshards.trainer.backends.eager import EagerBackend
+from heteroshards.trainer.checkpoint import recorded_job
+from heteroshards.trainer.job import example_batch, identity_of, open_job
+from heteroshards.trainer.reading.store import Store, changed_keys
+from heteroshards.trainer.runs.names import BEST, LAST, RUN
+from heteroshards.trainer.runs.report import SILENT, Console
 from torch.utils._python_dispatch import TorchDispatchMode
-
-from schemas.config import JobConfig
-from trainer.backends import Backend
-from trainer.backends.eager import EagerBackend
-from trainer.checkpoint import recorded_job
-from trainer.job import example_batch, identity_of, open_job
-from trainer.reading.store import Store, changed_keys
-from trainer.runs.names import BEST, LAST, RUN
-from trainer.runs.report import SILENT, Console
 
 # Training and inference together, for one shape, nothing compiled before (x86-64, torch 2.13, to_hetero between nodes
 # of one type). Two quiet cores took 325 s for 90 relations, 7,355 operators; on 2026-11-26 two busy ones took 54 and

@@ -8,24 +8,23 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 import torch
-
-from schemas.chunks import REBUILD
-from schemas.config import JobConfig, TrainConfig
-from schemas.errors import CheckpointError, ConfigError, CorruptChunkError, ModelError, StoreError
-from schemas.seam import require, require_path, typed
-from trainer.backends import Backend
-from trainer.checkpoint import FRESH, TrainingProgress, load_model, resume, save_checkpoint
-from trainer.evaluate import evaluate
-from trainer.job import Job, backend_of, naming, open_job
-from trainer.reading.order import random_keys, rest_of, shuffled_order
-from trainer.reading.store import Store, open_store, retry_of
-from trainer.runs.files import make_folder, write_text
-from trainer.runs.folders import run_limits
-from trainer.runs.names import BEST, LAST, RESULT
-from trainer.runs.report import SILENT, Console, RunLog, epoch_line
-from trainer.runs.signals import Stop, stop_on_signals
-from trainer.settle import settle
-from trainer.tasks.metrics import is_better
+from heteroshards.schemas.chunks import REBUILD
+from heteroshards.schemas.config import JobConfig, TrainConfig
+from heteroshards.schemas.errors import CheckpointError, ConfigError, CorruptChunkError, ModelError, StoreError
+from heteroshards.schemas.seam import require, require_path, typed
+from heteroshards.trainer.backends import Backend
+from heteroshards.trainer.checkpoint import FRESH, TrainingProgress, load_model, resume, save_checkpoint
+from heteroshards.trainer.evaluate import evaluate
+from heteroshards.trainer.job import Job, backend_of, naming, open_job
+from heteroshards.trainer.reading.order import random_keys, rest_of, shuffled_order
+from heteroshards.trainer.reading.store import Store, open_store, retry_of
+from heteroshards.trainer.runs.files import make_folder, write_text
+from heteroshards.trainer.runs.folders import run_limits
+from heteroshards.trainer.runs.names import BEST, LAST, RESULT
+from heteroshards.trainer.runs.report import SILENT, Console, RunLog, epoch_line
+from heteroshards.trainer.runs.signals import Stop, stop_on_signals
+from heteroshards.trainer.settle import settle
+from heteroshards.trainer.tasks.metrics import is_better
 
 
 @typed("training", CheckpointError)

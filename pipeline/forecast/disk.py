@@ -4,17 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from pipeline.executors.threads import Workers
-from pipeline.graph.hetero import HeteroGraph
-from pipeline.grouping.split_plan import Shard, shards_of
-from pipeline.sampling.protocol import Sampler
-from pipeline.sizing.estimate import Fitted
-from pipeline.writing.encode import Encoder
-from pipeline.writing.writer import Checksums, encode_chunk
-from schemas import layout
-from schemas.batch import TensorSpec, checksum_tensor
-from schemas.manifest import Manifest
+from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.graph.hetero import HeteroGraph
+from heteroshards.pipeline.grouping.split_plan import Shard, shards_of
+from heteroshards.pipeline.sampling.protocol import Sampler
+from heteroshards.pipeline.sizing.estimate import Fitted
+from heteroshards.pipeline.writing.encode import Encoder
+from heteroshards.pipeline.writing.writer import Checksums, encode_chunk
+from heteroshards.schemas import layout
+from heteroshards.schemas.batch import TensorSpec, checksum_tensor
+from heteroshards.schemas.manifest import Manifest
 
 MAX_SHARDS = 8
 MAX_TABLE_CHUNKS = 16

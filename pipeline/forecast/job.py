@@ -10,30 +10,29 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-
-from pipeline.executors.threads import Workers
-from pipeline.forecast.disk import DiskForecast, measure_disk
-from pipeline.forecast.trial import Alternative, Trial, Trim
-from pipeline.graph.hetero import HeteroGraph, build_graph
-from pipeline.reporting import Progress
-from pipeline.sampling.batches import Sizes
-from pipeline.sampling.resolve import resolve_sampling
-from pipeline.sizing.budgets import resolve_budgets, shape_sizes, sharing
-from pipeline.sizing.certificate import certainty_lines
-from pipeline.sizing.counting import Counted, Coverage, count_all, cover, fit_all, sampler_factory
-from pipeline.sizing.estimate import Fitted, parts_of
-from pipeline.sources import SourceGraph
-from pipeline.writing.batch_options import resolve_batch_options
-from pipeline.writing.manifest import all_inline_bytes, fingerprint_of, make_manifest
-from pipeline.writing.place import store_path
-from schemas.batch import device_bytes, model_inputs, table_bytes
-from schemas.budget import Budget
-from schemas.config import BudgetConfig, JobConfig
-from schemas.errors import BudgetError, StoreError
-from schemas.graph import GraphSchema
-from schemas.manifest import Manifest
-from schemas.sampling import SamplingSpec
-from schemas.seam import require, require_count, typed
+from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.forecast.disk import DiskForecast, measure_disk
+from heteroshards.pipeline.forecast.trial import Alternative, Trial, Trim
+from heteroshards.pipeline.graph.hetero import HeteroGraph, build_graph
+from heteroshards.pipeline.reporting import Progress
+from heteroshards.pipeline.sampling.batches import Sizes
+from heteroshards.pipeline.sampling.resolve import resolve_sampling
+from heteroshards.pipeline.sizing.budgets import resolve_budgets, shape_sizes, sharing
+from heteroshards.pipeline.sizing.certificate import certainty_lines
+from heteroshards.pipeline.sizing.counting import Counted, Coverage, count_all, cover, fit_all, sampler_factory
+from heteroshards.pipeline.sizing.estimate import Fitted, parts_of
+from heteroshards.pipeline.sources import SourceGraph
+from heteroshards.pipeline.writing.batch_options import resolve_batch_options
+from heteroshards.pipeline.writing.manifest import all_inline_bytes, fingerprint_of, make_manifest
+from heteroshards.pipeline.writing.place import store_path
+from heteroshards.schemas.batch import device_bytes, model_inputs, table_bytes
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.config import BudgetConfig, JobConfig
+from heteroshards.schemas.errors import BudgetError, StoreError
+from heteroshards.schemas.graph import GraphSchema
+from heteroshards.schemas.manifest import Manifest
+from heteroshards.schemas.sampling import SamplingSpec
+from heteroshards.schemas.seam import require, require_count, typed
 
 MAX_BATCHES = 20000
 MAX_SHAPES = 8

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipeline.forecast.disk import DiskForecast
-from pipeline.forecast.job import Forecast, SplitForecast
-from pipeline.formatting import draws_line, sharing_line
-from pipeline.sizing.counting import Coverage
+from heteroshards.pipeline.forecast.disk import DiskForecast
+from heteroshards.pipeline.forecast.job import Forecast, SplitForecast
+from heteroshards.pipeline.formatting import draws_line, sharing_line
+from heteroshards.pipeline.sizing.counting import Coverage
 
 NODES_AND_EDGES = f"{'nodes':>9}{'edges':>9}"
 TYPES = f"{'':34}{'budget':>9}{'mean':>10}{'max':>8}{'fill':>7}{'bytes/batch':>13}"

@@ -4,21 +4,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-
-from pipeline.executors.threads import Workers
-from pipeline.forecast.disk import spread
-from pipeline.graph.hetero import HeteroGraph
-from pipeline.reporting import Progress
-from pipeline.sampling.batches import Sizes
-from pipeline.sampling.reach import unreached
-from pipeline.sampling.resolve import resolve_sampling
-from pipeline.sizing.budgets import resolve_budgets
-from pipeline.sizing.counting import Counted, count_all, count_trimmed, cover, reserve_edges, sampler_factory
-from pipeline.sizing.estimate import exceeding, given_sizes
-from schemas.batch import bytes_to_device, model_inputs
-from schemas.budget import Budget, OverSizePolicy
-from schemas.config import BudgetConfig, JobConfig
-from schemas.errors import BudgetError
+from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.forecast.disk import spread
+from heteroshards.pipeline.graph.hetero import HeteroGraph
+from heteroshards.pipeline.reporting import Progress
+from heteroshards.pipeline.sampling.batches import Sizes
+from heteroshards.pipeline.sampling.reach import unreached
+from heteroshards.pipeline.sampling.resolve import resolve_sampling
+from heteroshards.pipeline.sizing.budgets import resolve_budgets
+from heteroshards.pipeline.sizing.counting import (
+    Counted,
+    count_all,
+    count_trimmed,
+    cover,
+    reserve_edges,
+    sampler_factory,
+)
+from heteroshards.pipeline.sizing.estimate import exceeding, given_sizes
+from heteroshards.schemas.batch import bytes_to_device, model_inputs
+from heteroshards.schemas.budget import Budget, OverSizePolicy
+from heteroshards.schemas.config import BudgetConfig, JobConfig
+from heteroshards.schemas.errors import BudgetError
 
 MAX_BATCHES = 4000
 MAX_ROUNDS = 4

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-
-from pipeline.jit import njit
+from heteroshards.pipeline.jit import njit
 
 
 class PackedGraph(NamedTuple):

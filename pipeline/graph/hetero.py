@@ -10,17 +10,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from heteroshards.pipeline.graph.csc import PackedGraph, pack_graph
+from heteroshards.pipeline.memory import require_memory
+from heteroshards.schemas.batch import LABEL_PAD
+from heteroshards.schemas.errors import GraphError
+from heteroshards.schemas.graph import EdgeTypeSchema, EdgeTypeTuple, GraphSchema, NodeTypeSchema, edge_key
+from heteroshards.schemas.notes import Note
 from pydantic import ValidationError
 
-from pipeline.graph.csc import PackedGraph, pack_graph
-from pipeline.memory import require_memory
-from schemas.batch import LABEL_PAD
-from schemas.errors import GraphError
-from schemas.graph import EdgeTypeSchema, EdgeTypeTuple, GraphSchema, NodeTypeSchema, edge_key
-from schemas.notes import Note
-
 if TYPE_CHECKING:
-    from pipeline.sources import SourceGraph
+    from heteroshards.pipeline.sources import SourceGraph
 
 MAX_ID = 2**31 - 1
 WORKER_BYTES = 12  # per node of the graph: three int32 arrays, see `workspace.Workspace`

@@ -4,9 +4,8 @@ Letters as in `pipeline.grouping.contributions`.
 """
 
 import numpy as np
-
-from pipeline.jit import njit
-from pipeline.sampling.draws import mix
+from heteroshards.pipeline.jit import njit
+from heteroshards.pipeline.sampling.draws import mix
 
 EMPTY = -1  # no seed, no bundle, or a free slot
 

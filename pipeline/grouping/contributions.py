@@ -10,10 +10,9 @@ Letters: N seeds, D types (node types, then edge types), U elements, C bundles.
 from typing import NamedTuple
 
 import numpy as np
-
-from pipeline.grouping import contribution_kernels as kernels
-from pipeline.grouping.contribution_kernels import EMPTY
-from pipeline.sampling.neighbor import NeighborSampler
+from heteroshards.pipeline.grouping import contribution_kernels as kernels
+from heteroshards.pipeline.grouping.contribution_kernels import EMPTY
+from heteroshards.pipeline.sampling.neighbor import NeighborSampler
 
 
 class Contributions(NamedTuple):

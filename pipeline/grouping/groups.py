@@ -27,17 +27,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from pipeline.executors.threads import Workers
-from pipeline.grouping import kernels
-from pipeline.grouping.contributions import Contributions, power_of_two, trace
-from pipeline.grouping.kernels import EMPTY, Groups
-from pipeline.grouping.split_plan import RoundPlan, SplitPlan
-from pipeline.sampling.neighbor import NeighborSampler
-from pipeline.sampling.rng import keyed, stream_root
-from schemas.batch import ID_PAD
-from schemas.errors import BudgetError
-from schemas.sampling import SamplingSpec
+from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.grouping import kernels
+from heteroshards.pipeline.grouping.contributions import Contributions, power_of_two, trace
+from heteroshards.pipeline.grouping.kernels import EMPTY, Groups
+from heteroshards.pipeline.grouping.split_plan import RoundPlan, SplitPlan
+from heteroshards.pipeline.sampling.neighbor import NeighborSampler
+from heteroshards.pipeline.sampling.rng import keyed, stream_root
+from heteroshards.schemas.batch import ID_PAD
+from heteroshards.schemas.errors import BudgetError
+from heteroshards.schemas.sampling import SamplingSpec
 
 TRIES_PER_SEED = 3  # per phase; more lowers the budget by a percent or two and takes its time
 MAX_PHASES = 40  # fewer where several in a row bring little:

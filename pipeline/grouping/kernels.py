@@ -13,9 +13,8 @@ Letters: N seeds, G groups, M members at most, D types (node types, then edge ty
 from typing import NamedTuple
 
 import numpy as np
-
-from pipeline.jit import njit
-from pipeline.sampling.draws import below
+from heteroshards.pipeline.jit import njit
+from heteroshards.pipeline.sampling.draws import below
 
 EMPTY = -1  # no seed, no group, or a free slot
 SCALE_BITS = 10

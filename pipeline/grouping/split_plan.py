@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-
-from schemas.batch import ID_PAD
+from heteroshards.schemas.batch import ID_PAD
 
 
 class BatchBlock(NamedTuple):

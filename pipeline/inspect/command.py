@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from pipeline.inspect import compare, statistics
-from pipeline.inspect.report import comparison_report, store_report
-from schemas.errors import ConfigError, StoreError
-from schemas.seam import require_path, typed
+from heteroshards.pipeline.inspect import compare, statistics
+from heteroshards.pipeline.inspect.report import comparison_report, store_report
+from heteroshards.schemas.errors import ConfigError, StoreError
+from heteroshards.schemas.seam import require_path, typed
 
 
 @typed("inspect", StoreError)
@@ -27,7 +27,7 @@ def look_at(
         comparison = compare.compare(use, statistics.store_use(require_path(against, "against")))
         text = json.dumps(compare.as_json(comparison), indent=2) if as_json else comparison_report(comparison)
     if html is not None:
-        from pipeline.inspect.html import comparison_page, store_page
+        from heteroshards.pipeline.inspect.html import comparison_page, store_page
 
         _write(require_path(html, "html"), comparison_page(comparison) if comparison else store_page(use))
     return text

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from pipeline.inspect.statistics import SplitUse, StoreUse, Totals, TypeUse
+from heteroshards.pipeline.inspect.statistics import SplitUse, StoreUse, Totals, TypeUse
 
 Values = Mapping[str, float]
 TypeKey = tuple[str, str]

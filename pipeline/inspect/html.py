@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from pipeline.formatting import size
-from pipeline.inspect import plots
-from pipeline.inspect.compare import Comparison, SplitChange, TypeChange
-from pipeline.inspect.page_style import STYLE
-from pipeline.inspect.report import (
+from heteroshards.pipeline.formatting import size
+from heteroshards.pipeline.inspect import plots
+from heteroshards.pipeline.inspect.compare import Comparison, SplitChange, TypeChange
+from heteroshards.pipeline.inspect.page_style import STYLE
+from heteroshards.pipeline.inspect.report import (
     CHANGE_COLUMNS,
     DISK_COLUMNS,
     TYPE_CHANGE_COLUMNS,
@@ -21,7 +21,7 @@ from pipeline.inspect.report import (
     type_cells,
     type_change_cells,
 )
-from pipeline.inspect.statistics import Curve, PartUse, SplitUse, StoreUse, TypeUse
+from heteroshards.pipeline.inspect.statistics import Curve, PartUse, SplitUse, StoreUse, TypeUse
 
 Rows = Sequence[tuple[str, Sequence[str]]]
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import google_crc32c
 import numpy as np
-
-from pipeline.writing.files import read_attributes
-from schemas import layout
-from schemas.batch import TensorSpec
-from schemas.chunks import REBUILD, check_chunk, decode_chunk
-from schemas.errors import CorruptChunkError, StoreError, StoreIncompleteError
-from schemas.manifest import Manifest, Part, parse_manifest
+from heteroshards.pipeline.writing.files import read_attributes
+from heteroshards.schemas import layout
+from heteroshards.schemas.batch import TensorSpec
+from heteroshards.schemas.chunks import REBUILD, check_chunk, decode_chunk
+from heteroshards.schemas.errors import CorruptChunkError, StoreError, StoreIncompleteError
+from heteroshards.schemas.manifest import Manifest, Part, parse_manifest
 
 
 @dataclass(frozen=True)

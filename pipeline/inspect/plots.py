@@ -6,7 +6,7 @@ Every plot is 1000 units wide and stretched to its place; colours are classes of
 from collections.abc import Sequence
 from html import escape
 
-from pipeline.inspect.statistics import Curve, TypeUse
+from heteroshards.pipeline.inspect.statistics import Curve, TypeUse
 
 WIDTH, HEIGHT = 1000, 200
 BUDGET_AT = 985  # so that the line of the budget stands clear of the edge

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
-from pipeline.formatting import count, draws_line, sharing_line, size, table
-from pipeline.inspect.compare import Change, Comparison, SplitChange, TypeChange
-from pipeline.inspect.statistics import DiskUse, PartUse, SplitUse, StoreUse, TypeUse
-from pipeline.sizing.certificate import certificate_line
-from schemas.budget import Certificate
+from heteroshards.pipeline.formatting import count, draws_line, sharing_line, size, table
+from heteroshards.pipeline.inspect.compare import Change, Comparison, SplitChange, TypeChange
+from heteroshards.pipeline.inspect.statistics import DiskUse, PartUse, SplitUse, StoreUse, TypeUse
+from heteroshards.pipeline.sizing.certificate import certificate_line
+from heteroshards.schemas.budget import Certificate
 
 
 def store_report(use: StoreUse) -> str:

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from pipeline.inspect.ledger import Ledger, LedgerReader
-from schemas import layout
-from schemas.batch import TensorSpec, device_bytes, model_inputs
-from schemas.layout import purpose_of
-from schemas.manifest import Manifest, Part, SplitInfo
+from heteroshards.pipeline.inspect.ledger import Ledger, LedgerReader
+from heteroshards.schemas import layout
+from heteroshards.schemas.batch import TensorSpec, device_bytes, model_inputs
+from heteroshards.schemas.layout import purpose_of
+from heteroshards.schemas.manifest import Manifest, Part, SplitInfo
 
 MAX_BINS = 64
 MAX_POINTS = 200

@@ -4,31 +4,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.executors.threads import Workers
-from pipeline.graph.hetero import HeteroGraph, build_graph
-from pipeline.reporting import Progress
-from pipeline.sampling.reach import unreached_notes
-from pipeline.sampling.resolve import resolve_sampling
-from pipeline.sizing.budgets import resolve_budgets
-from pipeline.sizing.certificate import certainty_lines
-from pipeline.sizing.counting import count_all, fit_all, sampler_factory
-from pipeline.sizing.estimate import Fitted
-from pipeline.sources import SourceGraph
-from pipeline.writing.batch_options import require_encodable, resolve_batch_options
-from pipeline.writing.partitions import Planned
-from schemas.batch import (
+from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.graph.hetero import HeteroGraph, build_graph
+from heteroshards.pipeline.reporting import Progress
+from heteroshards.pipeline.sampling.reach import unreached_notes
+from heteroshards.pipeline.sampling.resolve import resolve_sampling
+from heteroshards.pipeline.sizing.budgets import resolve_budgets
+from heteroshards.pipeline.sizing.certificate import certainty_lines
+from heteroshards.pipeline.sizing.counting import count_all, fit_all, sampler_factory
+from heteroshards.pipeline.sizing.estimate import Fitted
+from heteroshards.pipeline.sources import SourceGraph
+from heteroshards.pipeline.writing.batch_options import require_encodable, resolve_batch_options
+from heteroshards.pipeline.writing.partitions import Planned
+from heteroshards.schemas.batch import (
     table_bytes,
 )
-from schemas.config import JobConfig
-from schemas.manifest import Manifest
-from schemas.sampling import SamplingSpec
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.manifest import Manifest
+from heteroshards.schemas.sampling import SamplingSpec
 
 if TYPE_CHECKING:
     pass
 
-from pipeline.reporting import Report, silent
-from pipeline.writing.manifest import all_inline_bytes, fingerprint_of, make_manifest, notes_of, unreached_by
-from pipeline.writing.place import store_path
+from heteroshards.pipeline.reporting import Report, silent
+from heteroshards.pipeline.writing.manifest import (
+    all_inline_bytes,
+    fingerprint_of,
+    make_manifest,
+    notes_of,
+    unreached_by,
+)
+from heteroshards.pipeline.writing.place import store_path
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pipeline.reporting import Progress
-from pipeline.sampling.protocol import Sampler
-from pipeline.writing.partitions import Partition, Planned, partitions_of_store
-from pipeline.writing.writer import StoreWriter
-from schemas import locks
+from heteroshards.pipeline.reporting import Progress
+from heteroshards.pipeline.sampling.protocol import Sampler
+from heteroshards.pipeline.writing.partitions import Partition, Planned, partitions_of_store
+from heteroshards.pipeline.writing.writer import StoreWriter
+from heteroshards.schemas import locks
 
 
 @dataclass(frozen=True)

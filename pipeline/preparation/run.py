@@ -4,17 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.jit import kernels_told
-from pipeline.preparation.planning import plan_store, request_of, tell
-from pipeline.preparation.road import Preparation
-from pipeline.reporting import Progress, Report, silent
-from pipeline.sources import SourceGraph, from_data
-from pipeline.writing.place import existing, read_manifest, require_place, writing
-from pipeline.writing.writer import discard_leftovers
-from schemas.config import JobConfig
-from schemas.errors import StoreError
-from schemas.manifest import Manifest
-from schemas.seam import require, require_count, require_path, typed
+from heteroshards.pipeline.jit import kernels_told
+from heteroshards.pipeline.preparation.planning import plan_store, request_of, tell
+from heteroshards.pipeline.preparation.road import Preparation
+from heteroshards.pipeline.reporting import Progress, Report, silent
+from heteroshards.pipeline.sources import SourceGraph, from_data
+from heteroshards.pipeline.writing.place import existing, read_manifest, require_place, writing
+from heteroshards.pipeline.writing.writer import discard_leftovers
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import StoreError
+from heteroshards.schemas.manifest import Manifest
+from heteroshards.schemas.seam import require, require_count, require_path, typed
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData

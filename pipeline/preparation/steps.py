@@ -10,24 +10,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.executors.threads import Workers
-from pipeline.formatting import as_ranges
-from pipeline.preparation.planning import Request, plan_store, request_of, tell
-from pipeline.preparation.road import Preparation
-from pipeline.reporting import Progress, Report
-from pipeline.sizing import saved_plan
-from pipeline.sizing.counting import reserve, sampler_factory
-from pipeline.sources import SourceGraph
-from pipeline.writing.files import read_attributes
-from pipeline.writing.manifest import provenance
-from pipeline.writing.partitions import Planned
-from pipeline.writing.place import existing, require_place, writing
-from pipeline.writing.writer import work_folder
-from schemas import layout
-from schemas.config import JobConfig
-from schemas.errors import ConfigError, StoreError
-from schemas.manifest import Manifest, parse_manifest
-from schemas.seam import typed
+from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.formatting import as_ranges
+from heteroshards.pipeline.preparation.planning import Request, plan_store, request_of, tell
+from heteroshards.pipeline.preparation.road import Preparation
+from heteroshards.pipeline.reporting import Progress, Report
+from heteroshards.pipeline.sizing import saved_plan
+from heteroshards.pipeline.sizing.counting import reserve, sampler_factory
+from heteroshards.pipeline.sources import SourceGraph
+from heteroshards.pipeline.writing.files import read_attributes
+from heteroshards.pipeline.writing.manifest import provenance
+from heteroshards.pipeline.writing.partitions import Planned
+from heteroshards.pipeline.writing.place import existing, require_place, writing
+from heteroshards.pipeline.writing.writer import work_folder
+from heteroshards.schemas import layout
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import ConfigError, StoreError
+from heteroshards.schemas.manifest import Manifest, parse_manifest
+from heteroshards.schemas.seam import typed
 
 PLAN = "plan.npz"
 

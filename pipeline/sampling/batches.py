@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-
-from schemas.budget import Budget
-from schemas.graph import GraphSchema
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.graph import GraphSchema
 
 
 @dataclass(frozen=True)

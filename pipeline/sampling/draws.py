@@ -5,9 +5,8 @@ too: numba's cache on disk notices a change of the file that a kernel is in, not
 """
 
 import numpy as np
-
-from pipeline.jit import njit
-from pipeline.sampling.rng import GOLDEN, MIX_1, MIX_2
+from heteroshards.pipeline.jit import njit
+from heteroshards.pipeline.sampling.rng import GOLDEN, MIX_1, MIX_2
 
 _GOLDEN = np.uint64(GOLDEN)
 _MIX_1 = np.uint64(MIX_1)

@@ -8,10 +8,9 @@ Arrays over all types are flat; `*_offset` says where a type's part starts. The 
 """
 
 import numpy as np
-
-from pipeline.jit import njit
-from pipeline.sampling.draws import mix, pick
-from pipeline.sampling.trimming_kernels import exceeds, hop_start, trim_batch
+from heteroshards.pipeline.jit import njit
+from heteroshards.pipeline.sampling.draws import mix, pick
+from heteroshards.pipeline.sampling.trimming_kernels import exceeds, hop_start, trim_batch
 
 LARGEST = 2**31 - 1  # counts are int32
 PAD_ID = -1  # of pad rows and pad edges

@@ -4,15 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-
-from pipeline.graph.csc import PackedGraph
-from pipeline.sampling import kernels
-from pipeline.sampling.batches import PaddedBatches, Sizes
-from pipeline.sampling.kernels import OUTSIDE
-from pipeline.sampling.workspace import Padded, Workspace
-from schemas.budget import Budget, OverSizePolicy
-from schemas.graph import GraphSchema
-from schemas.sampling import SamplingSpec
+from heteroshards.pipeline.graph.csc import PackedGraph
+from heteroshards.pipeline.sampling import kernels
+from heteroshards.pipeline.sampling.batches import PaddedBatches, Sizes
+from heteroshards.pipeline.sampling.kernels import OUTSIDE
+from heteroshards.pipeline.sampling.workspace import Padded, Workspace
+from heteroshards.schemas.budget import Budget, OverSizePolicy
+from heteroshards.schemas.graph import GraphSchema
+from heteroshards.schemas.sampling import SamplingSpec
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,8 @@
 from typing import Protocol
 
 import numpy as np
-
-from pipeline.sampling.batches import PaddedBatches, Sizes
-from schemas.budget import Budget
+from heteroshards.pipeline.sampling.batches import PaddedBatches, Sizes
+from heteroshards.schemas.budget import Budget
 
 
 class Sampler(Protocol):

@@ -4,16 +4,15 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from pipeline.formatting import listed
-from pipeline.sampling.batches import Sizes
-from schemas.graph import EdgeTypeSchema, GraphSchema
-from schemas.manifest import Unreached
-from schemas.notes import Note, NoteLevel
-from schemas.sampling import SamplingSpec
+from heteroshards.pipeline.formatting import listed
+from heteroshards.pipeline.sampling.batches import Sizes
+from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema
+from heteroshards.schemas.manifest import Unreached
+from heteroshards.schemas.notes import Note, NoteLevel
+from heteroshards.schemas.sampling import SamplingSpec
 
 if TYPE_CHECKING:
-    from pipeline.graph.hetero import HeteroGraph
+    from heteroshards.pipeline.graph.hetero import HeteroGraph
 
 WAY_OUT = "Messages flow from source to target: add reverse edges, as torch_geometric.transforms.ToUndirected() does"
 

@@ -2,10 +2,10 @@
 
 import difflib
 
-from pipeline.graph.hetero import HeteroGraph
-from schemas.config import SamplingConfig
-from schemas.errors import ConfigError
-from schemas.sampling import SamplingSpec
+from heteroshards.pipeline.graph.hetero import HeteroGraph
+from heteroshards.schemas.config import SamplingConfig
+from heteroshards.schemas.errors import ConfigError
+from heteroshards.schemas.sampling import SamplingSpec
 
 DEFAULT_FANOUT = "default"
 

@@ -7,8 +7,7 @@ The generator is SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom nu
 import hashlib
 
 import numpy as np
-
-from schemas.layout import SPLITS
+from heteroshards.schemas.layout import SPLITS
 
 GOLDEN = 0x9E3779B97F4A7C15
 MIX_1 = 0xBF58476D1CE4E5B9

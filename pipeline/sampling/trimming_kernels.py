@@ -1,9 +1,8 @@
 """The numba kernels that trim a batch which is over a budget. The letters and arguments are those of `kernels`."""
 
 import numpy as np
-
-from pipeline.jit import njit
-from pipeline.sampling.draws import below, mix
+from heteroshards.pipeline.jit import njit
+from heteroshards.pipeline.sampling.draws import below, mix
 
 DROPPED = -1  # in new_id: trimmed away
 REACHED = -2  # in new_id: a kept edge leads to it, not numbered yet

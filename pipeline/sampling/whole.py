@@ -1,10 +1,9 @@
 """The whole graph as one batch per split, behind the same interface as the neighbor sampler."""
 
 import numpy as np
-
-from pipeline.graph.hetero import HeteroGraph
-from pipeline.sampling.batches import PaddedBatches, Sizes
-from schemas.budget import Budget
+from heteroshards.pipeline.graph.hetero import HeteroGraph
+from heteroshards.pipeline.sampling.batches import PaddedBatches, Sizes
+from heteroshards.schemas.budget import Budget
 
 
 class WholeGraph:

@@ -6,16 +6,15 @@ Training and inference are compiled apart, so each may have the budget that its 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-
-from pipeline.sampling.batches import Sizes
-from pipeline.sizing.certificate import are_enough
-from pipeline.sizing.estimate import TRAIN, plus_one, raw_budget, resolve_budget
-from pipeline.sizing.shape_classes import Shaping, shape_batches
-from schemas.batch import device_bytes, model_inputs
-from schemas.budget import Budget
-from schemas.config import BudgetConfig
-from schemas.graph import GraphSchema
-from schemas.layout import purpose_of
+from heteroshards.pipeline.sampling.batches import Sizes
+from heteroshards.pipeline.sizing.certificate import are_enough
+from heteroshards.pipeline.sizing.estimate import TRAIN, plus_one, raw_budget, resolve_budget
+from heteroshards.pipeline.sizing.shape_classes import Shaping, shape_batches
+from heteroshards.schemas.batch import device_bytes, model_inputs
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.config import BudgetConfig
+from heteroshards.schemas.graph import GraphSchema
+from heteroshards.schemas.layout import purpose_of
 
 
 def resolve_budgets(

@@ -21,12 +21,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-
-from pipeline.sampling.batches import Sizes
-from schemas.budget import Budget, Certificate, Overflow
-from schemas.config import BudgetConfig
-from schemas.errors import BudgetError
-from schemas.graph import GraphSchema
+from heteroshards.pipeline.sampling.batches import Sizes
+from heteroshards.schemas.budget import Budget, Certificate, Overflow
+from heteroshards.schemas.config import BudgetConfig
+from heteroshards.schemas.errors import BudgetError
+from heteroshards.schemas.graph import GraphSchema
 
 
 def quantile_sizes(

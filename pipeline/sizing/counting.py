@@ -6,24 +6,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-
-from pipeline.executors.threads import Workers
-from pipeline.graph.hetero import HeteroGraph
-from pipeline.grouping.groups import GroupLimits, make_plans
-from pipeline.grouping.split_plan import SplitPlan
-from pipeline.reporting import Progress
-from pipeline.sampling.batches import Sizes
-from pipeline.sampling.neighbor import NeighborSampler
-from pipeline.sampling.protocol import Sampler
-from pipeline.sampling.rng import keyed, stream_root
-from pipeline.sampling.whole import WholeGraph
-from pipeline.sizing.estimate import Fitted, fit_split, given_sizes, parts_of
-from schemas.budget import Budget, OverSizePolicy
-from schemas.config import BudgetConfig
-from schemas.errors import ConfigError
-from schemas.graph import GraphSchema
-from schemas.manifest import EdgeDraws
-from schemas.sampling import SamplingSpec
+from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.graph.hetero import HeteroGraph
+from heteroshards.pipeline.grouping.groups import GroupLimits, make_plans
+from heteroshards.pipeline.grouping.split_plan import SplitPlan
+from heteroshards.pipeline.reporting import Progress
+from heteroshards.pipeline.sampling.batches import Sizes
+from heteroshards.pipeline.sampling.neighbor import NeighborSampler
+from heteroshards.pipeline.sampling.protocol import Sampler
+from heteroshards.pipeline.sampling.rng import keyed, stream_root
+from heteroshards.pipeline.sampling.whole import WholeGraph
+from heteroshards.pipeline.sizing.estimate import Fitted, fit_split, given_sizes, parts_of
+from heteroshards.schemas.budget import Budget, OverSizePolicy
+from heteroshards.schemas.config import BudgetConfig
+from heteroshards.schemas.errors import ConfigError
+from heteroshards.schemas.graph import GraphSchema
+from heteroshards.schemas.manifest import EdgeDraws
+from heteroshards.schemas.sampling import SamplingSpec
 
 COUNT_BLOCK_SEEDS = 65536
 

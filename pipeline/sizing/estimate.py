@@ -5,15 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from pipeline.grouping.split_plan import SplitPlan
-from pipeline.sampling.batches import Sizes
-from pipeline.sampling.rng import keyed, stream_root
-from pipeline.sizing.certificate import quantile_sizes
-from schemas.budget import Budget, BudgetMode, Certificate
-from schemas.config import BudgetConfig
-from schemas.errors import BudgetError, ConfigError
-from schemas.graph import GraphSchema
+from heteroshards.pipeline.grouping.split_plan import SplitPlan
+from heteroshards.pipeline.sampling.batches import Sizes
+from heteroshards.pipeline.sampling.rng import keyed, stream_root
+from heteroshards.pipeline.sizing.certificate import quantile_sizes
+from heteroshards.schemas.budget import Budget, BudgetMode, Certificate
+from heteroshards.schemas.config import BudgetConfig
+from heteroshards.schemas.errors import BudgetError, ConfigError
+from heteroshards.schemas.graph import GraphSchema
 
 TRAIN = "train"
 MAX_COUNT = 2**31 - 2

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-
-from pipeline.grouping.split_plan import SplitPlan
-from pipeline.sampling.batches import Sizes
-from pipeline.sizing.estimate import Fitted
+from heteroshards.pipeline.grouping.split_plan import SplitPlan
+from heteroshards.pipeline.sampling.batches import Sizes
+from heteroshards.pipeline.sizing.estimate import Fitted
 
 PLAN_FIELDS = ("seeds", "starts", "keys", "planned_rounds", "max_seeds", "kept")
 FITTED_NUMBERS = ("num_batches_skipped", "num_seeds_skipped", "shape")

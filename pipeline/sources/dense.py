@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from pipeline.memory import require_memory
-from schemas.errors import GraphError
+from heteroshards.pipeline.memory import require_memory
+from heteroshards.schemas.errors import GraphError
 
 if TYPE_CHECKING:
     from torch import Tensor

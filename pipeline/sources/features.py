@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.memory import require_memory
-from pipeline.sources.precision import precision_notes
-from schemas.config import DatasetConfig
-from schemas.errors import ConfigError, GraphError
-from schemas.graph import edge_key
-from schemas.notes import Note
+from heteroshards.pipeline.memory import require_memory
+from heteroshards.pipeline.sources.precision import precision_notes
+from heteroshards.schemas.config import DatasetConfig
+from heteroshards.schemas.errors import ConfigError, GraphError
+from heteroshards.schemas.graph import edge_key
+from heteroshards.schemas.notes import Note
 
 if TYPE_CHECKING:
     from torch import Tensor

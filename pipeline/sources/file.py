@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.memory import require_memory
-from pipeline.sources.unpickle import Array, Record, RefusedError, load_saved
-from schemas.errors import DatasetError
+from heteroshards.pipeline.memory import require_memory
+from heteroshards.pipeline.sources.unpickle import Array, Record, RefusedError, load_saved
+from heteroshards.schemas.errors import DatasetError
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData

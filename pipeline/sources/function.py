@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.sources.words import nearest
-from schemas.errors import ConfigError, DatasetError
+from heteroshards.pipeline.sources.words import nearest
+from heteroshards.schemas.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData

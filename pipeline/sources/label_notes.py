@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-
-from pipeline.formatting import as_ranges
-from schemas.layout import SCORED_SPLITS
-from schemas.notes import Note
+from heteroshards.pipeline.formatting import as_ranges
+from heteroshards.schemas.layout import SCORED_SPLITS
+from heteroshards.schemas.notes import Note
 
 
 def label_notes(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.sources.source import SourceGraph, from_data
-from pipeline.sources.stamp import Stamp, may_follow, source_stamp
-from pipeline.sources.words import describe
-from schemas.config import DatasetConfig
-from schemas.errors import DatasetError
-from schemas.paths import as_path
-from schemas.seam import require, typed
+from heteroshards.pipeline.sources.source import SourceGraph, from_data
+from heteroshards.pipeline.sources.stamp import Stamp, may_follow, source_stamp
+from heteroshards.pipeline.sources.words import describe
+from heteroshards.schemas.config import DatasetConfig
+from heteroshards.schemas.errors import DatasetError
+from heteroshards.schemas.paths import as_path
+from heteroshards.schemas.seam import require, typed
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
@@ -41,17 +41,17 @@ def load_stamped(
 
 def _load(config: DatasetConfig, base: Path) -> HeteroData:
     if config.source == "synthetic":
-        from pipeline.sources.synthetic import synthetic_graph
+        from heteroshards.pipeline.sources.synthetic import synthetic_graph
 
         return synthetic_graph(config.args)
     if config.source == "pyg":
-        from pipeline.sources.pyg import load_pyg
+        from heteroshards.pipeline.sources.pyg import load_pyg
 
         return load_pyg(config, base)
     if config.source == "file":
-        from pipeline.sources.file import load_file
+        from heteroshards.pipeline.sources.file import load_file
 
         return load_file(base / as_path(str(config.path)))
-    from pipeline.sources.function import call_function
+    from heteroshards.pipeline.sources.function import call_function
 
     return call_function(str(config.function), config.args, base)

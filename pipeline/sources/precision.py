@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-
-from schemas.config import DatasetConfig
-from schemas.errors import GraphError
-from schemas.notes import Note
+from heteroshards.schemas.config import DatasetConfig
+from heteroshards.schemas.errors import GraphError
+from heteroshards.schemas.notes import Note
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -18,11 +18,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.sources.function import check_arguments
-from pipeline.sources.stamp import pyg_root
-from pipeline.sources.words import nearest
-from schemas.config import DatasetConfig
-from schemas.errors import ConfigError, DatasetError
+from heteroshards.pipeline.sources.function import check_arguments
+from heteroshards.pipeline.sources.stamp import pyg_root
+from heteroshards.pipeline.sources.words import nearest
+from heteroshards.schemas.config import DatasetConfig
+from heteroshards.schemas.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData

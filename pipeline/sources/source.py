@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from pipeline.sources.splits import split_seeds
-from schemas.config import DatasetConfig
-from schemas.errors import GraphError
-from schemas.notes import Note
-from schemas.seam import require, typed
+from heteroshards.pipeline.sources.splits import split_seeds
+from heteroshards.schemas.config import DatasetConfig
+from heteroshards.schemas.errors import GraphError
+from heteroshards.schemas.notes import Note
+from heteroshards.schemas.seam import require, typed
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
@@ -56,12 +55,12 @@ def from_data(data: HeteroData, config: DatasetConfig, description: dict[str, An
         ConfigError: the seed type, a subset's type, the label or a mask the config lists does not exist.
         GraphError: sizes, edges, features, labels or masks are malformed, splits overlap, or a split has no seeds.
     """
-    from pipeline.sources.features import to_floats
-    from pipeline.sources.label_notes import label_notes
-    from pipeline.sources.subset import take_subset
-    from pipeline.sources.targets import check_labels, check_mask, find_targets, unlabelled
-    from pipeline.sources.tensors import plain_copy
-    from pipeline.sources.unread import source_notes
+    from heteroshards.pipeline.sources.features import to_floats
+    from heteroshards.pipeline.sources.label_notes import label_notes
+    from heteroshards.pipeline.sources.subset import take_subset
+    from heteroshards.pipeline.sources.targets import check_labels, check_mask, find_targets, unlabelled
+    from heteroshards.pipeline.sources.tensors import plain_copy
+    from heteroshards.pipeline.sources.unread import source_notes
 
     _require_heterogeneous(data)
     require(config, DatasetConfig, "config")

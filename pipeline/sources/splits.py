@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 
 import numpy as np
-
-from pipeline.sources.targets import ALL_NODES
-from schemas.config import DatasetConfig, RandomSplit
-from schemas.errors import ConfigError, GraphError
-from schemas.layout import PREDICT
+from heteroshards.pipeline.sources.targets import ALL_NODES
+from heteroshards.schemas.config import DatasetConfig, RandomSplit
+from heteroshards.schemas.errors import ConfigError, GraphError
+from heteroshards.schemas.layout import PREDICT
 
 
 def split_seeds(labels: np.ndarray, masks: Mapping[str, np.ndarray], config: DatasetConfig) -> dict[str, np.ndarray]:

@@ -16,9 +16,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from schemas import FORMAT_VERSION
-from schemas.config import DatasetConfig
-from schemas.paths import as_path
+from heteroshards.schemas import FORMAT_VERSION
+from heteroshards.schemas.config import DatasetConfig
+from heteroshards.schemas.paths import as_path
 
 ALWAYS_READ_BYTES = 256 * 2**20  # of a source: about a third of a second
 MAX_FILES = 20_000

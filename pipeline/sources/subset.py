@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from pipeline.sources.words import nearest
-from schemas.config import DatasetConfig
-from schemas.errors import ConfigError
+from heteroshards.pipeline.sources.words import nearest
+from heteroshards.schemas.config import DatasetConfig
+from heteroshards.schemas.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData

@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from heteroshards.pipeline.memory import require_memory
+from heteroshards.schemas.base import Frozen, validate
+from heteroshards.schemas.errors import ConfigError
 from pydantic import Field
-
-from pipeline.memory import require_memory
-from schemas.base import Frozen, validate
-from schemas.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData

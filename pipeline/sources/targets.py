@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.sources.words import nearest
-from schemas.config import MAX_CLASSES, DatasetConfig
-from schemas.errors import ConfigError, GraphError
-from schemas.layout import PREDICT, SCORED_SPLITS
-from schemas.notes import Note
+from heteroshards.pipeline.sources.words import nearest
+from heteroshards.schemas.config import MAX_CLASSES, DatasetConfig
+from heteroshards.schemas.errors import ConfigError, GraphError
+from heteroshards.schemas.layout import PREDICT, SCORED_SPLITS
+from heteroshards.schemas.notes import Note
 
 if TYPE_CHECKING:
     from torch import Tensor

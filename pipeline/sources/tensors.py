@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from pipeline.sources.dense import as_torch_sparse, to_dense
-from schemas.errors import GraphError
+from heteroshards.pipeline.sources.dense import as_torch_sparse, to_dense
+from heteroshards.schemas.errors import GraphError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,11 +6,10 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-
-from pipeline.formatting import listed
-from schemas.config import DatasetConfig
-from schemas.graph import edge_key
-from schemas.notes import Note, NoteLevel
+from heteroshards.pipeline.formatting import listed
+from heteroshards.schemas.config import DatasetConfig
+from heteroshards.schemas.graph import edge_key
+from heteroshards.schemas.notes import Note, NoteLevel
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData

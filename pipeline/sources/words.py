@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from schemas.config import DatasetConfig
+from heteroshards.schemas.config import DatasetConfig
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

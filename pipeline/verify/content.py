@@ -10,21 +10,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from pipeline.graph.hetero import HeteroGraph
-from pipeline.grouping.split_plan import shards_of
-from pipeline.sampling.batches import Sizes, limiters
-from pipeline.verify.coverage import Place, SeedCoverage
-from pipeline.verify.files import chunk_file
-from pipeline.verify.findings import Findings
-from pipeline.writing import zarr_compat
-from schemas import layout
-from schemas.batch import ID_PAD, LABEL_PAD, TensorSpec
-from schemas.budget import Budget
-from schemas.graph import EdgeTypeSchema, NodeTypeSchema
-from schemas.listing import packed_columns
-from schemas.manifest import Manifest, SplitInfo
-from schemas.packing import Columns
+from heteroshards.pipeline.graph.hetero import HeteroGraph
+from heteroshards.pipeline.grouping.split_plan import shards_of
+from heteroshards.pipeline.sampling.batches import Sizes, limiters
+from heteroshards.pipeline.verify.coverage import Place, SeedCoverage
+from heteroshards.pipeline.verify.files import chunk_file
+from heteroshards.pipeline.verify.findings import Findings
+from heteroshards.pipeline.writing import zarr_compat
+from heteroshards.schemas import layout
+from heteroshards.schemas.batch import ID_PAD, LABEL_PAD, TensorSpec
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.graph import EdgeTypeSchema, NodeTypeSchema
+from heteroshards.schemas.listing import packed_columns
+from heteroshards.schemas.manifest import Manifest, SplitInfo
+from heteroshards.schemas.packing import Columns
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,11 @@ Split predict holds whatever nodes it was asked for, so it owns none and takes n
 from typing import NamedTuple
 
 import numpy as np
-
-from pipeline.graph.hetero import HeteroGraph
-from pipeline.verify.findings import Findings
-from schemas import layout
-from schemas.batch import LABEL_PAD
-from schemas.manifest import Manifest, SplitInfo
+from heteroshards.pipeline.graph.hetero import HeteroGraph
+from heteroshards.pipeline.verify.findings import Findings
+from heteroshards.schemas import layout
+from heteroshards.schemas.batch import LABEL_PAD
+from heteroshards.schemas.manifest import Manifest, SplitInfo
 
 NOBODY = -1
 

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from pipeline.verify.findings import Findings
-from schemas import integrity, layout
-from schemas.batch import TensorSpec
-from schemas.errors import StoreError
-from schemas.layout import ZarrFormat
-from schemas.manifest import Manifest, parse_manifest
+from heteroshards.pipeline.verify.findings import Findings
+from heteroshards.schemas import integrity, layout
+from heteroshards.schemas.batch import TensorSpec
+from heteroshards.schemas.errors import StoreError
+from heteroshards.schemas.layout import ZarrFormat
+from heteroshards.schemas.manifest import Manifest, parse_manifest
 
 
 @dataclass

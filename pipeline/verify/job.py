@@ -2,19 +2,19 @@
 
 from pathlib import Path
 
-from pipeline.graph.hetero import HeteroGraph
-from pipeline.reporting import Progress
-from pipeline.sources import SourceGraph
-from pipeline.verify.content import Chunks, check_shard, parts_of, shards
-from pipeline.verify.coverage import SeedCoverage
-from pipeline.verify.files import check_files
-from pipeline.verify.findings import Findings, Verified
-from pipeline.verify.schema import check_arrays, check_listing
-from pipeline.verify.source import check_resampled, check_tables, matching_graph
-from schemas.config import JobConfig
-from schemas.errors import ConfigError, StoreError
-from schemas.manifest import Manifest
-from schemas.seam import require, require_count, require_path, typed
+from heteroshards.pipeline.graph.hetero import HeteroGraph
+from heteroshards.pipeline.reporting import Progress
+from heteroshards.pipeline.sources import SourceGraph
+from heteroshards.pipeline.verify.content import Chunks, check_shard, parts_of, shards
+from heteroshards.pipeline.verify.coverage import SeedCoverage
+from heteroshards.pipeline.verify.files import check_files
+from heteroshards.pipeline.verify.findings import Findings, Verified
+from heteroshards.pipeline.verify.schema import check_arrays, check_listing
+from heteroshards.pipeline.verify.source import check_resampled, check_tables, matching_graph
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import ConfigError, StoreError
+from heteroshards.schemas.manifest import Manifest
+from heteroshards.schemas.seam import require, require_count, require_path, typed
 
 MAX_FINDINGS = 100
 

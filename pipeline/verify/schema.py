@@ -1,11 +1,11 @@
 """Whether a store's arrays are those that its graph, budget and sampling call for, and zarr sees them so."""
 
-from pipeline.verify.content import Chunks
-from pipeline.verify.findings import Findings
-from pipeline.writing import zarr_compat
-from schemas.batch import checksum_tensor
-from schemas.listing import listing_problems
-from schemas.manifest import Manifest
+from heteroshards.pipeline.verify.content import Chunks
+from heteroshards.pipeline.verify.findings import Findings
+from heteroshards.pipeline.writing import zarr_compat
+from heteroshards.schemas.batch import checksum_tensor
+from heteroshards.schemas.listing import listing_problems
+from heteroshards.schemas.manifest import Manifest
 
 
 def check_listing(manifest: Manifest, findings: Findings) -> bool:

@@ -1,26 +1,25 @@
 """A store against the data and config that it claims to be made from."""
 
 import numpy as np
-
-from pipeline.executors.threads import Workers
-from pipeline.graph.hetero import HeteroGraph, build_graph
-from pipeline.reporting import Progress
-from pipeline.sampling.protocol import Sampler
-from pipeline.sampling.resolve import resolve_sampling
-from pipeline.sampling.rng import keyed, stream_root
-from pipeline.sizing.budgets import resolve_budgets
-from pipeline.sizing.counting import count_all, fit_all, sampler_factory
-from pipeline.sizing.estimate import Fitted
-from pipeline.sources import SourceGraph
-from pipeline.verify.content import Chunks, PartView, parts_of
-from pipeline.verify.findings import Findings
-from pipeline.writing.encode import Encoder
-from pipeline.writing.manifest import fingerprint_of
-from pipeline.writing.writer import StoreWriter
-from schemas import layout
-from schemas.batch import TensorSpec
-from schemas.config import JobConfig
-from schemas.manifest import Manifest, SplitInfo
+from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.graph.hetero import HeteroGraph, build_graph
+from heteroshards.pipeline.reporting import Progress
+from heteroshards.pipeline.sampling.protocol import Sampler
+from heteroshards.pipeline.sampling.resolve import resolve_sampling
+from heteroshards.pipeline.sampling.rng import keyed, stream_root
+from heteroshards.pipeline.sizing.budgets import resolve_budgets
+from heteroshards.pipeline.sizing.counting import count_all, fit_all, sampler_factory
+from heteroshards.pipeline.sizing.estimate import Fitted
+from heteroshards.pipeline.sources import SourceGraph
+from heteroshards.pipeline.verify.content import Chunks, PartView, parts_of
+from heteroshards.pipeline.verify.findings import Findings
+from heteroshards.pipeline.writing.encode import Encoder
+from heteroshards.pipeline.writing.manifest import fingerprint_of
+from heteroshards.pipeline.writing.writer import StoreWriter
+from heteroshards.schemas import layout
+from heteroshards.schemas.batch import TensorSpec
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.manifest import Manifest, SplitInfo
 
 RESAMPLED_BATCHES = 4
 

@@ -3,16 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-
-from pipeline.graph.hetero import HeteroGraph
-from pipeline.sizing.estimate import Fitted
-from schemas import layout
-from schemas.batch import BatchOptions, TensorSpec, part_tensors
-from schemas.budget import Budget
-from schemas.config import StoreConfig
-from schemas.errors import BudgetError, ConfigError
-from schemas.graph import GraphSchema
-from schemas.packing import is_worth_packing
+from heteroshards.pipeline.graph.hetero import HeteroGraph
+from heteroshards.pipeline.sizing.estimate import Fitted
+from heteroshards.schemas import layout
+from heteroshards.schemas.batch import BatchOptions, TensorSpec, part_tensors
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.config import StoreConfig
+from heteroshards.schemas.errors import BudgetError, ConfigError
+from heteroshards.schemas.graph import GraphSchema
+from heteroshards.schemas.packing import is_worth_packing
 
 SHARD_BYTES = 4 * 2**20
 MAX_CHUNK_BYTES = 2**31 - 2**16  # blosc takes 2 GiB at most, with its header

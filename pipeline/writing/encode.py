@@ -6,19 +6,18 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-
-from pipeline.graph.hetero import HeteroGraph
-from pipeline.grouping.split_plan import BatchBlock, Shard
-from pipeline.sampling.batches import PaddedBatches, limiters
-from pipeline.sampling.protocol import Sampler
-from pipeline.sizing.estimate import Fitted
-from pipeline.writing.writer import Checksums
-from schemas import layout
-from schemas.batch import ID_PAD, LABEL_PAD, TensorSpec
-from schemas.budget import Budget
-from schemas.listing import packed_columns
-from schemas.manifest import Manifest
-from schemas.packing import Columns
+from heteroshards.pipeline.graph.hetero import HeteroGraph
+from heteroshards.pipeline.grouping.split_plan import BatchBlock, Shard
+from heteroshards.pipeline.sampling.batches import PaddedBatches, limiters
+from heteroshards.pipeline.sampling.protocol import Sampler
+from heteroshards.pipeline.sizing.estimate import Fitted
+from heteroshards.pipeline.writing.writer import Checksums
+from heteroshards.schemas import layout
+from heteroshards.schemas.batch import ID_PAD, LABEL_PAD, TensorSpec
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.listing import packed_columns
+from heteroshards.schemas.manifest import Manifest
+from heteroshards.schemas.packing import Columns
 
 
 class ChunkWriter(Protocol):

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import StoreError
+from heteroshards.schemas.errors import StoreError
 
 
 def write_atomically(path: Path, text: str, scratch: Path | None = None) -> None:

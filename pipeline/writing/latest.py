@@ -8,14 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline.sources.stamp import is_same, is_stamp
-from pipeline.writing.files import read_attributes, write_atomically
-from schemas.base import validate
-from schemas.config import JobConfig
-from schemas.errors import StoreError
-from schemas.latest import Latest, latest_path, read_latest
-from schemas.layout import MANIFEST_ATTRIBUTE
-from schemas.notes import Note
+from heteroshards.pipeline.sources.stamp import is_same, is_stamp
+from heteroshards.pipeline.writing.files import read_attributes, write_atomically
+from heteroshards.schemas.base import validate
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import StoreError
+from heteroshards.schemas.latest import Latest, latest_path, read_latest
+from heteroshards.schemas.layout import MANIFEST_ATTRIBUTE
+from heteroshards.schemas.notes import Note
 
 
 def note_path(config: JobConfig, store: Path | None) -> Path:

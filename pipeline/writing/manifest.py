@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from pipeline.graph.hetero import HeteroGraph
-from pipeline.sampling.reach import reach_notes, unreached, unreached_notes
-from pipeline.sizing.estimate import Fitted, with_hop_capacities
-from schemas import FORMAT_VERSION, layout
-from schemas.batch import (
+from heteroshards.pipeline.graph.hetero import HeteroGraph
+from heteroshards.pipeline.sampling.reach import reach_notes, unreached, unreached_notes
+from heteroshards.pipeline.sizing.estimate import Fitted, with_hop_capacities
+from heteroshards.schemas import FORMAT_VERSION, layout
+from heteroshards.schemas.batch import (
     BatchOptions,
     TensorSpec,
     feature_tensors,
@@ -20,12 +19,12 @@ from schemas.batch import (
     original_id_tensors,
     part_tensors,
 )
-from schemas.budget import Budget
-from schemas.config import JobConfig
-from schemas.manifest import NUMBERING, EdgeDraws, Manifest, PartInfo, SplitInfo, Unreached
-from schemas.notes import Note
-from schemas.packing import pack
-from schemas.sampling import SamplingSpec
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.manifest import NUMBERING, EdgeDraws, Manifest, PartInfo, SplitInfo, Unreached
+from heteroshards.schemas.notes import Note
+from heteroshards.schemas.packing import pack
+from heteroshards.schemas.sampling import SamplingSpec
 
 if TYPE_CHECKING:
     pass

@@ -4,17 +4,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-
-from pipeline.executors.threads import Workers
-from pipeline.graph.hetero import HeteroGraph
-from pipeline.grouping.split_plan import Shard, SplitPlan, partitions_of, shards_of
-from pipeline.sampling.protocol import Sampler
-from pipeline.sizing.estimate import Fitted
-from pipeline.writing.encode import Encoder
-from pipeline.writing.writer import Checksums, StoreWriter
-from schemas import layout
-from schemas.budget import Budget
-from schemas.manifest import Manifest
+from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.graph.hetero import HeteroGraph
+from heteroshards.pipeline.grouping.split_plan import Shard, SplitPlan, partitions_of, shards_of
+from heteroshards.pipeline.sampling.protocol import Sampler
+from heteroshards.pipeline.sizing.estimate import Fitted
+from heteroshards.pipeline.writing.encode import Encoder
+from heteroshards.pipeline.writing.writer import Checksums, StoreWriter
+from heteroshards.schemas import layout
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.manifest import Manifest
 
 SHARDS_PER_PARTITION = 16
 SAMPLING_COST = 4  # a byte of a batch takes about as long as so many of a table

@@ -6,18 +6,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.writing.files import read_attributes
-from pipeline.writing.writer import locked
-from schemas import layout
-from schemas.config import JobConfig
-from schemas.errors import StoreError
-from schemas.manifest import Manifest, parse_manifest
-from schemas.paths import as_path
+from heteroshards.pipeline.writing.files import read_attributes
+from heteroshards.pipeline.writing.writer import locked
+from heteroshards.schemas import layout
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import StoreError
+from heteroshards.schemas.manifest import Manifest, parse_manifest
+from heteroshards.schemas.paths import as_path
 
 if TYPE_CHECKING:
     pass
 
-from pipeline.reporting import Report
+from heteroshards.pipeline.reporting import Report
 
 
 def store_path(config: JobConfig, fingerprint: str) -> Path:

@@ -18,13 +18,12 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
-
-from pipeline.writing import zarr_compat
-from pipeline.writing.files import read_attributes, write_atomically
-from schemas import integrity, layout, locks
-from schemas.batch import TensorSpec, checksum_tensor
-from schemas.errors import StoreError
-from schemas.manifest import Manifest, parse_manifest
+from heteroshards.pipeline.writing import zarr_compat
+from heteroshards.pipeline.writing.files import read_attributes, write_atomically
+from heteroshards.schemas import integrity, layout, locks
+from heteroshards.schemas.batch import TensorSpec, checksum_tensor
+from heteroshards.schemas.errors import StoreError
+from heteroshards.schemas.manifest import Manifest, parse_manifest
 
 
 @contextmanager

@@ -8,10 +8,9 @@ from typing import Any
 import numcodecs
 import numpy as np
 import zarr
-
-from schemas.batch import TensorSpec
-from schemas.errors import StoreError
-from schemas.layout import ZarrFormat
+from heteroshards.schemas.batch import TensorSpec
+from heteroshards.schemas.errors import StoreError
+from heteroshards.schemas.layout import ZarrFormat
 
 IS_ZARR_3 = int(zarr.__version__.split(".")[0]) >= 3
 

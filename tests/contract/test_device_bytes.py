@@ -3,20 +3,20 @@
 import numpy as np
 import pytest
 import torch
+from heteroshards.pipeline.forecast.job import forecast
+from heteroshards.pipeline.inspect.ledger import LedgerReader
+from heteroshards.pipeline.inspect.statistics import store_use
+from heteroshards.pipeline.preparation.run import prepare_source
+from heteroshards.pipeline.sampling.batches import Sizes
+from heteroshards.pipeline.sizing.budgets import shape_sizes
+from heteroshards.pipeline.sources import from_data
+from heteroshards.schemas.batch import bytes_to_device, model_inputs
+from heteroshards.trainer import open_store
+from heteroshards.trainer.backends.eager import EagerBackend
+from heteroshards.trainer.job import open_job
 
-from pipeline.forecast.job import forecast
-from pipeline.inspect.ledger import LedgerReader
-from pipeline.inspect.statistics import store_use
-from pipeline.preparation.run import prepare_source
-from pipeline.sampling.batches import Sizes
-from pipeline.sizing.budgets import shape_sizes
-from pipeline.sources import from_data
-from schemas.batch import bytes_to_device, model_inputs
 from tests.pipeline.build import job
 from tests.strategies import random_graph
-from trainer import open_store
-from trainer.backends.eager import EagerBackend
-from trainer.job import open_job
 
 SAMPLING = {"batch_size": 4, "rounds": 2, "fanout": [3, 2]}
 TRAIN = {"sparse_features": "never", "backend": "eager"}

@@ -10,22 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from heteroshards.pipeline.forecast.job import forecast
+from heteroshards.pipeline.inspect.command import look_at
+from heteroshards.pipeline.preparation.run import prepare_source
+from heteroshards.pipeline.sources import from_data, load_dataset
+from heteroshards.pipeline.verify import verify
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import HeteroShardsError
+from heteroshards.trainer import ShardDataset, ShardIterable, fit, open_store, resolve_store
+from heteroshards.trainer.backends.eager import EagerBackend
+from heteroshards.trainer.evaluate import answer, evaluate
+from heteroshards.trainer.job import open_job
+from heteroshards.trainer.predict import predict
 from torch_geometric.data import HeteroData
 
-import pipeline
-import trainer
-from pipeline.forecast.job import forecast
-from pipeline.inspect.command import look_at
-from pipeline.preparation.run import prepare_source
-from pipeline.sources import from_data, load_dataset
-from pipeline.verify import verify
-from schemas.config import JobConfig
-from schemas.errors import HeteroShardsError
-from trainer import ShardDataset, ShardIterable, fit, open_store, resolve_store
-from trainer.backends.eager import EagerBackend
-from trainer.evaluate import answer, evaluate
-from trainer.job import open_job
-from trainer.predict import predict
+from heteroshards import pipeline, trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 

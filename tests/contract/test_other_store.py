@@ -7,19 +7,18 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from click.testing import CliRunner
+from heteroshards.pipeline import prepare
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import CheckpointError
+from heteroshards.trainer import fit, open_store
+from heteroshards.trainer.backends.eager import EagerBackend
+from heteroshards.trainer.checkpoint import load_model, open_trained
+from heteroshards.trainer.cli import main
+from heteroshards.trainer.evaluate import answer
+from heteroshards.trainer.job import open_job
+from heteroshards.trainer.predict import predict
+from heteroshards.trainer.runs.names import BEST
 from torch_geometric.data import HeteroData
-
-from pipeline import prepare
-from schemas.config import JobConfig
-from schemas.errors import CheckpointError
-from trainer import fit, open_store
-from trainer.backends.eager import EagerBackend
-from trainer.checkpoint import load_model, open_trained
-from trainer.cli import main
-from trainer.evaluate import answer
-from trainer.job import open_job
-from trainer.predict import predict
-from trainer.runs.names import BEST
 
 
 def graph(num_papers: int = 24, featureless: bool = False) -> HeteroData:

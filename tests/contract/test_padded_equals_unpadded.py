@@ -3,21 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.grouping.groups import make_plans
+from heteroshards.pipeline.grouping.split_plan import BatchBlock
+from heteroshards.schemas.config import ModelConfig
+from heteroshards.trainer import ShardDataset, open_store
+from heteroshards.trainer.backends.signature import find_shape
+from heteroshards.trainer.models import build_model
+from heteroshards.trainer.models.seed_model import SeedModel
+from heteroshards.trainer.reading.stream import BatchStream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pipeline
-from pipeline.executors.threads import Workers
-from pipeline.grouping.groups import make_plans
-from pipeline.grouping.split_plan import BatchBlock
-from schemas.config import ModelConfig
+from heteroshards import pipeline
 from tests.pipeline.build import hetero_graph, job, sampler
 from tests.strategies import graphs, random_graph
-from trainer import ShardDataset, open_store
-from trainer.backends.signature import find_shape
-from trainer.models import build_model
-from trainer.models.seed_model import SeedModel
-from trainer.reading.stream import BatchStream
 
 MODELS = ("to_hetero", "hetero_conv", "hgt")
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from heteroshards.pipeline.cli import main as pipeline_command
+from heteroshards.schemas.config import IpuConfig, load_config
+from heteroshards.trainer.backends.poptorch_options import cache_folder
+from heteroshards.trainer.cli import main as trainer_command
 
-import pipeline.cli
-import trainer.cli
-from schemas.config import IpuConfig, load_config
 from tests.pipeline.bad_graphs import small_graph
-from trainer.backends.poptorch_options import cache_folder
 
 JOB = """
 name = "job"
@@ -48,17 +48,17 @@ def test_nothing_lands_in_the_working_directory(tmp_path: Path, monkeypatch: pyt
         assert result.exit_code == 0, result.output
         return result.output
 
-    call(pipeline.cli.main, "prepare", *config)
+    call(pipeline_command, "prepare", *config)
     (store,) = [path for path in (home / "stores").iterdir() if path.is_dir()]
-    assert "nothing changed" in call(pipeline.cli.main, "prepare", *config)
+    assert "nothing changed" in call(pipeline_command, "prepare", *config)
     named = f"~/stores/{store.name}"
-    call(pipeline.cli.main, "inspect", named, "--html", "~/page.html")
-    call(pipeline.cli.main, "inspect", "--store", named, "--against", named)
-    call(pipeline.cli.main, "verify", "$RUNS_OF_MINE/stores/" + store.name, *config)
-    call(pipeline.cli.main, "prepare", *config, "--store", "~/other")
-    call(trainer.cli.main, "train", *config)
-    call(trainer.cli.main, "train", *config, *run, "--store", "~/other")
-    call(trainer.cli.main, "predict", *config, *run, "--store", "~/other", "--output", "$HOME/out.parquet")
+    call(pipeline_command, "inspect", named, "--html", "~/page.html")
+    call(pipeline_command, "inspect", "--store", named, "--against", named)
+    call(pipeline_command, "verify", "$RUNS_OF_MINE/stores/" + store.name, *config)
+    call(pipeline_command, "prepare", *config, "--store", "~/other")
+    call(trainer_command, "train", *config)
+    call(trainer_command, "train", *config, *run, "--store", "~/other")
+    call(trainer_command, "predict", *config, *run, "--store", "~/other", "--output", "$HOME/out.parquet")
     assert list(here.iterdir()) == []
     found = {path.name for path in home.iterdir()} - {"cache"}
     assert found == {"job.toml", "graph.pt", "stores", "page.html", "other", "other.latest", "runs", "out.parquet"} | {
@@ -73,7 +73,7 @@ def test_nothing_lands_in_the_working_directory(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("main", "args"), [(pipeline.cli.main, ["prepare", "--store"]), (trainer.cli.main, ["train", "--config"])]
+    ("main", "args"), [(pipeline_command, ["prepare", "--store"]), (trainer_command, ["train", "--config"])]
 )
 def test_a_variable_that_is_not_set_is_an_error(tmp_path, monkeypatch, main, args: list[str]) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,12 +1,12 @@
 """The real trainer feeds the real IMDB graph to the strict double of PopTorch, and gets what plain PyTorch gets."""
 
 import pytest
+from heteroshards.schemas.config import JobConfig
+from heteroshards.trainer import open_store
 
-import pipeline
-from schemas.config import JobConfig
+from heteroshards import pipeline
 from tests.poptorch_double import installed
 from tests.trainer.poptorch_case import MODELS, check_call_by_call
-from trainer import open_store
 
 
 @pytest.fixture(scope="module")

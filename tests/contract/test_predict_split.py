@@ -4,19 +4,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from heteroshards.pipeline import prepare
+from heteroshards.pipeline.forecast.job import as_json, forecast
+from heteroshards.pipeline.inspect.command import look_at
+from heteroshards.pipeline.sources import from_data
+from heteroshards.pipeline.verify import verify
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import ConfigError, GraphError, HeteroShardsError
+from heteroshards.trainer import ShardDataset, fit, open_store
+from heteroshards.trainer.evaluate import evaluate
+from heteroshards.trainer.job import backend_of, open_job
+from heteroshards.trainer.predict import predict
 from torch_geometric.data import HeteroData
-
-from pipeline import prepare
-from pipeline.forecast.job import as_json, forecast
-from pipeline.inspect.command import look_at
-from pipeline.sources import from_data
-from pipeline.verify import verify
-from schemas.config import JobConfig
-from schemas.errors import ConfigError, GraphError, HeteroShardsError
-from trainer import ShardDataset, fit, open_store
-from trainer.evaluate import evaluate
-from trainer.job import backend_of, open_job
-from trainer.predict import predict
 
 NUM_PAPERS, NUM_AUTHORS = 24, 6
 

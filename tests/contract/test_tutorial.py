@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from heteroshards.pipeline.preparation.run import prepare_source
+from heteroshards.pipeline.sources import from_data
+from heteroshards.schemas.config import JobConfig
+from heteroshards.trainer import ShardDataset
 
-import pipeline
-from pipeline.preparation.run import prepare_source
-from pipeline.sources import from_data
-from schemas.config import JobConfig
+from heteroshards import pipeline
 from tests.pipeline.stores import manifest_of
-from trainer import ShardDataset
 
 NODES = {"movie": 500, "director": 100, "actor": 300}
 EDGES = {"movie__to__director": 100, "movie__to__actor": 200, "director__to__movie": 100, "actor__to__movie": 200}

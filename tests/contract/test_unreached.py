@@ -5,30 +5,30 @@ import json
 import numpy as np
 import pytest
 import torch
+from heteroshards.pipeline import prepare
+from heteroshards.pipeline.forecast.job import forecast
+from heteroshards.pipeline.inspect.command import look_at
+from heteroshards.pipeline.sources import from_data
+from heteroshards.pipeline.verify import verify
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import BudgetError
+from heteroshards.schemas.manifest import parse_manifest
+from heteroshards.trainer import fit, open_store
+from heteroshards.trainer.backends.cuda_graphs import CudaGraphsBackend
+from heteroshards.trainer.backends.eager import EagerBackend
+from heteroshards.trainer.checkpoint import open_trained
+from heteroshards.trainer.evaluate import answer
+from heteroshards.trainer.job import open_job
+from heteroshards.trainer.runs.names import BEST
+from heteroshards.trainer.runs.report import Console
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric.data import HeteroData
 
-from pipeline import prepare
-from pipeline.forecast.job import forecast
-from pipeline.inspect.command import look_at
-from pipeline.sources import from_data
-from pipeline.verify import verify
-from schemas.config import JobConfig
-from schemas.errors import BudgetError
-from schemas.manifest import parse_manifest
 from tests.pipeline.build import job as any_job
 from tests.pipeline.stores import manifest_of, read, reseal
 from tests.strategies import graphs
 from tests.trainer.graph_double import CpuGraphDevice
-from trainer import fit, open_store
-from trainer.backends.cuda_graphs import CudaGraphsBackend
-from trainer.backends.eager import EagerBackend
-from trainer.checkpoint import open_trained
-from trainer.evaluate import answer
-from trainer.job import open_job
-from trainer.runs.names import BEST
-from trainer.runs.report import Console
 
 MODELS = ("to_hetero", "hetero_conv", "hgt")
 NODES, EDGES = ("city", "venue"), ("city__has__author", "venue__prints__paper", "paper__cites__author")

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from heteroshards.trainer import open_store
 
-import pipeline
+from heteroshards import pipeline
 from tests.pipeline.build import job
 from tests.strategies import random_graph
 from tests.trainer.test_foreign_stores import digests
-from trainer import open_store
 
 TYPES = {
     ("movie", "to", "director"): 60,

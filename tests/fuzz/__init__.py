@@ -1,6 +1,6 @@
 """Random damage and random graphs, as many as there is time for: `python -m tests.fuzz.<module> --cases N --seed S`."""
 
-from schemas.errors import HeteroShardsError, UnexpectedError
+from heteroshards.schemas.errors import HeteroShardsError, UnexpectedError
 
 
 def is_foreseen(error: BaseException) -> bool:

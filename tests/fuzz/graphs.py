@@ -17,20 +17,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from heteroshards.pipeline.sources import from_data
+from heteroshards.pipeline.verify import verify
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import HeteroShardsError
+from heteroshards.trainer import open_store
+from heteroshards.trainer.backends.eager import EagerBackend
+from heteroshards.trainer.job import open_job
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from torch_geometric.data import HeteroData
 
-import pipeline
-from pipeline.sources import from_data
-from pipeline.verify import verify
-from schemas.config import JobConfig
-from schemas.errors import HeteroShardsError
+from heteroshards import pipeline
 from tests.fuzz import is_foreseen
 from tests.strategies import job_sections, odd_graphs
-from trainer import open_store
-from trainer.backends.eager import EagerBackend
-from trainer.job import open_job
 
 TRAINED = "prepared, verified, trained"
 

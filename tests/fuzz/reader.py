@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from heteroshards.schemas import integrity
 
-from schemas import integrity
 from tests.fuzz import is_foreseen
 from tests.trainer.store_factory import ZARR_FORMATS, manifest_of, set_manifest, write_store
 
@@ -40,8 +40,8 @@ Digest = dict[str, tuple[Any, str, str]]
 
 def read_everything(path: Path, check_chunks: bool) -> Digest:
     """Every tensor of every batch, and the ledger: name -> (shape, dtype, digest)."""
-    from trainer.reading.dataset import ShardDataset
-    from trainer.reading.store import open_store
+    from heteroshards.trainer.reading.dataset import ShardDataset
+    from heteroshards.trainer.reading.store import open_store
 
     store = open_store(path, check_chunks)
     found: Digest = {}
@@ -204,9 +204,10 @@ class Runs:
     """A trained run, whose checkpoints are damaged."""
 
     def __init__(self, folder: Path) -> None:
+        from heteroshards.trainer.reading.store import open_store
+        from heteroshards.trainer.training import fit
+
         from tests.trainer.conftest import make_config
-        from trainer.reading.store import open_store
-        from trainer.training import fit
 
         self._folder, self._config = folder, make_config(folder, epochs=1)
         self._store = open_store(write_store(folder / "store", rounds={"train": 1, "val": 1}))
@@ -214,9 +215,9 @@ class Runs:
 
     def case(self, seed: int, number: int) -> tuple[str, str | None]:
         """As `Stores.case`."""
-        from trainer.backends.eager import EagerBackend
-        from trainer.checkpoint import load_model, resume
-        from trainer.job import open_job
+        from heteroshards.trainer.backends.eager import EagerBackend
+        from heteroshards.trainer.checkpoint import load_model, resume
+        from heteroshards.trainer.job import open_job
 
         rng = random.Random(f"{seed}/run/{number}")
         run = self._folder / "run"

@@ -3,10 +3,10 @@
 from collections import Counter
 
 import pytest
+from heteroshards.pipeline.writing.place import store_path
+from heteroshards.pipeline.writing.writer import work_folder
+from heteroshards.schemas.errors import StoreError
 
-import pipeline.preparation.run
-from pipeline.writing.writer import work_folder
-from schemas.errors import StoreError
 from tests.fuzz.graphs import TRAINED, run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -31,10 +31,10 @@ def test_a_fault_is_a_finding(monkeypatch: pytest.MonkeyPatch, fault: str) -> No
     def broken(data, config, **options):  # type: ignore[no-untyped-def]
         if fault == "an error of python":
             raise KeyError("movie")
-        work_folder(pipeline.preparation.run.store_path(config, "0" * 12)).mkdir(parents=True)
+        work_folder(store_path(config, "0" * 12)).mkdir(parents=True)
         raise StoreError("the disk is full")
 
-    monkeypatch.setattr("pipeline.preparation.run.prepare", broken)
+    monkeypatch.setattr("heteroshards.pipeline.preparation.run.prepare", broken)
     tally = run(10, seed_=0)
     assert len(tally.findings) + sum(count for what, count in tally.outcomes.items() if "ConfigError" in what) == 10
     assert tally.findings and TRAINED not in tally.outcomes

@@ -4,14 +4,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from heteroshards.pipeline.graph.hetero import HeteroGraph, build_graph
+from heteroshards.pipeline.sampling.neighbor import NeighborSampler
+from heteroshards.pipeline.sources import from_data
+from heteroshards.schemas.config import DatasetConfig, JobConfig
+from heteroshards.schemas.graph import edge_key
+from heteroshards.schemas.sampling import SamplingSpec
 from torch_geometric.data import HeteroData
-
-from pipeline.graph.hetero import HeteroGraph, build_graph
-from pipeline.sampling.neighbor import NeighborSampler
-from pipeline.sources import from_data
-from schemas.config import DatasetConfig, JobConfig
-from schemas.graph import edge_key
-from schemas.sampling import SamplingSpec
 
 
 def mask(ids: list[int], size: int) -> torch.Tensor:

@@ -3,16 +3,15 @@
 from pathlib import Path
 
 import numpy as np
-
-from pipeline.sampling.batches import Sizes, limiters
-from pipeline.writing.writer import StoreWriter
-from schemas import FORMAT_VERSION, layout
-from schemas.batch import BatchOptions, feature_tensors, part_tensors
-from schemas.budget import Budget
-from schemas.config import JobConfig
-from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
-from schemas.manifest import Manifest, PartInfo, SplitInfo
-from schemas.sampling import SamplingSpec
+from heteroshards.pipeline.sampling.batches import Sizes, limiters
+from heteroshards.pipeline.writing.writer import StoreWriter
+from heteroshards.schemas import FORMAT_VERSION, layout
+from heteroshards.schemas.batch import BatchOptions, feature_tensors, part_tensors
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
+from heteroshards.schemas.manifest import Manifest, PartInfo, SplitInfo
+from heteroshards.schemas.sampling import SamplingSpec
 
 NUM_HOPS, MAX_SEEDS, FAKE_BYTES = 2, 64, 1000
 RNG_SEED = 5

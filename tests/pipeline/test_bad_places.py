@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from heteroshards.pipeline.cli import main
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import StoreError
 
-import pipeline
-from pipeline.cli import main
-from schemas.config import JobConfig
-from schemas.errors import StoreError
+from heteroshards import pipeline
 from tests.pipeline.build import as_toml, job
 from tests.strategies import random_graph
 
@@ -54,7 +54,7 @@ def test_places_where_no_store_can_be(tmp_path: Path, monkeypatch: pytest.Monkey
         make(tmp_path / there)
     before = sorted(tmp_path.rglob("*"))
     if root != "/proc/stores":  # that one is only found out by trying
-        monkeypatch.setattr("pipeline.preparation.run.plan_store", never)
+        monkeypatch.setattr("heteroshards.pipeline.preparation.run.plan_store", never)
     with pytest.raises(StoreError, match=words):
         pipeline.prepare(DATA, config(tmp_path / root), store=tmp_path / root / "mine")
     assert sorted(tmp_path.rglob("*")) == before
@@ -63,7 +63,8 @@ def test_places_where_no_store_can_be(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a double of `os.access`, as the superuser may write everywhere; a read-only disk is in test_faults.py."""
     monkeypatch.setattr(
-        "pipeline.writing.place.os.access", lambda path, mode: not (Path(path) == tmp_path and mode & os.W_OK)
+        "heteroshards.pipeline.writing.place.os.access",
+        lambda path, mode: not (Path(path) == tmp_path and mode & os.W_OK),
     )
     with pytest.raises(StoreError, match=r"the folder cannot be written; got no permission.*Mend its permissions"):
         pipeline.prepare(DATA, config(tmp_path / "stores" / "deep"))

@@ -2,22 +2,22 @@
 
 import numpy as np
 import pytest
+from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.inspect.ledger import LedgerReader
+from heteroshards.pipeline.inspect.report import store_report
+from heteroshards.pipeline.inspect.statistics import as_json, store_use
+from heteroshards.pipeline.sampling.batches import Sizes
+from heteroshards.pipeline.sampling.resolve import resolve_sampling
+from heteroshards.pipeline.sizing.certificate import _bound, _largest, _levels, _most_over, least_tested, quantile_sizes
+from heteroshards.pipeline.sizing.counting import count_all, sampler_factory
+from heteroshards.pipeline.sizing.estimate import exceeding, resolve_budget
+from heteroshards.schemas.errors import BudgetError
+from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-import pipeline
-from pipeline.executors.threads import Workers
-from pipeline.inspect.ledger import LedgerReader
-from pipeline.inspect.report import store_report
-from pipeline.inspect.statistics import as_json, store_use
-from pipeline.sampling.batches import Sizes
-from pipeline.sampling.resolve import resolve_sampling
-from pipeline.sizing.certificate import _bound, _largest, _levels, _most_over, least_tested, quantile_sizes
-from pipeline.sizing.counting import count_all, sampler_factory
-from pipeline.sizing.estimate import exceeding, resolve_budget
-from schemas.errors import BudgetError
-from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
+from heteroshards import pipeline
 from tests.pipeline.build import hetero_graph, job
 from tests.strategies import random_graph
 

@@ -6,8 +6,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
-
-from pipeline.cli import main
+from heteroshards.pipeline.cli import main
 
 JOB = """
 [dataset]
@@ -101,7 +100,8 @@ def test_inspect_without_a_store_says_what_to_do(config):
 
 def test_help_needs_neither_torch_nor_numba():
     code = (
-        "import sys; from pipeline.cli import main; print([m for m in ('torch', 'numba', 'zarr') if m in sys.modules])"
+        "import sys; from heteroshards.pipeline.cli import main; "
+        "print([m for m in ('torch', 'numba', 'zarr') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

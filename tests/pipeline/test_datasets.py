@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from heteroshards.pipeline.sources import SourceGraph, from_data
+from heteroshards.pipeline.sources.splits import draw_splits
+from heteroshards.schemas.config import DatasetConfig, RandomSplit
+from heteroshards.schemas.errors import ConfigError, HeteroShardsError
 from torch_geometric.data import HeteroData
 
-from pipeline.sources import SourceGraph, from_data
-from pipeline.sources.splits import draw_splits
-from schemas.config import DatasetConfig, RandomSplit
-from schemas.errors import ConfigError, HeteroShardsError
 from tests.pipeline import build
 
 LABELS = [0, 1, 2, 0, 1, -1, -100, 2]
@@ -119,5 +119,5 @@ def test_classes_are_counted_before_the_subset() -> None:
 
 
 def test_the_package_answers_without_torch() -> None:
-    code = "import sys; import pipeline.sources; sys.exit('torch' in sys.modules)"
+    code = "import sys; import heteroshards.pipeline.sources; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

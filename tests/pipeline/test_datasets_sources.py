@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from heteroshards.pipeline.sources import load_dataset, source_stamp
+from heteroshards.pipeline.sources.synthetic import synthetic_graph
+from heteroshards.schemas.config import DatasetConfig, load_config
+from heteroshards.schemas.errors import ConfigError, DatasetError
 from torch_geometric.data import Data, HeteroData
-
-from pipeline.sources import load_dataset, source_stamp
-from pipeline.sources.synthetic import synthetic_graph
-from schemas.config import DatasetConfig, load_config
-from schemas.errors import ConfigError, DatasetError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TINY = {"scale": 0.01, "num_features": 8}
@@ -59,7 +58,7 @@ def test_a_folder_that_cannot_be_written_is_left_alone(
 ) -> None:
     (tmp_path / "IMDB").mkdir()
     (tmp_path / "IMDB" / "raw").symlink_to(datasets_dir / "IMDB" / "raw")
-    monkeypatch.setattr("pipeline.sources.pyg.os.access", lambda path, mode: False)
+    monkeypatch.setattr("heteroshards.pipeline.sources.pyg.os.access", lambda path, mode: False)
     data = load_dataset(pyg("IMDB", root=str(tmp_path / "IMDB"))).data
     assert data["movie"].num_nodes == 4278
     assert [path.name for path in (tmp_path / "IMDB").iterdir()] == ["raw"]
@@ -176,7 +175,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
 
 
 MODULE = """
-from pipeline.sources.synthetic import synthetic_graph
+from heteroshards.pipeline.sources.synthetic import synthetic_graph
 
 def graph(scale):
     return synthetic_graph({"scale": scale, "num_features": 8})

@@ -4,11 +4,10 @@ import hashlib
 
 import numpy as np
 import pytest
-
-from pipeline.sources import load_dataset
-from pipeline.sources.synthetic import SyntheticArgs, SyntheticArrays, synthetic_arrays, synthetic_graph
-from schemas.config import DatasetConfig
-from schemas.errors import ConfigError
+from heteroshards.pipeline.sources import load_dataset
+from heteroshards.pipeline.sources.synthetic import SyntheticArgs, SyntheticArrays, synthetic_arrays, synthetic_graph
+from heteroshards.schemas.config import DatasetConfig
+from heteroshards.schemas.errors import ConfigError
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from heteroshards.pipeline.writing.writer import StoreWriter, locked, work_folder
+from heteroshards.schemas.errors import StoreError
 
-import pipeline
-from pipeline.writing.writer import StoreWriter, locked, work_folder
-from schemas.errors import StoreError
+from heteroshards import pipeline
 from tests.pipeline.kill_trials import small_job
 from tests.pipeline.stores import files_of
 
@@ -165,7 +165,7 @@ def test_a_stop_between_manifest_and_rename_writes_nothing_again(tmp_path, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
-        patch.setattr("pipeline.writing.writer.integrity.render_consolidated", stop)
+        patch.setattr("heteroshards.pipeline.writing.writer.integrity.render_consolidated", stop)
         with pytest.raises(KeyboardInterrupt):
             prepare(store)
     monkeypatch.setattr(StoreWriter, "write_chunk", stop)

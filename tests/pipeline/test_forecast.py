@@ -4,16 +4,16 @@ import json
 
 import numpy as np
 import pytest
+from heteroshards.pipeline.forecast.disk import spread
+from heteroshards.pipeline.forecast.job import as_json, forecast
+from heteroshards.pipeline.forecast.report import forecast_report
+from heteroshards.pipeline.forecast.trial import GROUPINGS, SCALES, smaller_budget
+from heteroshards.pipeline.preparation.run import prepare_source
+from heteroshards.pipeline.sources import from_data
+from heteroshards.schemas.batch import bytes_to_device, model_inputs
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.errors import BudgetError, ConfigError
 
-from pipeline.forecast.disk import spread
-from pipeline.forecast.job import as_json, forecast
-from pipeline.forecast.report import forecast_report
-from pipeline.forecast.trial import GROUPINGS, SCALES, smaller_budget
-from pipeline.preparation.run import prepare_source
-from pipeline.sources import from_data
-from schemas.batch import bytes_to_device, model_inputs
-from schemas.budget import Budget
-from schemas.errors import BudgetError, ConfigError
 from tests.pipeline.build import job
 from tests.pipeline.stores import read
 from tests.strategies import random_graph

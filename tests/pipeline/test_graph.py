@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from heteroshards.pipeline.graph.csc import pack_graph
 
-from pipeline.graph.csc import pack_graph
 from tests.pipeline.build import hetero_graph
 from tests.strategies import random_graph
 
@@ -55,8 +55,8 @@ def test_packing_groups_in_neighbors_in_their_order():
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
 def test_a_subset_of_sparse_features(data):
-    from pipeline.sources import from_data
-    from schemas.config import DatasetConfig
+    from heteroshards.pipeline.sources import from_data
+    from heteroshards.schemas.config import DatasetConfig
 
     for sparse in (data["a"].x.to_sparse(), data["a"].x.to_sparse_csr()):
         other = data.clone()

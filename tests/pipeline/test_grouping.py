@@ -6,18 +6,18 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.grouping import groups as grouping_module
+from heteroshards.pipeline.grouping import kernels
+from heteroshards.pipeline.grouping.contributions import trace
+from heteroshards.pipeline.grouping.groups import GroupLimits, make_plans, random_plan
+from heteroshards.pipeline.grouping.groups import _blocks as blocks_of
+from heteroshards.schemas.errors import BudgetError
+from heteroshards.schemas.sampling import SamplingSpec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.executors.threads import Workers
-from pipeline.grouping import groups as grouping_module
-from pipeline.grouping import kernels
-from pipeline.grouping.contributions import trace
-from pipeline.grouping.groups import GroupLimits, make_plans, random_plan
-from pipeline.grouping.groups import _blocks as blocks_of
-from schemas.errors import BudgetError
-from schemas.sampling import SamplingSpec
 from tests.pipeline.build import hetero_graph, sampler
 from tests.strategies import graphs, random_graph
 

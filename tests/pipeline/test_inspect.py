@@ -8,22 +8,22 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from heteroshards.pipeline.cli import main
+from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.forecast.job import forecast
+from heteroshards.pipeline.forecast.report import forecast_report
+from heteroshards.pipeline.formatting import WIDTH, draws_line, size, table
+from heteroshards.pipeline.inspect.compare import compare
+from heteroshards.pipeline.inspect.html import store_page
+from heteroshards.pipeline.inspect.report import comparison_report, store_report
+from heteroshards.pipeline.inspect.statistics import MAX_BINS, MAX_POINTS, store_use
+from heteroshards.pipeline.sizing.counting import count_all, sampler_factory
+from heteroshards.pipeline.sources import from_data
+from heteroshards.schemas.batch import model_inputs
+from heteroshards.schemas.graph import edge_key
+from heteroshards.schemas.manifest import EdgeDraws, Manifest, parse_manifest
 
-import pipeline
-from pipeline.cli import main
-from pipeline.executors.threads import Workers
-from pipeline.forecast.job import forecast
-from pipeline.forecast.report import forecast_report
-from pipeline.formatting import WIDTH, draws_line, size, table
-from pipeline.inspect.compare import compare
-from pipeline.inspect.html import store_page
-from pipeline.inspect.report import comparison_report, store_report
-from pipeline.inspect.statistics import MAX_BINS, MAX_POINTS, store_use
-from pipeline.sizing.counting import count_all, sampler_factory
-from pipeline.sources import from_data
-from schemas.batch import model_inputs
-from schemas.graph import edge_key
-from schemas.manifest import EdgeDraws, Manifest, parse_manifest
+from heteroshards import pipeline
 from tests.pipeline.build import hetero_graph, job, sampler
 from tests.pipeline.ledgers import movie_graph, write_ledgers
 from tests.pipeline.stores import manifest_of, read
@@ -298,7 +298,7 @@ def test_json_is_the_statistics(stores):
 
 def test_inspect_needs_neither_zarr_nor_what_is_heavier(stores, tmp_path):
     code = (
-        "import sys; from pipeline.inspect.command import look_at; from pathlib import Path;"
+        "import sys; from heteroshards.pipeline.inspect.command import look_at; from pathlib import Path;"
         "look_at(Path(sys.argv[1]), Path(sys.argv[2]), html=Path(sys.argv[3]));"
         "print([m for m in ('zarr', 'torch', 'numba', 'scipy') if m in sys.modules])"
     )

@@ -9,13 +9,12 @@ import tempfile
 
 import numba
 import pytest
-
-from pipeline import jit
+from heteroshards.pipeline import jit
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled without the JIT")
 
 SOURCE = """
-from pipeline.jit import njit
+from heteroshards.pipeline.jit import njit
 
 @njit(cache=True, nogil=True)
 def double(x):
@@ -81,8 +80,9 @@ def test_a_kernel_is_compiled_anew_when_what_it_calls_has_changed(tmp_path, monk
     """In a file of its own, too, which numba does not look at."""
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
-    inner = "from pipeline.jit import njit\n\n@njit(cache=True)\ndef inner(x):\n    return x + {}\n"
-    outer = "from pipeline.jit import njit\nfrom inner_kernels import inner\n\n@njit(cache=True)\ndef outer(x):\n"
+    inner = "from heteroshards.pipeline.jit import njit\n\n@njit(cache=True)\ndef inner(x):\n    return x + {}\n"
+    outer = "from heteroshards.pipeline.jit import njit\nfrom inner_kernels import inner\n\n"
+    outer += "@njit(cache=True)\ndef outer(x):\n"
     (tmp_path / "outer_kernels.py").write_text(outer + "    return inner(x)\n")
     seen = []
     for number in (1, 1, 20):

@@ -4,16 +4,22 @@ import json
 
 import numpy as np
 import pytest
+from heteroshards.pipeline.inspect.ledger import Ledger, LedgerReader
+from heteroshards.pipeline.inspect.statistics import store_use
+from heteroshards.pipeline.sampling.batches import Sizes, limiters
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.errors import (
+    BudgetError,
+    CorruptChunkError,
+    FormatVersionError,
+    StoreError,
+    StoreIncompleteError,
+)
+from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pipeline
-from pipeline.inspect.ledger import Ledger, LedgerReader
-from pipeline.inspect.statistics import store_use
-from pipeline.sampling.batches import Sizes, limiters
-from schemas.budget import Budget
-from schemas.errors import BudgetError, CorruptChunkError, FormatVersionError, StoreError, StoreIncompleteError
-from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
+from heteroshards import pipeline
 from tests.pipeline.build import job
 from tests.pipeline.ledgers import movie_graph, write_ledgers
 from tests.pipeline.stores import read
@@ -174,7 +180,7 @@ def test_damaged_checksums_are_an_error(store):
 
 
 def test_a_chunk_that_does_not_decode_is_an_error(store, monkeypatch):
-    monkeypatch.setattr("pipeline.inspect.ledger.check_chunk", lambda *_: None)
+    monkeypatch.setattr("heteroshards.pipeline.inspect.ledger.check_chunk", lambda *_: None)
     for file in store.rglob("stats/num_nodes/0.*"):
         file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(CorruptChunkError, match="does not decode"):

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from heteroshards.pipeline.forecast.job import as_json, forecast
+from heteroshards.pipeline.forecast.report import forecast_report
+from heteroshards.pipeline.inspect.command import look_at
+from heteroshards.pipeline.sources import from_data
+from heteroshards.schemas.config import JobConfig
 from torch_geometric.data import HeteroData
 
-import pipeline
-from pipeline.forecast.job import as_json, forecast
-from pipeline.forecast.report import forecast_report
-from pipeline.inspect.command import look_at
-from pipeline.sources import from_data
-from schemas.config import JobConfig
+from heteroshards import pipeline
 from tests.pipeline.bad_graphs import WRITES, both, edges, put, small_graph
 from tests.pipeline.stores import manifest_of
 
@@ -239,7 +239,7 @@ def test_what_becomes_infinite_is_told_where_it_is_allowed(tmp_path: Path) -> No
 
 
 def test_columns_are_told_apart_each_for_itself() -> None:
-    from pipeline.sources.precision import find_merged
+    from heteroshards.pipeline.sources.precision import find_merged
 
     values = np.array([[2.0**60, 1.0], [2.0**60 + 2**20, 2.0]])
     assert find_merged(values).columns == 1 and find_merged(values[:1]) is None

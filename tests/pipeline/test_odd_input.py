@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from heteroshards.pipeline.memory import available_bytes
+from heteroshards.pipeline.sources import from_data, load_dataset
+from heteroshards.pipeline.verify import verify
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import GraphError
 from torch_geometric.data import HeteroData
 
-import pipeline
-from pipeline.memory import available_bytes
-from pipeline.sources import from_data, load_dataset
-from pipeline.verify import verify
-from schemas.config import JobConfig
-from schemas.errors import GraphError
+from heteroshards import pipeline
 from tests.pipeline.bad_graphs import WRITES, both, cell, edges, put, small_graph
 from tests.pipeline.promises import check_store
 from tests.pipeline.stores import files_of, manifest_of, read
@@ -206,8 +206,8 @@ def test_labels_and_masks_of_one_column_are_vectors(tmp_path: Path) -> None:
 
 
 def test_memory_is_asked_before_it_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.memory.available_bytes", lambda: 500)
-    monkeypatch.setattr("pipeline.memory.SMALL_BYTES", 0)
+    monkeypatch.setattr("heteroshards.pipeline.memory.available_bytes", lambda: 500)
+    monkeypatch.setattr("heteroshards.pipeline.memory.SMALL_BYTES", 0)
     data = small_graph()
     data["paper"].x = torch.zeros(12, 400, dtype=torch.float64)
     with pytest.raises(GraphError, match=r"'paper': x of shape \[12, 400\] as float32 does not fit.*18.8 KiB to alloc"):
@@ -224,7 +224,7 @@ def test_memory_is_known_where_linux_says_it() -> None:
     available = available_bytes()
     assert available is None or 2**20 < available < 2**50
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    code = "from pipeline.memory import available_bytes; print(available_bytes())"
+    code = "from heteroshards.pipeline.memory import available_bytes; print(available_bytes())"
     limited = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from heteroshards.schemas.budget import Budget
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.budget import Budget
 from tests.pipeline.build import keys_of, sampler
 from tests.strategies import graphs
 
@@ -158,9 +158,10 @@ def test_the_trimmed_subset_of_a_hop_is_random_over_batches_and_repeatable():
 
 
 def test_seeds_that_fill_the_budget_are_refused():
-    from pipeline.sizing.estimate import resolve_budget
-    from schemas.config import BudgetConfig
-    from schemas.errors import BudgetError
+    from heteroshards.pipeline.sizing.estimate import resolve_budget
+    from heteroshards.schemas.config import BudgetConfig
+    from heteroshards.schemas.errors import BudgetError
+
     from tests.pipeline.test_sampler import star
 
     one = sampler(star(3), [1])

@@ -2,19 +2,19 @@
 
 import numpy as np
 import pytest
+from heteroshards.pipeline.inspect.report import store_report
+from heteroshards.pipeline.inspect.statistics import store_use
+from heteroshards.pipeline.sampling.batches import Sizes
+from heteroshards.pipeline.sizing.budgets import resolve_budgets, sharing
+from heteroshards.pipeline.sizing.estimate import exceeding
+from heteroshards.schemas.config import BudgetConfig
+from heteroshards.schemas.errors import ConfigError
+from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
+from heteroshards.schemas.manifest import parse_manifest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pipeline
-from pipeline.inspect.report import store_report
-from pipeline.inspect.statistics import store_use
-from pipeline.sampling.batches import Sizes
-from pipeline.sizing.budgets import resolve_budgets, sharing
-from pipeline.sizing.estimate import exceeding
-from schemas.config import BudgetConfig
-from schemas.errors import ConfigError
-from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
-from schemas.manifest import parse_manifest
+from heteroshards import pipeline
 from tests.pipeline.build import job
 from tests.pipeline.stores import files_of, manifest_of, read
 from tests.strategies import random_graph

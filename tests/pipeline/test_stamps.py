@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from heteroshards.pipeline.cli import main
+from heteroshards.pipeline.sources import source_stamp, stamp
+from heteroshards.pipeline.sources.stamp import is_same, may_follow
+from heteroshards.schemas.config import DatasetConfig
 
-from pipeline.cli import main
-from pipeline.sources import source_stamp, stamp
-from pipeline.sources.stamp import is_same, may_follow
-from schemas.config import DatasetConfig
 from tests.pipeline.bad_graphs import small_graph
 
 JOB = """
@@ -144,7 +144,7 @@ def test_a_file_that_was_only_touched_or_moved_is_the_same(place: Path) -> None:
 
 
 def test_a_file_that_changes_while_it_is_loaded_is_loaded_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.sources import load
+    from heteroshards.pipeline.sources import load
 
     whole = load.load_dataset
 

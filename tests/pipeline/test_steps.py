@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from heteroshards.pipeline.cli import main
+from heteroshards.pipeline.preparation import steps
+from heteroshards.pipeline.sizing import saved_plan
+from heteroshards.pipeline.sources import from_data
+from heteroshards.pipeline.writing.writer import StoreWriter, locked, work_folder
+from heteroshards.schemas.errors import BudgetError, ConfigError, StoreError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pipeline
-from pipeline.cli import main
-from pipeline.preparation import steps
-from pipeline.sizing import saved_plan
-from pipeline.sources import from_data
-from pipeline.writing.writer import StoreWriter, locked, work_folder
-from schemas.errors import BudgetError, ConfigError, StoreError
+from heteroshards import pipeline
 from tests.pipeline.build import job
 from tests.pipeline.stores import files_of
 from tests.strategies import graphs, random_graph
@@ -52,7 +52,7 @@ def data():
 
 @pytest.fixture(autouse=True)
 def small_partitions(monkeypatch):
-    monkeypatch.setattr("pipeline.writing.partitions.SHARDS_PER_PARTITION", 2)
+    monkeypatch.setattr("heteroshards.pipeline.writing.partitions.SHARDS_PER_PARTITION", 2)
 
 
 def config_of(data, root, **sections):

@@ -6,13 +6,13 @@ import threading
 import numpy as np
 import pytest
 import zarr
+from heteroshards.pipeline.writing import encode, files, zarr_compat
+from heteroshards.pipeline.writing.writer import StoreWriter, locked
+from heteroshards.schemas.batch import TensorSpec
+from heteroshards.schemas.errors import StoreError
+from heteroshards.schemas.manifest import parse_manifest
 
-import pipeline
-from pipeline.writing import encode, files, zarr_compat
-from pipeline.writing.writer import StoreWriter, locked
-from schemas.batch import TensorSpec
-from schemas.errors import StoreError
-from schemas.manifest import parse_manifest
+from heteroshards import pipeline
 from tests.pipeline.build import job
 from tests.pipeline.stores import files_of, manifest_of
 from tests.strategies import random_graph
@@ -42,7 +42,7 @@ class Stopped(BaseException):  # as a signal: no error that a command could tell
 @pytest.mark.parametrize("chunks_before", [0, 1, 7, 40, 150, 400])
 def test_a_stopped_prepare_shows_nothing_and_goes_on_to_the_same_bytes(data, tmp_path, monkeypatch, chunks_before):
     whole = pipeline.prepare(data, config(data, tmp_path / "whole"))
-    monkeypatch.setattr("pipeline.writing.partitions.SHARDS_PER_PARTITION", 3)
+    monkeypatch.setattr("heteroshards.pipeline.writing.partitions.SHARDS_PER_PARTITION", 3)
     chunks_before = min(chunks_before, parse_manifest(manifest_of(whole), "test").num_chunks - 1)
     written = []
     original = StoreWriter.write_chunk

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import pytest
-
-from schemas.config import DatasetConfig, JobConfig, SamplingConfig, load_config
-from schemas.errors import ConfigError
+from heteroshards.schemas.config import DatasetConfig, JobConfig, SamplingConfig, load_config
+from heteroshards.schemas.errors import ConfigError
 
 
 def write(tmp_path: Path, text: str) -> Path:

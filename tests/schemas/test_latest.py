@@ -3,10 +3,9 @@
 import json
 
 import pytest
-
-from schemas.config import JobConfig
-from schemas.errors import StoreError
-from schemas.latest import Latest, latest_path, read_latest
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import StoreError
+from heteroshards.schemas.latest import Latest, latest_path, read_latest
 
 
 def test_a_note_is_read_as_it_was_written(tmp_path):

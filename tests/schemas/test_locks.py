@@ -9,9 +9,8 @@ import sys
 import threading
 
 import pytest
-
-from schemas import locks
-from schemas.locks import HeldError, locked
+from heteroshards.schemas import locks
+from heteroshards.schemas.locks import HeldError, locked
 
 
 @pytest.fixture(params=["locks", *sorted(locks.NO_LOCKS)])

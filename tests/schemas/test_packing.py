@@ -1,11 +1,10 @@
 """The packed layout: where each type's tensor lies, and when it is chosen."""
 
+from heteroshards.schemas import packing
+from heteroshards.schemas.batch import TensorSpec
+from heteroshards.schemas.packing import columns, is_packable, is_worth_packing, pack
 from hypothesis import given
 from hypothesis import strategies as st
-
-from schemas import packing
-from schemas.batch import TensorSpec
-from schemas.packing import columns, is_packable, is_worth_packing, pack
 
 
 def spec(path: str, *shape: int, chunk_rows: int = 3) -> TensorSpec:

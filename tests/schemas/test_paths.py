@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
-
-from schemas.config import load_config
-from schemas.errors import ConfigError
-from schemas.paths import as_path, expand
+from heteroshards.schemas.config import load_config
+from heteroshards.schemas.errors import ConfigError
+from heteroshards.schemas.paths import as_path, expand
 
 
 @pytest.fixture

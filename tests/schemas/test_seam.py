@@ -5,9 +5,15 @@ import json
 import pickle
 
 import pytest
-
-from schemas.errors import ConfigError, GraphError, HeteroShardsError, OutOfRangeError, StoreError, UnexpectedError
-from schemas.seam import require, require_count, require_path, seam, told, typed
+from heteroshards.schemas.errors import (
+    ConfigError,
+    GraphError,
+    HeteroShardsError,
+    OutOfRangeError,
+    StoreError,
+    UnexpectedError,
+)
+from heteroshards.schemas.seam import require, require_count, require_path, seam, told, typed
 
 SYSTEM = [
     OSError(errno.ENOSPC, "No space left on device", "/some/file"),

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from heteroshards.schemas.config import JobConfig
+from heteroshards.trainer.reading.store import Store, open_store
 
-from schemas.config import JobConfig
 from tests.trainer.store_factory import write_store
-from trainer.reading.store import Store, open_store
 
 
 @pytest.fixture(scope="session")

@@ -4,15 +4,14 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
+from heteroshards.schemas.batch import InputSpec
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.config import ModelConfig
+from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
+from heteroshards.trainer.models import build_model
+from heteroshards.trainer.models.seed_model import SeedModel
+from heteroshards.trainer.models.sparse import SparseRows
 from torch import Tensor
-
-from schemas.batch import InputSpec
-from schemas.budget import Budget
-from schemas.config import ModelConfig
-from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
-from trainer.models import build_model
-from trainer.models.seed_model import SeedModel
-from trainer.models.sparse import SparseRows
 
 Relations = Sequence[Tuple[str, str, str]]
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 import torch
+from heteroshards.schemas.config import IpuConfig, ModelConfig, TrainConfig
+from heteroshards.trainer.backends.poptorch import PopTorchBackend
+from heteroshards.trainer.models import build_model
+from heteroshards.trainer.models.seed_model import SeedModel
+from heteroshards.trainer.reading.order import sequential_order
+from heteroshards.trainer.reading.stream import BatchStream
 
-from schemas.config import IpuConfig, ModelConfig, TrainConfig
 from tests.trainer.conftest import make_config
-from trainer.backends.poptorch import PopTorchBackend
-from trainer.models import build_model
-from trainer.models.seed_model import SeedModel
-from trainer.reading.order import sequential_order
-from trainer.reading.stream import BatchStream
 
 MODELS = ("to_hetero", "hetero_conv", "hgt")
 FEEDING = {"device_iterations": 4, "gradient_accumulation": 2, "replication_factor": 2}  # 16 micro-batches a call

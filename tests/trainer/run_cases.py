@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import torch
+from heteroshards.trainer.backends import Backend
+from heteroshards.trainer.runs.names import BEST
+from heteroshards.trainer.runs.report import read_metrics
 from torch import Tensor
-
-from trainer.backends import Backend
-from trainer.runs.names import BEST
-from trainer.runs.report import read_metrics
 
 
 def stop_at(backend: Backend, at: int, number: int = signal.SIGINT) -> Backend:

@@ -10,15 +10,15 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import google_crc32c
 import numpy as np
 import zarr
+from heteroshards.schemas import FORMAT_VERSION, integrity, layout
+from heteroshards.schemas.batch import LABEL_PAD, BatchOptions, TensorSpec, feature_tensors, part_tensors
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
+from heteroshards.schemas.manifest import Manifest, PartInfo, SplitInfo
+from heteroshards.schemas.packing import columns, is_packable, pack
+from heteroshards.schemas.sampling import SamplingSpec
 
-from schemas import FORMAT_VERSION, integrity, layout
-from schemas.batch import LABEL_PAD, BatchOptions, TensorSpec, feature_tensors, part_tensors
-from schemas.budget import Budget
-from schemas.config import JobConfig
-from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
-from schemas.manifest import Manifest, PartInfo, SplitInfo
-from schemas.packing import columns, is_packable, pack
-from schemas.sampling import SamplingSpec
 from tests.layouts import IS_PACKED
 
 ZARR_MAJOR = int(zarr.__version__.split(".")[0])

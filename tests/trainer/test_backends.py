@@ -6,16 +6,16 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
 import torch
+from heteroshards.schemas.config import ModelConfig, TrainConfig
+from heteroshards.schemas.errors import BackendError, ModelError, SignatureMismatchError
+from heteroshards.schemas.graph import GraphSchema
+from heteroshards.trainer.backends import BackendFallbackWarning, CompiledModel, inductor, resolve_backend
+from heteroshards.trainer.backends.compiling import Compiling
+from heteroshards.trainer.backends.optimizers import make_optimizer
+from heteroshards.trainer.models import MODELS
 from torch import Tensor, nn
 
-from schemas.config import ModelConfig, TrainConfig
-from schemas.errors import BackendError, ModelError, SignatureMismatchError
-from schemas.graph import GraphSchema
 from tests.trainer.model_cases import NUM_CLASSES, budget, random_batch, schema, seed_model
-from trainer.backends import BackendFallbackWarning, CompiledModel, inductor, resolve_backend
-from trainer.backends.compiling import Compiling
-from trainer.backends.optimizers import make_optimizer
-from trainer.models import MODELS
 
 HERE = "tests.trainer.test_backends"
 RELATIONS = (("actor", "to", "movie"), ("genre", "to", "movie"), ("movie", "to", "actor"))

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from heteroshards.schemas.config import load_config
+from heteroshards.trainer.backends.eager import EagerBackend
+from heteroshards.trainer.cli import main
+from heteroshards.trainer.runs.folders import locked, move_aside
 
-from schemas.config import load_config
 from tests.trainer.store_factory import publish
-from trainer.backends.eager import EagerBackend
-from trainer.cli import main
-from trainer.runs.folders import locked, move_aside
 
 CONFIG = """
 name = "tiny"
@@ -193,7 +193,7 @@ def test_ctrl_c_says_what_the_next_command_does(job, monkeypatch):
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trainer.reading.store.resolve_store", stop)
+    monkeypatch.setattr("heteroshards.trainer.reading.store.resolve_store", stop)
     for command, text in (("train", "goes on"), ("evaluate", "begins anew"), ("predict", "begins anew")):
         result = call(command, job=job)
         assert result.exit_code == 130
@@ -214,7 +214,7 @@ def test_a_backend_that_stands_in_is_named(job, monkeypatch):
         warnings.warn(f"backend '{name}' runs as 'eager'", UserWarning, stacklevel=2)
         return EagerBackend()
 
-    monkeypatch.setattr("trainer.job.resolve_backend", resolve)
+    monkeypatch.setattr("heteroshards.trainer.job.resolve_backend", resolve)
     result = call("train", "--seed", "6", "--backend", "inductor", job=job)
     assert "warning: backend 'inductor' runs as 'eager'" in result.output
     assert (job.parent / "runs" / "tiny-to_hetero-eager-s6").exists()

@@ -5,12 +5,12 @@ from typing import Any, List
 import numpy as np
 import pytest
 import torch
+from heteroshards.trainer.models.convolutions import MANY_RELATIONS, Relation, _alike, gat, sage
+from heteroshards.trainer.models.sparse import Features
 from torch import Tensor, nn
 from torch_geometric.nn import GATConv, SAGEConv
 
 from tests.trainer.model_cases import sparse_rows
-from trainer.models.convolutions import MANY_RELATIONS, Relation, _alike, gat, sage
-from trainer.models.sparse import Features
 
 SOURCES, DESTINATIONS = 9, 5
 
@@ -85,7 +85,7 @@ def test_means(is_sparse: List[bool], num_relations: int, channels: int, width: 
 @pytest.mark.parametrize("few_numbers", [0, DESTINATIONS * 6, 2**15])
 def test_many_relations_go_together_where_they_are_small(monkeypatch: pytest.MonkeyPatch, few_numbers: int) -> None:
     """Of two widths, from shared and from own sources, sparse ones and a rare width among them."""
-    monkeypatch.setattr("trainer.models.convolutions.FEW_NUMBERS", few_numbers)
+    monkeypatch.setattr("heteroshards.trainer.models.convolutions.FEW_NUMBERS", few_numbers)
     wide, narrow, sparse = matrix(SOURCES, 7, 0), matrix(SOURCES, 6, 1), matrix(SOURCES, 6, 2)
     sources = [wide, narrow] * MANY_RELATIONS + [matrix(SOURCES, 6, 3), sparse, matrix(SOURCES, 5, 4)]
     found = []

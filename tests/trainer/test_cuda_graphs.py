@@ -4,23 +4,23 @@ from typing import Any, Dict, List
 
 import pytest
 import torch
+from heteroshards.schemas.batch import table_bytes
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import BackendError, ConfigError
+from heteroshards.trainer import job as job_module
+from heteroshards.trainer.backends import resolve_backend
+from heteroshards.trainer.backends.cuda_graphs import MIN_TORCH, CudaGraphsBackend
+from heteroshards.trainer.backends.eager import EagerBackend
+from heteroshards.trainer.backends.versions import torch_version
+from heteroshards.trainer.job import open_job
+from heteroshards.trainer.runs.names import LAST
+from heteroshards.trainer.runs.report import read_metrics
+from heteroshards.trainer.training import fit
 from torch import nn
 
-from schemas.batch import table_bytes
-from schemas.config import JobConfig
-from schemas.errors import BackendError, ConfigError
 from tests.trainer.conftest import make_config
 from tests.trainer.graph_double import CpuGraphDevice
 from tests.trainer.run_cases import equal, stop_at, weights
-from trainer import job as job_module
-from trainer.backends import resolve_backend
-from trainer.backends.cuda_graphs import MIN_TORCH, CudaGraphsBackend
-from trainer.backends.eager import EagerBackend
-from trainer.backends.versions import torch_version
-from trainer.job import open_job
-from trainer.runs.names import LAST
-from trainer.runs.report import read_metrics
-from trainer.training import fit
 
 HERE = "tests.trainer.test_cuda_graphs"
 OF_STEPS = ("loss", "val_loss", "val_accuracy")

@@ -6,30 +6,30 @@ import shutil
 
 import numpy as np
 import pytest
-
-from schemas.errors import (
+from heteroshards.schemas.errors import (
     CorruptChunkError,
     CorruptMetadataError,
     HeteroShardsError,
     StoreChangedError,
     StoreError,
 )
+from heteroshards.trainer.backends.eager import EagerBackend, TorchModel
+from heteroshards.trainer.evaluate import answer
+from heteroshards.trainer.job import backend_of, open_job
+from heteroshards.trainer.predict import predict
+from heteroshards.trainer.reading.dataset import ShardDataset
+from heteroshards.trainer.reading.order import shuffled_order
+from heteroshards.trainer.reading.store import open_store
+from heteroshards.trainer.runs.names import BEST, LAST
+from heteroshards.trainer.runs.report import Console, read_metrics
+from heteroshards.trainer.training import fit
+
 from tests.layouts import stored_at
 from tests.poptorch_double import installed
 from tests.trainer.conftest import make_config
 from tests.trainer.poptorch_case import ipu_job
 from tests.trainer.run_cases import equal, losses, stop_at, weights
 from tests.trainer.store_factory import ZARR_FORMATS, chunk_file, write_store
-from trainer.backends.eager import EagerBackend, TorchModel
-from trainer.evaluate import answer
-from trainer.job import backend_of, open_job
-from trainer.predict import predict
-from trainer.reading.dataset import ShardDataset
-from trainer.reading.order import shuffled_order
-from trainer.reading.store import open_store
-from trainer.runs.names import BEST, LAST
-from trainer.runs.report import Console, read_metrics
-from trainer.training import fit
 
 
 def flip(file):
@@ -136,7 +136,7 @@ def reference(config, path, run, damaged):
         return found[~np.isin(found, damaged)]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainer.training.shuffled_order", order)
+        patch.setattr("heteroshards.trainer.training.shuffled_order", order)
         return fit(config, store, run, backend=Without())
 
 
@@ -238,7 +238,7 @@ def test_calls_of_several_batches_are_filled_with_intact_ones(damaged, tmp_path)
     """Poptorch's calls of two batches over the five that are left of a round: the first of the order again."""
     seen = []
     with installed():
-        from trainer.backends.poptorch import PopTorchModel
+        from heteroshards.trainer.backends.poptorch import PopTorchModel
 
         original = PopTorchModel.step
         with pytest.MonkeyPatch.context() as patch:

@@ -5,11 +5,11 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from heteroshards.trainer.reading.dataset import ShardDataset, ShardIterable
+from heteroshards.trainer.reading.order import shuffled_order
 from torch.utils.data import DataLoader
 
 from tests.trainer.store_factory import PAD_VALUE
-from trainer.reading.dataset import ShardDataset, ShardIterable
-from trainer.reading.order import shuffled_order
 
 
 @pytest.mark.parametrize("features", ["table", "inline"])

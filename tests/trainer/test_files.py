@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from schemas.errors import CheckpointError
-from trainer.runs.files import check_writable, make_folder, remove_leftovers, write_atomically, write_text
+from heteroshards.schemas.errors import CheckpointError
+from heteroshards.trainer.runs.files import check_writable, make_folder, remove_leftovers, write_atomically, write_text
 
 
 @pytest.mark.parametrize("kind", [OSError, RuntimeError])

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Dict
 
 import pytest
+from heteroshards.schemas.config import ModelConfig
+from heteroshards.trainer import ShardDataset, open_store
+from heteroshards.trainer.training import fit
 
-from schemas.config import ModelConfig
 from tests.poptorch_double import installed
 from tests.trainer.conftest import make_config
 from tests.trainer.poptorch_case import MODELS, check_call_by_call
-from trainer import ShardDataset, open_store
-from trainer.training import fit
 
 FOLDER = os.environ.get("HETEROSHARDS_FOREIGN_STORES", "")
 STORES = sorted(path.stem for path in Path(FOLDER).glob("*.json")) if FOLDER else []

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from heteroshards.schemas import integrity
+from heteroshards.schemas.errors import StoreError
+from heteroshards.trainer.reading.dataset import ShardDataset
+from heteroshards.trainer.reading.store import open_store
 
-from schemas import integrity
-from schemas.errors import StoreError
 from tests.trainer.store_factory import manifest_of, set_manifest, write_store
-from trainer.reading.dataset import ShardDataset
-from trainer.reading.store import open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMORY_BYTES = 2**29
@@ -20,9 +20,9 @@ READ = """
 import resource, sys
 from pathlib import Path
 import torch
-from schemas.errors import StoreError
-from trainer.reading.dataset import ShardDataset
-from trainer.reading.store import open_store
+from heteroshards.schemas.errors import StoreError
+from heteroshards.trainer.reading.dataset import ShardDataset
+from heteroshards.trainer.reading.store import open_store
 
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + {memory}, resource.RLIM_INFINITY))

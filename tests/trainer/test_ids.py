@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 import zarr
+from heteroshards.schemas.errors import CorruptChunkError
+from heteroshards.trainer.backends.eager import EagerBackend
+from heteroshards.trainer.evaluate import answer
+from heteroshards.trainer.job import open_job
+from heteroshards.trainer.reading.dataset import ShardDataset
+from heteroshards.trainer.reading.ids import IndexLimits
+from heteroshards.trainer.reading.store import open_store
+from heteroshards.trainer.training import fit
 
-from schemas.errors import CorruptChunkError
 from tests.layouts import stored_at
 from tests.trainer.conftest import make_config
 from tests.trainer.store_factory import MAX_SEEDS, NUM_CLASSES, NUM_MOVIES, budget, write_store
-from trainer.backends.eager import EagerBackend
-from trainer.evaluate import answer
-from trainer.job import open_job
-from trainer.reading.dataset import ShardDataset
-from trainer.reading.ids import IndexLimits
-from trainer.reading.store import open_store
-from trainer.training import fit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

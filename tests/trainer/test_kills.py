@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from heteroshards.schemas.config import load_config
+from heteroshards.schemas.seam import Terminated
+from heteroshards.trainer.backends.eager import EagerBackend
+from heteroshards.trainer.runs.names import BEST, LAST
+from heteroshards.trainer.training import fit
 
-from schemas.config import load_config
-from schemas.seam import Terminated
 from tests.trainer.conftest import make_config
 from tests.trainer.run_cases import equal, losses, stop_at, weights
 from tests.trainer.store_factory import publish
-from trainer.backends.eager import EagerBackend
-from trainer.runs.names import BEST, LAST
-from trainer.training import fit
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
@@ -104,7 +104,7 @@ def test_a_real_process_ends_at_sigterm_with_143_and_goes_on(tmp_path):
 
 def test_sigterm_before_training_has_begun(tmp_path):
     code = (
-        "import os, signal, sys, trainer.cli as cli, trainer.reading.store as store; "
+        "import os, signal, sys, heteroshards.trainer.cli as cli, heteroshards.trainer.reading.store as store; "
         "store.resolve_store = lambda *_: os.kill(os.getpid(), signal.SIGTERM); cli.main()"
     )
     command = [sys.executable, "-c", code, "train", "--config", str(written_job(tmp_path, 1))]

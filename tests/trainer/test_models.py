@@ -3,16 +3,16 @@ from typing import Any, Dict, Tuple
 import numpy as np
 import pytest
 import torch
+from heteroshards.schemas.config import ModelConfig
+from heteroshards.schemas.errors import ModelError
+from heteroshards.schemas.graph import GraphSchema
+from heteroshards.trainer.models import MODELS, build_model
+from heteroshards.trainer.models.seed_model import SeedModel
+from heteroshards.trainer.models.stack import plan_layers, with_safe_names
 from torch import Tensor, nn
 from torch_geometric.nn import Linear
 
-from schemas.config import ModelConfig
-from schemas.errors import ModelError
-from schemas.graph import GraphSchema
 from tests.trainer.model_cases import NUM_CLASSES, RELATIONS, budget, larger, padded, schema, seed_model
-from trainer.models import MODELS, build_model
-from trainer.models.seed_model import SeedModel
-from trainer.models.stack import plan_layers, with_safe_names
 
 HERE = "tests.trainer.test_models"
 

@@ -6,13 +6,13 @@ from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 import pytest
 import torch
 import torch_geometric.nn as pyg
+from heteroshards.trainer.backends.inductor import InductorBackend
+from heteroshards.trainer.models import norms
+from heteroshards.trainer.training import fit
 from torch import Tensor, nn
 
 from tests.poptorch_double import installed
 from tests.trainer.conftest import make_config
-from trainer.backends.inductor import InductorBackend
-from trainer.models import norms
-from trainer.training import fit
 
 CHANNELS, REAL, PADS = 6, 11, 5
 HERE = "tests.trainer.test_norms"

@@ -1,11 +1,17 @@
 """Orders: every batch once, shard by shard, a pure function of coordinates."""
 
 import numpy as np
+from heteroshards.schemas.manifest import PartInfo, SplitInfo
+from heteroshards.trainer.reading.order import (
+    random_keys,
+    rest_of,
+    sequential_order,
+    shard_numbers,
+    shard_runs,
+    shuffled_order,
+)
 from hypothesis import given
 from hypothesis import strategies as st
-
-from schemas.manifest import PartInfo, SplitInfo
-from trainer.reading.order import random_keys, rest_of, sequential_order, shard_numbers, shard_runs, shuffled_order
 
 
 def split_of(*round_starts, name="train"):

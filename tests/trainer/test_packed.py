@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 import zarr
+from heteroshards.schemas.errors import CorruptChunkError, ManifestError
+from heteroshards.trainer.backends import EagerBackend
+from heteroshards.trainer.reading.dataset import ShardDataset
+from heteroshards.trainer.reading.store import open_store
+from heteroshards.trainer.training import fit
 
-from schemas.errors import CorruptChunkError, ManifestError
 from tests.trainer.conftest import make_config
 from tests.trainer.run_cases import equal, weights
 from tests.trainer.store_factory import ZARR_FORMATS, manifest_of, set_manifest, write_store
-from trainer.backends import EagerBackend
-from trainer.reading.dataset import ShardDataset
-from trainer.reading.store import open_store
-from trainer.training import fit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,18 +8,18 @@ import types
 import pytest
 import torch
 import torch_geometric.nn as pyg
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import ModelError
+from heteroshards.trainer.backends.eager import EagerBackend
+from heteroshards.trainer.job import open_job
+from heteroshards.trainer.models import norms
+from heteroshards.trainer.reading.store import open_store
+from heteroshards.trainer.runs.report import Console
+from heteroshards.trainer.training import fit
 from torch import nn
 
-from schemas.config import JobConfig
-from schemas.errors import ModelError
 from tests.trainer.conftest import make_config
 from tests.trainer.store_factory import write_store
-from trainer.backends.eager import EagerBackend
-from trainer.job import open_job
-from trainer.models import norms
-from trainer.reading.store import open_store
-from trainer.runs.report import Console
-from trainer.training import fit
 
 pytestmark = pytest.mark.filterwarnings("ignore:There exist node types")  # HeteroConv, of directors
 
@@ -275,8 +275,8 @@ class SortedLSTM(pyg.SAGEConv):
 @pytest.mark.parametrize("featureless", ["embedding", "constant"])
 def test_built_in_models_do_not_depend_on_padding(store, tmp_path, monkeypatch, name, featureless):
     """They are not tested at every start, because they are here."""
-    from trainer import job
-    from trainer.models import build_model
+    from heteroshards.trainer import job
+    from heteroshards.trainer.models import build_model
 
     config = config_of(tmp_path, model={"name": name, "featureless": featureless, "dropout": 0.3})
     monkeypatch.setattr(job, "build_model", lambda _, graph: build_model(config.model, graph))
@@ -288,7 +288,7 @@ def test_built_in_models_do_not_depend_on_padding(store, tmp_path, monkeypatch, 
 
 def test_nothing_changes_by_being_tested(run, monkeypatch):
     """Weights, buffers and random numbers are those of a run without the test, bit for bit."""
-    from trainer import job
+    from heteroshards.trainer import job
 
     def state(is_tested):
         if not is_tested:

@@ -11,10 +11,18 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from heteroshards.schemas.config import IpuConfig, TrainConfig
+from heteroshards.schemas.errors import BackendError, ConfigError, ModelError, SignatureMismatchError
+from heteroshards.trainer import ShardDataset
+from heteroshards.trainer.backends import BackendFallbackWarning
+from heteroshards.trainer.backends.eager import EagerBackend
+from heteroshards.trainer.backends.poptorch import PopTorchBackend
+from heteroshards.trainer.evaluate import answer
+from heteroshards.trainer.job import backend_of, compile_offline, open_job
+from heteroshards.trainer.runs.report import Console
+from heteroshards.trainer.training import fit
 from torch_geometric.nn import Linear
 
-from schemas.config import IpuConfig, TrainConfig
-from schemas.errors import BackendError, ConfigError, ModelError, SignatureMismatchError
 from tests.poptorch_double import installed
 from tests.trainer.poptorch_case import (
     FEEDING,
@@ -26,14 +34,6 @@ from tests.trainer.poptorch_case import (
     ipu_job,
     on_double,
 )
-from trainer import ShardDataset
-from trainer.backends import BackendFallbackWarning
-from trainer.backends.eager import EagerBackend
-from trainer.backends.poptorch import PopTorchBackend
-from trainer.evaluate import answer
-from trainer.job import backend_of, compile_offline, open_job
-from trainer.runs.report import Console
-from trainer.training import fit
 
 
 @pytest.fixture
@@ -321,7 +321,7 @@ def test_options_are_checked_before_poptorch_sees_them(ipu, message):
 
 
 def test_fixed_size_options_both_ways(store_of, poptorch):
-    from trainer.backends.poptorch_sizes import budget_config, fixed_size_options
+    from heteroshards.trainer.backends.poptorch_sizes import budget_config, fixed_size_options
 
     manifest = store_of().manifest
     options = fixed_size_options(manifest.graph, manifest.budgets[0])
@@ -470,7 +470,7 @@ def test_weights_are_made_contiguous_wherever_they_lie(store_of, tmp_path, popto
 
 def test_the_double_scrambles_what_is_not_contiguous(store_of, tmp_path, poptorch, monkeypatch):
     """(89), so that the test above would fail without the rule."""
-    monkeypatch.setattr("trainer.backends.poptorch.lay_out_for_ipu", lambda model: None)
+    monkeypatch.setattr("heteroshards.trainer.backends.poptorch.lay_out_for_ipu", lambda model: None)
     store = store_of()
     config = ipu_job(tmp_path, None, {"name": "tests.trainer.test_poptorch:Strided"})
     with open_job(config, store, backend_of(config)) as ipu, open_job(config, store, EagerBackend()) as cpu:

@@ -5,15 +5,15 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from heteroshards.schemas.errors import ConfigError
+from heteroshards.trainer import fit
+from heteroshards.trainer.cli import main
+from heteroshards.trainer.evaluate import answer, evaluate
+from heteroshards.trainer.job import backend_of, open_job
+from heteroshards.trainer.predict import default_splits, predict
 
-from schemas.errors import ConfigError
 from tests.trainer.conftest import make_config
 from tests.trainer.store_factory import NUM_MOVIES, SEEDS, is_unknown, publish, source
-from trainer import fit
-from trainer.cli import main
-from trainer.evaluate import answer, evaluate
-from trainer.job import backend_of, open_job
-from trainer.predict import default_splits, predict
 
 pq = pytest.importorskip("pyarrow.parquet")
 ROUNDS = {"train": 2, "test": 1, "predict": 2}

@@ -7,12 +7,12 @@ import subprocess
 import sys
 
 import pytest
+from heteroshards.schemas.errors import OutOfRangeError
+from heteroshards.trainer.reading.dataset import ShardDataset, ShardIterable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import OutOfRangeError
 from tests.trainer.store_factory import write_store
-from trainer.reading.dataset import ShardDataset, ShardIterable
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_a_rank_that_there_is_not_is_refused(dataset, rank, world_size):
 PROGRAM = """
 import json, sys, torch.distributed as dist
 from torch.utils.data import DataLoader
-from trainer.reading.dataset import ShardDataset, ShardIterable
+from heteroshards.trainer.reading.dataset import ShardDataset, ShardIterable
 
 if __name__ == "__main__":
     store, meet, start, rank = sys.argv[1:]

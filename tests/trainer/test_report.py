@@ -5,9 +5,8 @@ import itertools
 import re
 
 import pytest
-
-from schemas.errors import CheckpointError
-from trainer.runs.report import (
+from heteroshards.schemas.errors import CheckpointError
+from heteroshards.trainer.runs.report import (
     ERASED,
     SILENT,
     Console,
@@ -96,7 +95,7 @@ def test_a_terminal_counts_each_second_and_a_file_ever_more_rarely():
 
 def test_long_waiting_is_told_while_it_lasts(monkeypatch):
     file = io.StringIO()
-    monkeypatch.setattr("trainer.runs.report.moments", lambda is_live: iter([0]))
+    monkeypatch.setattr("heteroshards.trainer.runs.report.moments", lambda is_live: iter([0]))
     ticker = Ticker(file, "compiling")
     ticker._thread.join()
     ticker.stop()

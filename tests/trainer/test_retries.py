@@ -5,9 +5,8 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
-
-from schemas.errors import StoreUnreachableError
-from trainer.reading.retries import LONGEST_WAIT_S, Retry, retrying, wait_before
+from heteroshards.schemas.errors import StoreUnreachableError
+from heteroshards.trainer.reading.retries import LONGEST_WAIT_S, Retry, retrying, wait_before
 
 
 class AnswerError(Exception):

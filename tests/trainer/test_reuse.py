@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from heteroshards.schemas.errors import CheckpointError
+from heteroshards.schemas.manifest import NUMBERING
+from heteroshards.trainer import fit
+from heteroshards.trainer.backends.eager import EagerBackend
+from heteroshards.trainer.checkpoint import KEYS, open_trained
+from heteroshards.trainer.evaluate import answer
+from heteroshards.trainer.runs.names import BEST
+from heteroshards.trainer.runs.reuse import differences, facts_of, ordered_as
 
-from schemas.errors import CheckpointError
-from schemas.manifest import NUMBERING
 from tests.trainer.conftest import make_config
-from trainer import fit
-from trainer.backends.eager import EagerBackend
-from trainer.checkpoint import KEYS, open_trained
-from trainer.evaluate import answer
-from trainer.runs.names import BEST
-from trainer.runs.reuse import differences, facts_of, ordered_as
 
 NUMBERS = {"source": {NUMBERING: {"movie": "m", "director": "d", "actor": "a"}}}
 

@@ -5,18 +5,18 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 import torch
+from heteroshards.schemas.config import JobConfig, ModelConfig
+from heteroshards.schemas.errors import ConfigError
+from heteroshards.schemas.graph import GraphSchema
+from heteroshards.trainer.models import MODELS, build_model
+from heteroshards.trainer.models.hetero_conv import attending
+from heteroshards.trainer.models.scale import scale_sum
+from heteroshards.trainer.models.seed_model import SeedModel
+from heteroshards.trainer.models.stack import with_safe_names
 from torch import Tensor, nn
 from torch_geometric.nn import GATConv, HeteroConv, SAGEConv
 
-from schemas.config import JobConfig, ModelConfig
-from schemas.errors import ConfigError
-from schemas.graph import GraphSchema
 from tests.trainer.model_cases import NUM_CLASSES, budget, random_batch, schema, seed_model
-from trainer.models import MODELS, build_model
-from trainer.models.hetero_conv import attending
-from trainer.models.scale import scale_sum
-from trainer.models.seed_model import SeedModel
-from trainer.models.stack import with_safe_names
 
 GUESSING = math.log(NUM_CLASSES)
 

@@ -3,15 +3,15 @@ from typing import Any, Dict, List
 import numpy as np
 import pytest
 import torch
+from heteroshards.schemas.config import ModelConfig
+from heteroshards.schemas.errors import ModelError
+from heteroshards.schemas.graph import GraphSchema
+from heteroshards.trainer.models.featureless import Featureless
+from heteroshards.trainer.models.seed_model import SeedModel
 from torch import Tensor, nn
 from torch_geometric.nn import Linear
 
-from schemas.config import ModelConfig
-from schemas.errors import ModelError
-from schemas.graph import GraphSchema
 from tests.trainer.model_cases import NUM_CLASSES, budget, random_batch, schema, seed_model
-from trainer.models.featureless import Featureless
-from trainer.models.seed_model import SeedModel
 
 HERE = "tests.trainer.test_seed_model"
 SMALL = ModelConfig(hidden_channels=8)

@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any, Tuple
 
 import pytest
+from heteroshards.schemas.config import JobConfig, ModelConfig
+from heteroshards.trainer import settle as settling
+from heteroshards.trainer.backends.eager import EagerBackend
+from heteroshards.trainer.backends.inductor import InductorBackend
+from heteroshards.trainer.job import identity_of
+from heteroshards.trainer.runs.names import LAST
+from heteroshards.trainer.runs.report import Console
+from heteroshards.trainer.settle import Estimate, estimate, num_steps, settle, trained_with
+from heteroshards.trainer.training import fit
 
-from schemas.config import JobConfig, ModelConfig
 from tests.trainer.conftest import make_config
 from tests.trainer.model_cases import budget, schema, seed_model
 from tests.trainer.run_cases import losses
-from trainer import settle as settling
-from trainer.backends.eager import EagerBackend
-from trainer.backends.inductor import InductorBackend
-from trainer.job import identity_of
-from trainer.runs.names import LAST
-from trainer.runs.report import Console
-from trainer.settle import Estimate, estimate, num_steps, settle, trained_with
-from trainer.training import fit
 
 PAYS = Estimate(num_operators=500, step_s=0.05, num_steps=100_000)
 NEVER = Estimate(num_operators=6000, step_s=0.2, num_steps=90)
@@ -104,7 +104,7 @@ def test_what_is_damaged_or_missing_decides_nothing(table_store: Any, tmp_path: 
 
 
 def test_fit_settles_and_resumes(table_store: Any, tmp_path: Path, found: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.training.backend_of", lambda config: InductorBackend(tmp_path))
+    monkeypatch.setattr("heteroshards.trainer.training.backend_of", lambda config: InductorBackend(tmp_path))
     found(NEVER)
     assert fit(auto(tmp_path, epochs=2), table_store, tmp_path / "run")["backend"] == "eager"
     found(PAYS)  # by a number that would have the other half compiled

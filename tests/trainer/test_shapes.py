@@ -3,27 +3,33 @@
 import numpy as np
 import pytest
 import torch
+from heteroshards.schemas.batch import EXTRA_INPUTS, model_inputs
+from heteroshards.schemas.config import IpuConfig
+from heteroshards.schemas.errors import (
+    BackendError,
+    CheckpointError,
+    CorruptChunkError,
+    ManifestError,
+    SignatureMismatchError,
+)
+from heteroshards.trainer.backends.eager import EagerBackend
+from heteroshards.trainer.backends.inductor import InductorBackend
+from heteroshards.trainer.backends.poptorch import PopTorchBackend
+from heteroshards.trainer.evaluate import answer
+from heteroshards.trainer.job import backend_of, open_job
+from heteroshards.trainer.reading.dataset import ShardDataset, ShardIterable
+from heteroshards.trainer.reading.order import sequential_order, shuffled_order
+from heteroshards.trainer.reading.store import open_store
+from heteroshards.trainer.reading.stream import BatchStream
+from heteroshards.trainer.runs.names import LAST
+from heteroshards.trainer.training import fit
 from torch.utils.data import DataLoader
 
-from schemas.batch import EXTRA_INPUTS, model_inputs
-from schemas.config import IpuConfig
-from schemas.errors import BackendError, CheckpointError, CorruptChunkError, ManifestError, SignatureMismatchError
 from tests.layouts import stored_at
 from tests.poptorch_double import installed
 from tests.trainer.conftest import make_config
 from tests.trainer.run_cases import stop_at
 from tests.trainer.store_factory import source, write_store
-from trainer.backends.eager import EagerBackend
-from trainer.backends.inductor import InductorBackend
-from trainer.backends.poptorch import PopTorchBackend
-from trainer.evaluate import answer
-from trainer.job import backend_of, open_job
-from trainer.reading.dataset import ShardDataset, ShardIterable
-from trainer.reading.order import sequential_order, shuffled_order
-from trainer.reading.store import open_store
-from trainer.reading.stream import BatchStream
-from trainer.runs.names import LAST
-from trainer.training import fit
 
 
 @pytest.fixture(scope="module")

@@ -7,33 +7,39 @@ import numpy as np
 import pytest
 import torch
 import zarr
+from heteroshards.schemas.batch import SPARSE_X, model_inputs
+from heteroshards.schemas.config import TrainConfig
+from heteroshards.schemas.errors import (
+    CheckpointError,
+    ConfigError,
+    CorruptChunkError,
+    ModelError,
+    SignatureMismatchError,
+)
+from heteroshards.trainer.backends.eager import EagerBackend
+from heteroshards.trainer.backends.inductor import InductorBackend
+from heteroshards.trainer.backends.optimizers import make_optimizer
+from heteroshards.trainer.checkpoint import load_model
+from heteroshards.trainer.evaluate import answer
+from heteroshards.trainer.job import Job, open_job
+from heteroshards.trainer.models import MODELS, build_model
+from heteroshards.trainer.models.sparse import SparseRows, apply_linear
+from heteroshards.trainer.reading.store import Store, open_store
+from heteroshards.trainer.reading.stream import BatchStream
+from heteroshards.trainer.reading.tables import DenseTable, SparseTable
+from heteroshards.trainer.runs.names import BEST
+from heteroshards.trainer.training import fit
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from torch import Tensor, nn
 from torch_geometric.nn import Linear
 
-from schemas.batch import SPARSE_X, model_inputs
-from schemas.config import TrainConfig
-from schemas.errors import CheckpointError, ConfigError, CorruptChunkError, ModelError, SignatureMismatchError
 from tests.layouts import stored_at
 from tests.trainer.conftest import make_config
 from tests.trainer.model_cases import sparse_rows
 from tests.trainer.run_cases import equal, losses, stop_at, weights
 from tests.trainer.store_factory import write_store
-from trainer.backends.eager import EagerBackend
-from trainer.backends.inductor import InductorBackend
-from trainer.backends.optimizers import make_optimizer
-from trainer.checkpoint import load_model
-from trainer.evaluate import answer
-from trainer.job import Job, open_job
-from trainer.models import MODELS, build_model
-from trainer.models.sparse import SparseRows, apply_linear
-from trainer.reading.store import Store, open_store
-from trainer.reading.stream import BatchStream
-from trainer.reading.tables import DenseTable, SparseTable
-from trainer.runs.names import BEST
-from trainer.training import fit
 
 HERE = "tests.trainer.test_sparse"
 ZEROS = 0.96  # of 16 entries not one is another, as `auto` wants it

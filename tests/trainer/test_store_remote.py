@@ -16,21 +16,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from heteroshards.schemas import integrity
+from heteroshards.schemas.batch import model_inputs
+from heteroshards.schemas.errors import CorruptChunkError, StoreError, StoreUnreachableError
+from heteroshards.trainer.reading import retries
+from heteroshards.trainer.reading.dataset import ShardDataset, ShardIterable
+from heteroshards.trainer.reading.order import sequential_order
+from heteroshards.trainer.reading.remote import UrlFiles
+from heteroshards.trainer.reading.retries import DEFAULT, Retry
+from heteroshards.trainer.reading.store import open_store
+from heteroshards.trainer.reading.stream import BatchStream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from schemas import integrity
-from schemas.batch import model_inputs
-from schemas.errors import CorruptChunkError, StoreError, StoreUnreachableError
 from tests.trainer.store_factory import write_store
-from trainer.reading import retries
-from trainer.reading.dataset import ShardDataset, ShardIterable
-from trainer.reading.order import sequential_order
-from trainer.reading.remote import UrlFiles
-from trainer.reading.retries import DEFAULT, Retry
-from trainer.reading.store import open_store
-from trainer.reading.stream import BatchStream
 
 MISSING = [name for name in ("fsspec", "aiohttp") if importlib.util.find_spec(name) is None]
 

@@ -7,15 +7,15 @@ import time
 import numpy as np
 import pytest
 import torch
+from heteroshards.schemas.batch import EXTRA_INPUTS, InputSpec, model_inputs
+from heteroshards.schemas.errors import CorruptChunkError, SignatureMismatchError, StoreError
+from heteroshards.trainer.reading import stream as stream_module
+from heteroshards.trainer.reading.buffers import BufferPool
+from heteroshards.trainer.reading.order import rest_of, sequential_order, shuffled_order
+from heteroshards.trainer.reading.store import open_store
+from heteroshards.trainer.reading.stream import BatchStream
 
-from schemas.batch import EXTRA_INPUTS, InputSpec, model_inputs
-from schemas.errors import CorruptChunkError, SignatureMismatchError, StoreError
 from tests.trainer.store_factory import PAD_VALUE, chunk_file, source, write_store
-from trainer.reading import stream as stream_module
-from trainer.reading.buffers import BufferPool
-from trainer.reading.order import rest_of, sequential_order, shuffled_order
-from trainer.reading.store import open_store
-from trainer.reading.stream import BatchStream
 
 
 def inputs_of(store, extras=EXTRA_INPUTS):

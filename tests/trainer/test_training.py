@@ -8,20 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from heteroshards.schemas.errors import CheckpointError, ConfigError, ModelError
+from heteroshards.trainer.backends.eager import EagerBackend, TorchModel
+from heteroshards.trainer.checkpoint import load_model
+from heteroshards.trainer.evaluate import answer
+from heteroshards.trainer.job import backend_of, open_job
+from heteroshards.trainer.models import build_model
+from heteroshards.trainer.predict import predict
+from heteroshards.trainer.runs.names import BEST, LAST
+from heteroshards.trainer.runs.report import Console, read_metrics, result_line
+from heteroshards.trainer.training import fit
 
-from schemas.errors import CheckpointError, ConfigError, ModelError
 from tests.trainer.conftest import make_config
 from tests.trainer.run_cases import losses, stop_at
 from tests.trainer.store_factory import source
-from trainer.backends.eager import EagerBackend, TorchModel
-from trainer.checkpoint import load_model
-from trainer.evaluate import answer
-from trainer.job import backend_of, open_job
-from trainer.models import build_model
-from trainer.predict import predict
-from trainer.runs.names import BEST, LAST
-from trainer.runs.report import Console, read_metrics, result_line
-from trainer.training import fit
 
 
 def test_learns_and_leaves_everything_behind(table_store, tmp_path):
@@ -118,7 +118,7 @@ def test_the_best_epoch_is_the_earliest_with_the_best_score(table_store, tmp_pat
         epoch = 0 if split == "test" else len(read_metrics(run))
         return {name: values[min(epoch, 5)] for name, values in given.items()}
 
-    monkeypatch.setattr("trainer.training.evaluate", score)
+    monkeypatch.setattr("heteroshards.trainer.training.evaluate", score)
     config = make_config(tmp_path, epochs=60, patience=2, monitor=monitor)
     run, lines = tmp_path / "whole", io.StringIO()
     whole = fit(config, table_store, run, console=Console(lines))
@@ -141,7 +141,7 @@ def test_the_best_epoch_is_the_earliest_with_the_best_score(table_store, tmp_pat
 
 def test_a_score_that_never_is_a_number(table_store, tmp_path, monkeypatch):
     found = {"accuracy": float("nan"), "macro_f1": float("nan"), "loss": 1.0}
-    monkeypatch.setattr("trainer.training.evaluate", lambda *_: found)
+    monkeypatch.setattr("heteroshards.trainer.training.evaluate", lambda *_: found)
     lines = io.StringIO()
     result = fit(make_config(tmp_path, epochs=2), table_store, tmp_path / "run", console=Console(lines))
     assert (result["best_epoch"], result["best_score"]) == (2, None)
@@ -208,7 +208,7 @@ def test_a_model_whose_code_has_changed_is_named(table_store, tmp_path, monkeypa
     config = make_config(tmp_path, epochs=1)
     fit(config, table_store, tmp_path)
     wide = config.model.model_copy(update={"hidden_channels": 16})
-    monkeypatch.setattr("trainer.job.build_model", lambda _, graph: build_model(wide, graph))
+    monkeypatch.setattr("heteroshards.trainer.job.build_model", lambda _, graph: build_model(wide, graph))
     with pytest.raises(CheckpointError, match=r"code has changed since; got RuntimeError: .*size mismatch"):
         fit(make_config(tmp_path, epochs=2), table_store, tmp_path, resume_run=True)
 

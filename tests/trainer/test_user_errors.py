@@ -5,18 +5,18 @@ from typing import Any
 
 import pytest
 import torch
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import BackendError, ConfigError, ModelError
+from heteroshards.trainer.backends.cuda_graphs import MIN_TORCH, CudaGraphsBackend
+from heteroshards.trainer.backends.eager import EagerBackend
+from heteroshards.trainer.backends.inductor import InductorBackend
+from heteroshards.trainer.backends.versions import torch_version
+from heteroshards.trainer.training import fit
 from torch import nn
 from torch_geometric.nn import Linear
 
-from schemas.config import JobConfig
-from schemas.errors import BackendError, ConfigError, ModelError
 from tests.trainer.conftest import make_config
 from tests.trainer.graph_double import CpuGraphDevice
-from trainer.backends.cuda_graphs import MIN_TORCH, CudaGraphsBackend
-from trainer.backends.eager import EagerBackend
-from trainer.backends.inductor import InductorBackend
-from trainer.backends.versions import torch_version
-from trainer.training import fit
 
 HERE = "tests.trainer.test_user_errors"
 BATCHES = r"split train, epoch \d+, batches \[\d+\]: "

@@ -4,13 +4,13 @@
 import warnings
 from pathlib import Path
 
-from schemas.config import IpuConfig
-from schemas.errors import BackendError
-from trainer.backends.base import Backend, CompiledModel
-from trainer.backends.cuda_graphs import CudaGraphsBackend
-from trainer.backends.eager import EagerBackend
-from trainer.backends.inductor import InductorBackend
-from trainer.backends.poptorch import PopTorchBackend
+from heteroshards.schemas.config import IpuConfig
+from heteroshards.schemas.errors import BackendError
+from heteroshards.trainer.backends.base import Backend, CompiledModel
+from heteroshards.trainer.backends.cuda_graphs import CudaGraphsBackend
+from heteroshards.trainer.backends.eager import EagerBackend
+from heteroshards.trainer.backends.inductor import InductorBackend
+from heteroshards.trainer.backends.poptorch import PopTorchBackend
 
 __all__ = ["Backend", "BackendFallbackWarning", "CompiledModel", "resolve_backend"]
 

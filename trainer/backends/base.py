@@ -5,12 +5,11 @@ from types import MappingProxyType
 from typing import Any, Dict, Mapping, Sequence, Tuple
 
 import torch
+from heteroshards.schemas.config import TrainConfig
+from heteroshards.trainer.backends.compiling import Compiling
+from heteroshards.trainer.models.seed_model import SeedModel
+from heteroshards.trainer.reading.transfer import Transfer
 from torch import Tensor
-
-from schemas.config import TrainConfig
-from trainer.backends.compiling import Compiling
-from trainer.models.seed_model import SeedModel
-from trainer.reading.transfer import Transfer
 
 
 class CompiledModel(ABC):

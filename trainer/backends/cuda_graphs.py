@@ -9,17 +9,16 @@ from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
+from heteroshards.schemas.config import TrainConfig
+from heteroshards.schemas.errors import BackendError, HeteroShardsError
+from heteroshards.trainer.backends.base import Backend, CompiledModel
+from heteroshards.trainer.backends.eager import TorchModel
+from heteroshards.trainer.backends.graph_device import CudaDevice, GraphDevice
+from heteroshards.trainer.backends.signature import find_shape
+from heteroshards.trainer.backends.versions import torch_version
+from heteroshards.trainer.models.seed_model import SeedModel
+from heteroshards.trainer.models.user_errors import first_line
 from torch import Tensor
-
-from schemas.config import TrainConfig
-from schemas.errors import BackendError, HeteroShardsError
-from trainer.backends.base import Backend, CompiledModel
-from trainer.backends.eager import TorchModel
-from trainer.backends.graph_device import CudaDevice, GraphDevice
-from trainer.backends.signature import find_shape
-from trainer.backends.versions import torch_version
-from trainer.models.seed_model import SeedModel
-from trainer.models.user_errors import first_line
 
 MIN_TORCH = (2, 6)
 CAPTURABLE = "Use [train] backend = 'eager', or a model without data-dependent shapes, branches and .item()."

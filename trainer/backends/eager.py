@@ -4,16 +4,15 @@ import copy
 from typing import Any, Callable, ContextManager, Dict, Sequence, Tuple
 
 import torch
+from heteroshards.schemas.config import TrainConfig
+from heteroshards.trainer.backends.base import Backend, CompiledModel
+from heteroshards.trainer.backends.compiling import Compiling
+from heteroshards.trainer.backends.optimizers import make_optimizer
+from heteroshards.trainer.backends.signature import find_shape
+from heteroshards.trainer.backends.weights import lay_out_for_optimizer
+from heteroshards.trainer.models.seed_model import SeedModel
+from heteroshards.trainer.models.user_errors import phase_failed, telling
 from torch import Tensor
-
-from schemas.config import TrainConfig
-from trainer.backends.base import Backend, CompiledModel
-from trainer.backends.compiling import Compiling
-from trainer.backends.optimizers import make_optimizer
-from trainer.backends.signature import find_shape
-from trainer.backends.weights import lay_out_for_optimizer
-from trainer.models.seed_model import SeedModel
-from trainer.models.user_errors import phase_failed, telling
 
 Call = Callable[..., Tuple[Tensor, Tensor]]
 CPU = torch.device("cpu")

@@ -5,9 +5,8 @@ from contextlib import contextmanager
 from typing import Any, Callable, Iterator, Tuple
 
 import torch
+from heteroshards.trainer.reading.transfer import CudaTransfer, Transfer
 from torch import Tensor
-
-from trainer.reading.transfer import CudaTransfer, Transfer
 
 Call = Callable[[], Tuple[Tensor, Tensor]]
 WARM_UPS = 3  # libraries set up workspaces and choose kernels in their first calls, which cannot be captured

@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
+from heteroshards.schemas.config import TrainConfig
+from heteroshards.schemas.errors import BackendError
+from heteroshards.trainer.backends.base import Backend, CompiledModel
+from heteroshards.trainer.backends.eager import Call, TorchModel
+from heteroshards.trainer.backends.signature import find_shape
+from heteroshards.trainer.backends.versions import torch_version
+from heteroshards.trainer.models.seed_model import SeedModel
+from heteroshards.trainer.models.user_errors import first_line
 from torch import Tensor
-
-from schemas.config import TrainConfig
-from schemas.errors import BackendError
-from trainer.backends.base import Backend, CompiledModel
-from trainer.backends.eager import Call, TorchModel
-from trainer.backends.signature import find_shape
-from trainer.backends.versions import torch_version
-from trainer.models.seed_model import SeedModel
-from trainer.models.user_errors import first_line
 
 MIN_TORCH = (2, 6)  # PyG's message passing does not trace into one graph reliably before
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"

@@ -3,10 +3,9 @@
 from typing import Any, Iterable, List, Tuple
 
 import torch
+from heteroshards.schemas.config import TrainConfig
+from heteroshards.trainer.backends.versions import torch_version
 from torch import nn
-
-from schemas.config import TrainConfig
-from trainer.backends.versions import torch_version
 
 FUSES_ON_CPU = (2, 5)
 

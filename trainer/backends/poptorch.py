@@ -22,26 +22,25 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Sequence, Set, Tuple
 
 import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
-
-from schemas.batch import LABEL_PAD, InputSpec
-from schemas.config import IpuConfig, TrainConfig
-from schemas.errors import BackendError, ConfigError, HeteroShardsError
-from trainer.backends.base import Backend, CompiledModel
-from trainer.backends.compiling import Compiling
-from trainer.backends.poptorch_layers import require_supported
-from trainer.backends.poptorch_options import (
+from heteroshards.schemas.batch import LABEL_PAD, InputSpec
+from heteroshards.schemas.config import IpuConfig, TrainConfig
+from heteroshards.schemas.errors import BackendError, ConfigError, HeteroShardsError
+from heteroshards.trainer.backends.base import Backend, CompiledModel
+from heteroshards.trainer.backends.compiling import Compiling
+from heteroshards.trainer.backends.poptorch_layers import require_supported
+from heteroshards.trainer.backends.poptorch_options import (
     batches_per_call,
     cache_folder,
     environment,
     make_optimizer,
     make_options,
 )
-from trainer.backends.signature import find_shape
-from trainer.backends.weights import lay_out_for_ipu
-from trainer.models.seed_model import SeedModel
-from trainer.models.user_errors import is_theirs, phase_failed
+from heteroshards.trainer.backends.signature import find_shape
+from heteroshards.trainer.backends.weights import lay_out_for_ipu
+from heteroshards.trainer.models.seed_model import SeedModel
+from heteroshards.trainer.models.user_errors import is_theirs, phase_failed
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 _PHASES = {  # what a model's own error belongs to
     "wrap": "building",

@@ -5,10 +5,9 @@ import os
 from pathlib import Path
 from typing import Any, Dict, Iterable, Optional
 
+from heteroshards.schemas.config import IpuConfig, TrainConfig
+from heteroshards.schemas.paths import as_path
 from torch import nn
-
-from schemas.config import IpuConfig, TrainConfig
-from schemas.paths import as_path
 
 # Variables that change what a bare Options() means, or how a device is found.
 ENVIRONMENT = (

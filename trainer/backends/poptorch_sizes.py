@@ -2,9 +2,9 @@
 
 from typing import Any, Dict
 
-from schemas.budget import Budget
-from schemas.errors import ConfigError
-from schemas.graph import GraphSchema, edge_key
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.errors import ConfigError
+from heteroshards.schemas.graph import GraphSchema, edge_key
 
 
 def fixed_size_options(graph: GraphSchema, budget: Budget, pad_value: float = 0.0) -> Any:

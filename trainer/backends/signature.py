@@ -3,10 +3,9 @@
 from typing import Sequence, Tuple
 
 import torch
+from heteroshards.schemas.batch import InputSpec
+from heteroshards.schemas.errors import SignatureMismatchError
 from torch import Tensor
-
-from schemas.batch import InputSpec
-from schemas.errors import SignatureMismatchError
 
 HINT = "Train on one store, or on stores prepared with the same graph, sampling and budget."
 

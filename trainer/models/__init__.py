@@ -24,15 +24,14 @@ Features of pad rows are zeros then, whatever the store's pad value.
 
 from typing import Callable, Dict
 
+from heteroshards.schemas.config import ModelConfig
+from heteroshards.schemas.graph import GraphSchema
+from heteroshards.trainer.models.hetero_conv import hetero_conv
+from heteroshards.trainer.models.hgt import StaticHGTConv, hgt
+from heteroshards.trainer.models.to_hetero import to_hetero
+from heteroshards.trainer.models.trimming import LayerTrimmer
+from heteroshards.trainer.models.user import load_factory, unknown_model, user_model
 from torch import nn
-
-from schemas.config import ModelConfig
-from schemas.graph import GraphSchema
-from trainer.models.hetero_conv import hetero_conv
-from trainer.models.hgt import StaticHGTConv, hgt
-from trainer.models.to_hetero import to_hetero
-from trainer.models.trimming import LayerTrimmer
-from trainer.models.user import load_factory, unknown_model, user_model
 
 __all__ = ["MODELS", "LayerTrimmer", "StaticHGTConv", "build_model", "find_model"]
 

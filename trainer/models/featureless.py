@@ -3,11 +3,10 @@
 from typing import Dict, Mapping
 
 import torch
+from heteroshards.schemas.config import ModelConfig
+from heteroshards.schemas.graph import GraphSchema
+from heteroshards.trainer.models.scale import embedding_scale
 from torch import Tensor, nn
-
-from schemas.config import ModelConfig
-from schemas.graph import GraphSchema
-from trainer.models.scale import embedding_scale
 
 
 class Featureless(nn.Module):

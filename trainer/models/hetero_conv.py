@@ -3,15 +3,20 @@
 import warnings
 from typing import Dict, FrozenSet, List
 
+from heteroshards.schemas.config import ModelConfig
+from heteroshards.schemas.graph import EdgeTypeTuple, GraphSchema
+from heteroshards.trainer.models.convolutions import Relation, by_destination, gat, sage
+from heteroshards.trainer.models.scale import scale_sum
+from heteroshards.trainer.models.sparse import Features, apply_linear
+from heteroshards.trainer.models.stack import (
+    HeteroStack,
+    LayerPlan,
+    group_by_destination,
+    head_channels,
+    with_safe_names,
+)
 from torch import Tensor, nn
 from torch_geometric.nn import GATConv, HeteroConv, Linear, SAGEConv
-
-from schemas.config import ModelConfig
-from schemas.graph import EdgeTypeTuple, GraphSchema
-from trainer.models.convolutions import Relation, by_destination, gat, sage
-from trainer.models.scale import scale_sum
-from trainer.models.sparse import Features, apply_linear
-from trainer.models.stack import HeteroStack, LayerPlan, group_by_destination, head_channels, with_safe_names
 
 
 def hetero_conv(graph: GraphSchema, config: ModelConfig) -> nn.Module:

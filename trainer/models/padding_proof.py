@@ -14,13 +14,12 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 
 import numpy as np
 import torch
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.errors import HeteroShardsError, ModelError
+from heteroshards.trainer.models.seed_model import SeedModel
+from heteroshards.trainer.models.user_errors import one_line
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-
-from schemas.budget import Budget
-from schemas.errors import HeteroShardsError, ModelError
-from trainer.models.seed_model import SeedModel
-from trainer.models.user_errors import one_line
 
 _DROPOUTS = {
     function

@@ -3,10 +3,9 @@
 from typing import Callable, Dict, Mapping
 
 import torch
+from heteroshards.schemas import layout
+from heteroshards.schemas.graph import GraphSchema
 from torch import Tensor, nn
-
-from schemas import layout
-from schemas.graph import GraphSchema
 
 
 class ResidentFeatures(nn.Module):

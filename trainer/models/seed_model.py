@@ -4,21 +4,20 @@ import copy
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
+from heteroshards.schemas.batch import LABEL_PAD, SPARSE_X, InputSpec, model_inputs
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.config import ModelConfig
+from heteroshards.schemas.errors import ModelError
+from heteroshards.schemas.graph import GraphSchema
+from heteroshards.trainer.models.featureless import Featureless
+from heteroshards.trainer.models.resident import ResidentFeatures
+from heteroshards.trainer.models.sparse import SparseRows
+from heteroshards.trainer.models.stack import HeteroStack
+from heteroshards.trainer.models.trimming import LayerTrimmer
+from heteroshards.trainer.models.user_errors import telling
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parameter import is_lazy
-
-from schemas.batch import LABEL_PAD, SPARSE_X, InputSpec, model_inputs
-from schemas.budget import Budget
-from schemas.config import ModelConfig
-from schemas.errors import ModelError
-from schemas.graph import GraphSchema
-from trainer.models.featureless import Featureless
-from trainer.models.resident import ResidentFeatures
-from trainer.models.sparse import SparseRows
-from trainer.models.stack import HeteroStack
-from trainer.models.trimming import LayerTrimmer
-from trainer.models.user_errors import telling
 
 
 class SeedModel(nn.Module):

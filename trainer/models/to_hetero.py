@@ -3,16 +3,15 @@
 import warnings
 from typing import Dict, Iterator, Tuple
 
+from heteroshards.schemas.config import ModelConfig
+from heteroshards.schemas.graph import EdgeTypeTuple, GraphSchema
+from heteroshards.trainer.models.convolutions import by_destination, sage
+from heteroshards.trainer.models.scale import scale_sum
+from heteroshards.trainer.models.sparse import Features, apply_linear
+from heteroshards.trainer.models.stack import HeteroStack, LayerPlan, group_by_destination
 from torch import Tensor, nn
 from torch_geometric.nn import Linear, SAGEConv
 from torch_geometric.nn import to_hetero as pyg_to_hetero
-
-from schemas.config import ModelConfig
-from schemas.graph import EdgeTypeTuple, GraphSchema
-from trainer.models.convolutions import by_destination, sage
-from trainer.models.scale import scale_sum
-from trainer.models.sparse import Features, apply_linear
-from trainer.models.stack import HeteroStack, LayerPlan, group_by_destination
 
 
 def to_hetero(graph: GraphSchema, config: ModelConfig) -> nn.Module:

@@ -15,10 +15,9 @@ outside the slice. Such ends are moved to the last row. That changes nothing tha
 from typing import Dict, Mapping, Tuple
 
 import torch
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.graph import EdgeTypeTuple, GraphSchema
 from torch import Tensor
-
-from schemas.budget import Budget
-from schemas.graph import EdgeTypeTuple, GraphSchema
 
 
 class LayerTrimmer:

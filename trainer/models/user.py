@@ -4,13 +4,12 @@ import difflib
 import importlib
 from typing import Any, Callable, Sequence
 
+from heteroshards.schemas.batch import EXTRA_INPUTS
+from heteroshards.schemas.config import ModelConfig
+from heteroshards.schemas.errors import HeteroShardsError, ModelError
+from heteroshards.schemas.graph import GraphSchema
+from heteroshards.trainer.models.user_errors import model_failed
 from torch import nn
-
-from schemas.batch import EXTRA_INPUTS
-from schemas.config import ModelConfig
-from schemas.errors import HeteroShardsError, ModelError
-from schemas.graph import GraphSchema
-from trainer.models.user_errors import model_failed
 
 _SIGNATURE = "factory(graph: GraphSchema, config: ModelConfig) -> torch.nn.Module"
 

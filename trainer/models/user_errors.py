@@ -6,7 +6,7 @@ import traceback
 from contextlib import contextmanager
 from typing import Callable, Iterator
 
-from schemas.errors import HeteroShardsError, ModelError
+from heteroshards.schemas.errors import HeteroShardsError, ModelError
 
 _NOT_THEIRS = ("trainer", "schemas", "torch", "torch_geometric", "importlib", "poptorch", "poptorch_geometric")
 _STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Set, Tuple, Union
 
 import numpy as np
-
-from schemas import layout
-from schemas.batch import TensorSpec
-from schemas.chunks import MAX_RATIO, REBUILD, Bytes, check_chunk, decode_chunk, require_plausible
-from schemas.errors import CorruptChunkError, StoreError
-from schemas.layout import ZarrFormat
-from schemas.packing import Columns
-from trainer.reading.buffers import aligned_empty
+from heteroshards.schemas import layout
+from heteroshards.schemas.batch import TensorSpec
+from heteroshards.schemas.chunks import MAX_RATIO, REBUILD, Bytes, check_chunk, decode_chunk, require_plausible
+from heteroshards.schemas.errors import CorruptChunkError, StoreError
+from heteroshards.schemas.layout import ZarrFormat
+from heteroshards.schemas.packing import Columns
+from heteroshards.trainer.reading.buffers import aligned_empty
 
 Make = Callable[[int], np.ndarray]
 Check = Callable[[np.ndarray], None]

@@ -6,17 +6,16 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 import torch
+from heteroshards.schemas import layout
+from heteroshards.schemas.batch import EXTRA_INPUTS, LABEL_PAD, InputSpec, model_inputs
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.errors import OutOfRangeError, StoreError
+from heteroshards.schemas.seam import require, typed
+from heteroshards.trainer.reading.order import sequential_order, shard_runs, shuffled_order
+from heteroshards.trainer.reading.shards import LoadedShard, SplitReader, input_source
+from heteroshards.trainer.reading.store import Store, open_store
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
-
-from schemas import layout
-from schemas.batch import EXTRA_INPUTS, LABEL_PAD, InputSpec, model_inputs
-from schemas.budget import Budget
-from schemas.errors import OutOfRangeError, StoreError
-from schemas.seam import require, typed
-from trainer.reading.order import sequential_order, shard_runs, shuffled_order
-from trainer.reading.shards import LoadedShard, SplitReader, input_source
-from trainer.reading.store import Store, open_store
 
 ALONE = (0, 1)  # rank and world size
 _NAMES = {"node_mask": "mask", "edge_mask": "mask", "seed_mask": "mask"}

@@ -7,12 +7,11 @@ anywhere: an error of torch's on a CPU, a device that needs a restart on a GPU.
 from typing import NamedTuple, Optional, Sequence
 
 import numpy as np
-
-from schemas import layout
-from schemas.batch import ID_PAD, LABEL_PAD
-from schemas.errors import CorruptChunkError
-from trainer.reading.chunks import Check
-from trainer.reading.store import Store
+from heteroshards.schemas import layout
+from heteroshards.schemas.batch import ID_PAD, LABEL_PAD
+from heteroshards.schemas.errors import CorruptChunkError
+from heteroshards.trainer.reading.chunks import Check
+from heteroshards.trainer.reading.store import Store
 
 NO_PAD = 0  # the pads of edge_index are a row like any other
 

@@ -5,15 +5,14 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import google_crc32c
 import numpy as np
-
-from schemas import integrity, layout
-from schemas.batch import TensorSpec
-from schemas.chunks import REBUILD, Bytes
-from schemas.errors import CorruptMetadataError, ManifestError, StoreError, StoreIncompleteError
-from schemas.layout import ZarrFormat
-from schemas.listing import require_listing
-from schemas.manifest import Manifest, parse_manifest
-from trainer.reading.chunks import Files, LocalFiles
+from heteroshards.schemas import integrity, layout
+from heteroshards.schemas.batch import TensorSpec
+from heteroshards.schemas.chunks import REBUILD, Bytes
+from heteroshards.schemas.errors import CorruptMetadataError, ManifestError, StoreError, StoreIncompleteError
+from heteroshards.schemas.layout import ZarrFormat
+from heteroshards.schemas.listing import require_listing
+from heteroshards.schemas.manifest import Manifest, parse_manifest
+from heteroshards.trainer.reading.chunks import Files, LocalFiles
 
 PREPARE = "Run `make prepare` (or `python -m pipeline prepare --config <config>`)."
 UNCHECKED = "Without checks, [train] check_chunks = false, it is read all the same."

@@ -10,9 +10,8 @@ Then runs of `group` consecutive batches are shuffled as one, because a run is a
 from typing import List, Tuple
 
 import numpy as np
-
-from schemas.layout import SPLITS
-from schemas.manifest import SplitInfo
+from heteroshards.schemas.layout import SPLITS
+from heteroshards.schemas.manifest import SplitInfo
 
 
 def random_keys(num: int, rng_seed: int, *coordinates: int) -> np.ndarray:

@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any, Dict, NamedTuple, Optional
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from schemas.errors import StoreError
-from trainer.reading.archives import ZipFiles
-from trainer.reading.chunks import ObjectFiles
-from trainer.reading.retries import Retry, retrying
+from heteroshards.schemas.errors import StoreError
+from heteroshards.trainer.reading.archives import ZipFiles
+from heteroshards.trainer.reading.chunks import ObjectFiles
+from heteroshards.trainer.reading.retries import Retry, retrying
 
 ANSWER_WITHIN_S = 60.0
 SAFE_IN_PATHS = "/!$&'()*+,;=:@"  # RFC 3986, 3.3; the unreserved are safe anyway

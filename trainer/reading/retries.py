@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Callable, NamedTuple, Optional, TypeVar
 
-from schemas.errors import HeteroShardsError, StoreUnreachableError
+from heteroshards.schemas.errors import HeteroShardsError, StoreUnreachableError
 
 T = TypeVar("T")
 

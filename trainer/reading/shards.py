@@ -4,19 +4,18 @@ from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequenc
 
 import numpy as np
 import torch
+from heteroshards.schemas import layout
+from heteroshards.schemas.batch import SPARSE_X, InputSpec, bytes_to_device, sparse_inputs
+from heteroshards.schemas.errors import SignatureMismatchError
+from heteroshards.schemas.packing import Columns
+from heteroshards.trainer.reading.buffers import BufferPool, aligned_empty
+from heteroshards.trainer.reading.chunks import Check, TensorReader, take_columns
+from heteroshards.trainer.reading.ids import check_of
+from heteroshards.trainer.reading.order import shard_numbers
+from heteroshards.trainer.reading.store import Store
+from heteroshards.trainer.reading.tables import DenseTable, SparseTable
+from heteroshards.trainer.reading.transfer import Transfer
 from torch import Tensor
-
-from schemas import layout
-from schemas.batch import SPARSE_X, InputSpec, bytes_to_device, sparse_inputs
-from schemas.errors import SignatureMismatchError
-from schemas.packing import Columns
-from trainer.reading.buffers import BufferPool, aligned_empty
-from trainer.reading.chunks import Check, TensorReader, take_columns
-from trainer.reading.ids import check_of
-from trainer.reading.order import shard_numbers
-from trainer.reading.store import Store
-from trainer.reading.tables import DenseTable, SparseTable
-from trainer.reading.transfer import Transfer
 
 _STORED = {"node_mask": "mask", "edge_mask": "mask", "seed_mask": "mask", "seed_n_id": "n_id"}
 

@@ -9,23 +9,30 @@ from zipfile import is_zipfile
 
 import google_crc32c
 import numpy as np
-
-from schemas import integrity, layout
-from schemas.batch import TensorSpec, checksum_tensor
-from schemas.config import JobConfig
-from schemas.errors import ConfigError, CorruptChunkError, StoreChangedError, StoreError
-from schemas.latest import latest_path, read_latest
-from schemas.listing import packed_columns, packed_tensors
-from schemas.manifest import SplitInfo
-from schemas.packing import Columns
-from schemas.paths import as_path, expand
-from schemas.seam import require, require_path, typed
-from trainer.reading.archives import ZipFiles
-from trainer.reading.chunks import UNNUMBERED, Files, LocalFiles, Numbering, StoredTensor, TensorReader, take_columns
-from trainer.reading.metadata import PREPARE, Root, check_array, read_root
-from trainer.reading.remote import open_url
-from trainer.reading.retries import DEFAULT, Retry
-from trainer.reading.tables import SparseTable
+from heteroshards.schemas import integrity, layout
+from heteroshards.schemas.batch import TensorSpec, checksum_tensor
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import ConfigError, CorruptChunkError, StoreChangedError, StoreError
+from heteroshards.schemas.latest import latest_path, read_latest
+from heteroshards.schemas.listing import packed_columns, packed_tensors
+from heteroshards.schemas.manifest import SplitInfo
+from heteroshards.schemas.packing import Columns
+from heteroshards.schemas.paths import as_path, expand
+from heteroshards.schemas.seam import require, require_path, typed
+from heteroshards.trainer.reading.archives import ZipFiles
+from heteroshards.trainer.reading.chunks import (
+    UNNUMBERED,
+    Files,
+    LocalFiles,
+    Numbering,
+    StoredTensor,
+    TensorReader,
+    take_columns,
+)
+from heteroshards.trainer.reading.metadata import PREPARE, Root, check_array, read_root
+from heteroshards.trainer.reading.remote import open_url
+from heteroshards.trainer.reading.retries import DEFAULT, Retry
+from heteroshards.trainer.reading.tables import SparseTable
 
 
 class Store:

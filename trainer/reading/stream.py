@@ -8,14 +8,13 @@ from types import TracebackType
 from typing import Iterator, List, Optional, Sequence, Tuple, Type
 
 import numpy as np
+from heteroshards.schemas.batch import InputSpec
+from heteroshards.trainer.reading.buffers import BufferPool
+from heteroshards.trainer.reading.order import shard_runs
+from heteroshards.trainer.reading.shards import LoadedShard, SplitReader, join_batches
+from heteroshards.trainer.reading.store import Store
+from heteroshards.trainer.reading.transfer import Transfer
 from torch import Tensor
-
-from schemas.batch import InputSpec
-from trainer.reading.buffers import BufferPool
-from trainer.reading.order import shard_runs
-from trainer.reading.shards import LoadedShard, SplitReader, join_batches
-from trainer.reading.store import Store
-from trainer.reading.transfer import Transfer
 
 Batch = Tuple[np.ndarray, Sequence[Tensor]]
 _Queue = queue.Queue  # of parts (List[Batch]); an exception or None ends it

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
-from schemas.errors import CheckpointError
+from heteroshards.schemas.errors import CheckpointError
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:

@@ -6,14 +6,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Optional
 
-from schemas import locks
-from schemas.config import JobConfig, TrainConfig
-from schemas.errors import CheckpointError
-from schemas.paths import as_path
-from trainer.reading.store import changed_keys
-from trainer.runs.files import make_folder, remove_leftovers, write_text
-from trainer.runs.names import BEST, LAST, RESULT, RUN
-from trainer.runs.report import result_line
+from heteroshards.schemas import locks
+from heteroshards.schemas.config import JobConfig, TrainConfig
+from heteroshards.schemas.errors import CheckpointError
+from heteroshards.schemas.paths import as_path
+from heteroshards.trainer.reading.store import changed_keys
+from heteroshards.trainer.runs.files import make_folder, remove_leftovers, write_text
+from heteroshards.trainer.runs.names import BEST, LAST, RESULT, RUN
+from heteroshards.trainer.runs.report import result_line
 
 LOCK = ".lock"
 ANOTHER = (

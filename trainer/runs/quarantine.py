@@ -8,11 +8,10 @@ taken from it, and reading goes on behind the last batch that was trained.
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
-
-from schemas.errors import CorruptChunkError, StoreError
-from schemas.layout import SPLITS
-from trainer.reading.store import Store
-from trainer.runs.report import SILENT, Console
+from heteroshards.schemas.errors import CorruptChunkError, StoreError
+from heteroshards.schemas.layout import SPLITS
+from heteroshards.trainer.reading.store import Store
+from heteroshards.trainer.runs.report import SILENT, Console
 
 Range = Tuple[str, int, int]
 

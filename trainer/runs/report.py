@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Dict, Iterator, List, Mapping, Optional, TextIO, Type
 
-from schemas.errors import CheckpointError
-from trainer.runs.files import write_text, writing
+from heteroshards.schemas.errors import CheckpointError
+from heteroshards.trainer.runs.files import write_text, writing
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"

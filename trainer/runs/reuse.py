@@ -8,12 +8,12 @@ only where both stores number the same nodes alike.
 
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-from schemas.base import validate
-from schemas.config import ModelConfig
-from schemas.errors import CheckpointError
-from schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
-from schemas.manifest import NUMBERING, Unreached
-from trainer.reading.store import Store, changed_keys
+from heteroshards.schemas.base import validate
+from heteroshards.schemas.config import ModelConfig
+from heteroshards.schemas.errors import CheckpointError
+from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
+from heteroshards.schemas.manifest import NUMBERING, Unreached
+from heteroshards.trainer.reading.store import Store, changed_keys
 
 FACTS = {"path", "fingerprint", "graph", "config", "source", "pad_value"}
 SECTIONS = ("dataset", "sampling", "budget", "store")

@@ -5,7 +5,7 @@ import threading
 from contextlib import contextmanager
 from typing import Any, Iterator, Optional
 
-from schemas.seam import Terminated
+from heteroshards.schemas.seam import Terminated
 
 
 class Stop:
