@@ -94,6 +94,8 @@ soak: $(READY)  ## prepare, verify, train, kill and resume for SOAK_MINUTES; mem
 lint: $(READY)  ## check format, style and types
 	$(RUN_PYTHON) -m ruff format --check .
 	$(RUN_PYTHON) -m ruff check .
+	@mkdir -p build/mypy/heteroshards
+	@ln -sfn $(foreach part,$(wildcard heteroshards/*.py) schemas pipeline trainer,../../../$(part)) build/mypy/heteroshards/
 	$(RUN_PYTHON) -m mypy
 
 clean:  ## remove .venv and caches; stores, runs and data stay
@@ -101,7 +103,7 @@ clean:  ## remove .venv and caches; stores, runs and data stay
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # The first Python >= 3.10 among PYTHON and the usual names makes the environment; a failed install is repeated.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml setup.py constraints.txt
 	@set -e; for python in '$(PYTHON)' python3.11 python3.12 python3.13 python3.10 python3 python; do \
 		if $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' >/dev/null 2>&1; then \
 			[ -x $(RUN_PYTHON) ] || { echo "making $(VENV) with $$($$python --version)"; $$python -m venv $(VENV); }; \
@@ -113,7 +115,7 @@ $(READY): pyproject.toml constraints.txt
 	done; \
 	echo 'error: no Python 3.10 to 3.13 was found; install one, or name it: make PYTHON=/path/to/python3' >&2; exit 1
 
-$(IPU_READY): pyproject.toml constraints-ipu-host.txt
+$(IPU_READY): pyproject.toml setup.py constraints-ipu-host.txt
 	@[ -n '$(PYTHON38)' ] || { echo 'error: no Python 3.8 was found; name it: make PYTHON38=/path/to/python3.8' >&2; exit 1; }
 	@[ -x $(IPU_PYTHON) ] || $(PYTHON38) -m venv $(IPU_VENV)
 	@echo 'installing an IPU host: Python 3.8, torch 2.0.1, PyG 2.4 (a minute or two)'

@@ -21,10 +21,10 @@ from typing import Any, get_args
 
 import click
 import numpy as np
-from heteroshards.schemas.config import load_config
-from heteroshards.schemas.sampling import Grouping
 
 from benchmarks.measure import show
+from heteroshards.schemas.config import load_config
+from heteroshards.schemas.sampling import Grouping
 
 MODELS = ("to_hetero", "hetero_conv", "hgt")
 SCORES = ("accuracy", "macro_f1")

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
+
 from heteroshards.trainer.backends import Backend
 from heteroshards.trainer.backends.cuda_graphs import CudaGraphsBackend
 from heteroshards.trainer.backends.graph_device import CudaDevice, GraphDevice

@@ -17,10 +17,11 @@ from typing import NamedTuple
 import click
 import numpy as np
 import torch
-from heteroshards.schemas.config import JobConfig, load_config
-from heteroshards.trainer.tasks.metrics import scores
 from torch import nn
 from torch.nn.functional import cross_entropy
+
+from heteroshards.schemas.config import JobConfig, load_config
+from heteroshards.trainer.tasks.metrics import scores
 
 warnings.filterwarnings("ignore", message="`torch.jit.script")
 warnings.filterwarnings("ignore", message="Sparse (CSR tensor support is in beta|invariant checks)")

@@ -33,17 +33,17 @@ from typing import Any
 
 import click
 import torch
+
+from benchmarks.card import Card, DryCard, Gpu
+from benchmarks.gpu_ways import Run, SelfCapturing, first_losses, job_with, ours, plain_pyg, rate_of
+from benchmarks.measure import show, table
+from benchmarks.step import MODELS, WITH_SAMPLER
 from heteroshards.pipeline.preparation.run import prepare_source
 from heteroshards.pipeline.sources import load_dataset
 from heteroshards.pipeline.sources.source import SourceGraph
 from heteroshards.schemas.config import JobConfig, load_config
 from heteroshards.trainer import open_store
 from heteroshards.trainer.reading.store import Store
-
-from benchmarks.card import Card, DryCard, Gpu
-from benchmarks.gpu_ways import Run, SelfCapturing, first_losses, job_with, ours, plain_pyg, rate_of
-from benchmarks.measure import show, table
-from benchmarks.step import MODELS, WITH_SAMPLER
 
 warnings.filterwarnings("ignore", message="`torch.jit.script")
 

@@ -7,6 +7,10 @@ from itertools import cycle
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
+
+from benchmarks.card import Card
+from benchmarks.step import WITH_SAMPLER, Edges, Loaded, Plain, Sample, Sampled
 from heteroshards.pipeline.sources.source import SourceGraph
 from heteroshards.schemas.config import JobConfig, TrainConfig
 from heteroshards.trainer.backends import Backend, CompiledModel
@@ -15,10 +19,6 @@ from heteroshards.trainer.job import open_job
 from heteroshards.trainer.models.seed_model import SeedModel
 from heteroshards.trainer.reading.order import shuffled_order
 from heteroshards.trainer.reading.store import Store
-from torch import Tensor
-
-from benchmarks.card import Card
-from benchmarks.step import WITH_SAMPLER, Edges, Loaded, Plain, Sample, Sampled
 
 LOADER_WORKERS = 4
 

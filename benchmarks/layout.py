@@ -70,9 +70,8 @@ def reading(store: Path) -> tuple[Callable[[], object], int]:
 @click.option("--repeats", default=9, show_default=True, help="Turns of each reader.")
 @click.option("--write", is_flag=True, help="Append the table to RESULTS.md.")
 def main(relations: int, repeats: int, write: bool) -> None:
-    from heteroshards.schemas.config import JobConfig
-
     from heteroshards import pipeline
+    from heteroshards.schemas.config import JobConfig
 
     with tempfile.TemporaryDirectory() as folder:
         data, stores = many_relations(relations), {}

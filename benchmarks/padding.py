@@ -19,12 +19,12 @@ from typing import Any
 
 import click
 import numpy as np
+
+from benchmarks.measure import show, table
 from heteroshards.pipeline.forecast.trial import Alternative, Trial
 from heteroshards.pipeline.graph.hetero import build_graph
 from heteroshards.pipeline.sources import SourceGraph, load_dataset
 from heteroshards.schemas.config import JobConfig, load_config
-
-from benchmarks.measure import show, table
 
 COLUMNS = ("seeds", "grouping", "budget", "batches/epoch", "nodes", "edges", "node fill", "edge fill", "seed fill")
 COLUMNS += ("MiB/batch", "MiB/epoch", "over")

@@ -24,14 +24,14 @@ from typing import Any
 
 import click
 import numpy as np
+
+from benchmarks.measure import in_turns, show, table
+from benchmarks.streaming import everything_a_seed
 from heteroshards.pipeline.preparation.run import prepare_source
 from heteroshards.pipeline.sources import load_dataset
 from heteroshards.pipeline.sources.source import SourceGraph
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.manifest import Manifest
-
-from benchmarks.measure import in_turns, show, table
-from benchmarks.streaming import everything_a_seed
 
 warnings.filterwarnings("ignore", message="`torch.jit.script")
 

@@ -13,6 +13,8 @@ import threading
 import click
 import numpy as np
 import torch
+
+from benchmarks.measure import in_turns, show, table
 from heteroshards.pipeline.graph.hetero import HeteroGraph, build_graph
 from heteroshards.pipeline.grouping.groups import random_plan
 from heteroshards.pipeline.grouping.split_plan import SplitPlan
@@ -23,8 +25,6 @@ from heteroshards.pipeline.sources import load_dataset
 from heteroshards.pipeline.sources.source import SourceGraph
 from heteroshards.schemas.config import BudgetConfig, DatasetConfig, SamplingConfig
 from heteroshards.schemas.sampling import SamplingSpec
-
-from benchmarks.measure import in_turns, show, table
 
 FANOUT = [5, 5]
 PIECE_SEEDS = 4096

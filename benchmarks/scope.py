@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 
 import click
+
+from benchmarks.measure import show, table
 from heteroshards.pipeline.executors.threads import Workers
 from heteroshards.pipeline.graph.hetero import HeteroGraph, build_graph
 from heteroshards.pipeline.sampling.reach import unreached
@@ -19,8 +21,6 @@ from heteroshards.pipeline.sizing.counting import Counted, count_all, sampler_fa
 from heteroshards.pipeline.sources import SourceGraph, load_dataset
 from heteroshards.schemas.batch import bytes_to_device, model_inputs
 from heteroshards.schemas.config import BudgetConfig, JobConfig, load_config
-
-from benchmarks.measure import show, table
 
 COLUMNS = ("seeds", "scope", "split", "batches", "node fill", "edge fill", "MiB/batch")
 

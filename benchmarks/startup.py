@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 import click
-from heteroshards.schemas.config import load_config
 
 from benchmarks.measure import show, table
+from heteroshards.schemas.config import load_config
 
 MODELS = ("to_hetero", "hetero_conv", "hgt")
 PROBE = """

@@ -22,6 +22,12 @@ from typing import NamedTuple
 import click
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from benchmarks.full_batch import Convolutions, Sage, Transformer
+from benchmarks.measure import show, table
+from benchmarks.streaming import everything_a_seed
 from heteroshards.pipeline.executors.threads import Workers
 from heteroshards.pipeline.graph.hetero import build_graph
 from heteroshards.pipeline.grouping.groups import make_plans
@@ -34,12 +40,6 @@ from heteroshards.schemas.config import JobConfig
 from heteroshards.trainer import open_store
 from heteroshards.trainer.job import Job, backend_of, open_job
 from heteroshards.trainer.reading.order import shuffled_order
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-
-from benchmarks.full_batch import Convolutions, Sage, Transformer
-from benchmarks.measure import show, table
-from benchmarks.streaming import everything_a_seed
 
 warnings.filterwarnings("ignore", message="`torch.jit.script")
 from torch_geometric.loader import NeighborLoader  # noqa: E402

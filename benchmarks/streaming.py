@@ -22,6 +22,8 @@ from pathlib import Path
 
 import click
 import numpy as np
+
+from benchmarks.measure import in_turns, show, table
 from heteroshards.schemas import layout
 from heteroshards.schemas.batch import InputSpec, model_inputs
 from heteroshards.schemas.config import JobConfig, load_config
@@ -32,8 +34,6 @@ from heteroshards.trainer.reading.order import shuffled_order
 from heteroshards.trainer.reading.shards import ShardReader, input_source
 from heteroshards.trainer.reading.store import Store
 from heteroshards.trainer.reading.stream import BatchStream
-
-from benchmarks.measure import in_turns, show, table
 
 warnings.filterwarnings("ignore", message="`torch.jit.script")
 

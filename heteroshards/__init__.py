@@ -17,8 +17,10 @@ _HOMES = {
     "JobConfig": "heteroshards.schemas.config",
     "ShardDataset": "heteroshards.trainer.reading.dataset",
     "ShardIterable": "heteroshards.trainer.reading.dataset",
+    "evaluate": "heteroshards.trainer.trained",
     "fit": "heteroshards.trainer.training",
     "open_store": "heteroshards.trainer.reading.store",
+    "predict": "heteroshards.trainer.trained",
     "prepare": "heteroshards.pipeline.preparation.run",
 }
 __all__ = ["__version__", *sorted(_HOMES)]

@@ -2,9 +2,7 @@
 
 import json
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
-from heteroshards.schemas.config import JobConfig, load_config
-from heteroshards.schemas.errors import DAMAGED_STORE_EXIT_CODE, BudgetError, ConfigError, HeteroShardsError
+
+from heteroshards.commands import CONTEXT, SET, Commands, job_config
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import DAMAGED_STORE_EXIT_CODE, BudgetError, ConfigError
 from heteroshards.schemas.paths import as_path
-from heteroshards.schemas.seam import Terminated, prepare_streams, seam, told
 
 if TYPE_CHECKING:
     from heteroshards.pipeline.sources import SourceGraph
@@ -56,45 +55,7 @@ WORKERS = click.option(
 )
 
 
-class TypedErrors(click.Group):
-    """Whatever goes wrong ends in one line and its own exit code, not in a traceback (see `schemas.seam`)."""
-
-    def main(self, *args: Any, **options: Any) -> Any:
-        prepare_streams()
-        try:
-            with seam("the command", HeteroShardsError):
-                return super().main(*args, **options)
-        except HeteroShardsError as error:
-            click.echo(told(error), err=True)
-            sys.exit(error.exit_code)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            with _sigterm_raises():
-                return super().invoke(ctx)
-        except (KeyboardInterrupt, Terminated) as signaled:
-            verb, code = ("terminated", 143) if isinstance(signaled, Terminated) else ("interrupted", 130)
-            click.echo(f"{verb}; run the same command again to go on where it stopped", err=True)
-            ctx.exit(code)
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only there can a handler be set
-        yield
-        return
-
-    def raise_terminated(*_: object) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, raise_terminated)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@click.group(cls=TypedErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings=CONTEXT)
 def main() -> None:
     """Sample a heterogeneous graph into batches of one fixed shape, and store them.
 
@@ -106,6 +67,7 @@ def main() -> None:
 
 @main.group(invoke_without_command=True)
 @CONFIG
+@SET
 @STORE
 @WORKERS
 @click.option("--force", is_flag=True, help="Write the store again even if it is there.")
@@ -128,7 +90,7 @@ def prepare(ctx: click.Context, config_path: Path, store: Path | None, workers: 
     from heteroshards.pipeline.sources import source_stamp
     from heteroshards.pipeline.writing.latest import find_unchanged, kept_warnings, noted_stamp, write_note
 
-    config = load_config(config_path)
+    config = job_config(config_path)
     started = time.monotonic()
     before = source_stamp(config.dataset, earlier=noted_stamp(config, store))
     found = None if force else find_unchanged(config, store, before)
@@ -155,6 +117,7 @@ def prepare(ctx: click.Context, config_path: Path, store: Path | None, workers: 
 
 @prepare.command()
 @CONFIG
+@SET
 @STORE
 @WORKERS
 def init(config_path: Path, store: Path | None, workers: int) -> None:
@@ -177,6 +140,7 @@ def init(config_path: Path, store: Path | None, workers: int) -> None:
 @prepare.command()
 @click.argument("numbers", type=click.IntRange(min=0), nargs=-1, required=True, metavar="I...")
 @CONFIG
+@SET
 @STORE
 @WORKERS
 def partition(numbers: tuple[int, ...], config_path: Path, store: Path | None, workers: int) -> None:
@@ -196,6 +160,7 @@ def partition(numbers: tuple[int, ...], config_path: Path, store: Path | None, w
 
 @prepare.command()
 @CONFIG
+@SET
 @STORE
 def finalise(config_path: Path, store: Path | None) -> None:
     """Check that every partition is written, naming those that are missing, and let the store appear."""
@@ -203,7 +168,7 @@ def finalise(config_path: Path, store: Path | None) -> None:
     from heteroshards.pipeline.sources import load_stamped, source_stamp
     from heteroshards.pipeline.writing.latest import write_note
 
-    config = load_config(config_path)
+    config = job_config(config_path)
     source, stamp = load_stamped(config.dataset, source_stamp(config.dataset))
     with _kernels_told():
         stand = steps.finalise(source, config, store=store, report=_report)
@@ -214,12 +179,13 @@ def finalise(config_path: Path, store: Path | None) -> None:
 def _job(config_path: Path) -> tuple[JobConfig, "SourceGraph"]:
     from heteroshards.pipeline.sources import load_dataset
 
-    config = load_config(config_path)
+    config = job_config(config_path)
     return config, load_dataset(config.dataset)
 
 
 @main.command()
 @CONFIG
+@SET
 @WORKERS
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.option(
@@ -241,7 +207,7 @@ def plan(ctx: click.Context, config_path: Path, workers: int, as_json: bool, max
     from heteroshards.pipeline.forecast.report import forecast_report
     from heteroshards.pipeline.sources import load_dataset
 
-    config = load_config(config_path)
+    config = job_config(config_path)
     source = load_dataset(config.dataset)
     with _kernels_told():
         found = forecast(source, config, workers=workers, max_batches=max_batches, progress=_progress())
@@ -280,6 +246,7 @@ def _progress() -> Callable[[str, int, int], None]:
 @main.command()
 @click.argument("place", metavar="[STORE]", type=WrittenPath(path_type=Path, resolve_path=True), required=False)
 @CONFIG
+@SET
 @STORE
 @click.option(
     "--against",
@@ -303,7 +270,7 @@ def inspect(
 
     if place and store:
         raise ConfigError("the store is named twice", actual=f"{place} and --store {store}", hint="Leave one out.")
-    path = place or store or latest_store(load_config(config_path))
+    path = place or store or latest_store(job_config(config_path))
     click.echo(look_at(path, against, as_json=as_json, html=html))
 
 
@@ -332,7 +299,7 @@ def verify(
     from heteroshards.pipeline.verify import verify as check
     from heteroshards.pipeline.writing.latest import latest_store
 
-    config = load_config(config_path) if config_path else None
+    config = job_config(config_path) if config_path else None
     path = store or (latest_store(config) if config else None)
     if path is None:
         raise ConfigError("nothing to verify", hint="Name a store, or a job with --config.")

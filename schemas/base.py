@@ -3,8 +3,9 @@
 import difflib
 from typing import Any, List, Optional, Type, TypeVar
 
-from heteroshards.schemas.errors import HeteroShardsError
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from heteroshards.schemas.errors import HeteroShardsError
 
 M = TypeVar("M", bound=BaseModel)
 E = TypeVar("E", bound=HeteroShardsError)

@@ -9,11 +9,12 @@ import math
 from types import MappingProxyType
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
 
+from pydantic import Field, model_validator
+
 from heteroshards.schemas import layout
 from heteroshards.schemas.base import Frozen
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema, is_safe_name
-from pydantic import Field, model_validator
 
 ID_PAD = -1
 LABEL_PAD = -100

@@ -2,9 +2,10 @@
 
 from typing import Any, Dict, List, Literal, Mapping, Optional, Tuple
 
+from pydantic import Field, model_validator
+
 from heteroshards.schemas.base import Frozen
 from heteroshards.schemas.errors import BudgetError
-from pydantic import Field, model_validator
 
 OverSizePolicy = Literal["error", "skip", "trim_nodes", "trim_edges", "trim_nodes_and_edges"]
 BudgetMode = Literal["exact", "sampled", "quantile", "uniform", "explicit"]

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, Union
 
 import numcodecs
 import numpy as np
+
 from heteroshards.schemas.batch import TensorSpec
 from heteroshards.schemas.errors import CorruptChunkError
 from heteroshards.schemas.integrity import difference

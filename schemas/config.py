@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Mapping, Optional, Tuple, Union
 
+from pydantic import Field, ValidationError, field_validator, model_validator
+
 from heteroshards.schemas.base import Frozen, explain
 from heteroshards.schemas.budget import BudgetMode, OverSizePolicy
 from heteroshards.schemas.config_training import IpuConfig, ModelConfig, TrainConfig
@@ -17,7 +19,6 @@ from heteroshards.schemas.errors import ConfigError
 from heteroshards.schemas.layout import PREDICT, SCORED_SPLITS, ZarrFormat
 from heteroshards.schemas.paths import as_path
 from heteroshards.schemas.sampling import Grouping
-from pydantic import Field, ValidationError, field_validator, model_validator
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -202,7 +203,8 @@ class BudgetConfig(Frozen):
             `quantile` (so that a share of all batches fits, as `num_batches` random ones prove), `uniform` (one
             number for all node types, one for all edge types) or `explicit` (one per type).
         num_batches: with `sampled` and `quantile`.
-        quantile: the share of batches that shall fit. confidence: the probability that it is so.
+        quantile: with `quantile`: the share of batches that shall fit.
+        confidence: with `quantile`: the probability that it is so.
         nodes: rows, padding included: a number with `uniform`, a table by node type with `explicit`.
         edges: columns, likewise, by edge type key.
         scope: which splits share a budget that follows from the data: with `purpose` train has one of its own, and
@@ -311,6 +313,18 @@ class JobConfig(Frozen):
         return hashlib.sha256(json.dumps(self.content(), sort_keys=True).encode()).hexdigest()[:16]
 
 
+def parse_value(text: str) -> Any:
+    """A value as TOML writes it; what is none is a string, so that quotes may be left out.
+
+    >>> parse_value("[5, 5]"), parse_value("true"), parse_value("hgt"), parse_value('"7"')
+    ([5, 5], True, 'hgt', '7')
+    """
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
 def load_config(path: Union[str, Path], overrides: Optional[Mapping[str, Any]] = None) -> JobConfig:
     """Read a TOML job file. `overrides` maps dotted keys ("model.name") to values that win; None is no override.
 
@@ -331,10 +345,13 @@ def load_config(path: Union[str, Path], overrides: Optional[Mapping[str, Any]] =
     values.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:64] or "job")
     for dotted, value in (overrides or {}).items():
         if value is not None:
-            section, _, key = dotted.rpartition(".")
-            table = values.setdefault(section, {}) if section else values
-            if not isinstance(table, dict):
-                raise ConfigError(f"[{section}] must be a table", actual=repr(table), where=str(path))
+            *sections, key = dotted.split(".")
+            table = values
+            for depth, section in enumerate(sections):
+                table = table.setdefault(section, {})
+                if not isinstance(table, dict):
+                    name = ".".join(sections[: depth + 1])
+                    raise ConfigError(f"[{name}] must be a table", actual=repr(table), where=str(path))
             table[key] = value
     try:
         return JobConfig(**values)

@@ -2,8 +2,9 @@
 
 from typing import Any, Dict, Literal, Optional
 
-from heteroshards.schemas.base import Frozen
 from pydantic import Field, field_validator, model_validator
+
+from heteroshards.schemas.base import Frozen
 
 
 class ModelConfig(Frozen):
@@ -57,6 +58,8 @@ class TrainConfig(Frozen):
     """How it is trained.
 
     Attributes:
+        lr: learning rate of Adam.
+        weight_decay: its L2 penalty.
         epochs: at most this many passes, counted from 1; epoch e reads round e - 1 modulo the number of rounds.
         optimizer: `adam`, `adamw` or `sgd`.
         momentum: of `sgd`.

@@ -4,8 +4,9 @@ import re
 from typing import Any, Dict, Iterable, Optional, Tuple
 
 import numpy as np
-from heteroshards.schemas.base import Frozen
 from pydantic import Field, field_validator, model_validator
+
+from heteroshards.schemas.base import Frozen
 
 EdgeTypeTuple = Tuple[str, str, str]
 

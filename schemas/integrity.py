@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 import google_crc32c
 import numpy as np
+
 from heteroshards.schemas.layout import INTEGRITY_ATTRIBUTE, MANIFEST_ATTRIBUTE, ZarrFormat
 
 METADATA_NAMES = (".zgroup", ".zarray", ".zattrs", "zarr.json")

@@ -7,11 +7,12 @@ import json
 from pathlib import Path
 from typing import Any, Dict, Optional
 
+from pydantic import field_validator
+
 from heteroshards.schemas.base import Frozen, validate
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.paths import as_path
-from pydantic import field_validator
 
 
 class Latest(Frozen):

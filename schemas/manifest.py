@@ -2,6 +2,8 @@
 
 from typing import Any, Dict, List, Literal, Mapping, NamedTuple, Optional, Tuple
 
+from pydantic import Field, model_validator
+
 from heteroshards.schemas import FORMAT_VERSION
 from heteroshards.schemas.base import Frozen, validate
 from heteroshards.schemas.batch import TensorSpec
@@ -11,7 +13,6 @@ from heteroshards.schemas.graph import GraphSchema
 from heteroshards.schemas.layout import SPLITS, Layout, Purpose, ZarrFormat, part_path, purpose_of
 from heteroshards.schemas.notes import Note
 from heteroshards.schemas.sampling import SamplingSpec
-from pydantic import Field, model_validator
 
 NUMBERING = "numbering_sha256"  # in `Manifest.source`: node type -> digest; equal ones number the same nodes alike
 

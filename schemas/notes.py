@@ -3,8 +3,9 @@
 import re
 from typing import Literal, Optional
 
-from heteroshards.schemas.base import Frozen
 from pydantic import field_validator
+
+from heteroshards.schemas.base import Frozen
 
 NoteCode = Literal[
     "read",  # what was taken from the source

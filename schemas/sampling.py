@@ -2,8 +2,9 @@
 
 from typing import Any, Dict, Literal, Tuple
 
-from heteroshards.schemas.base import Frozen
 from pydantic import Field, model_validator
+
+from heteroshards.schemas.base import Frozen
 
 Grouping = Literal["random", "balanced", "packed"]
 

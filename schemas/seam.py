@@ -24,10 +24,6 @@ SHOW = "HETEROSHARDS_TRACEBACK"
 _NOT_OURS = (HeteroShardsError, BrokenPipeError, Warning)
 
 
-class Terminated(BaseException):
-    """SIGTERM as an exception: what is at work unwinds as it does after Ctrl-C."""
-
-
 def typed(doing: str, error: Type[HeteroShardsError]) -> Callable[[F], F]:
     """A decorator of public functions: every `Exception` leaves as `error` or `UnexpectedError`, raised from its cause.
 

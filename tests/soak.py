@@ -30,13 +30,13 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from heteroshards.pipeline.preparation.run import prepare_source
 from heteroshards.pipeline.sources import load_dataset
 from heteroshards.pipeline.verify import verify
 from heteroshards.schemas.config import JobConfig
 from heteroshards.trainer import fit, open_store
 from heteroshards.trainer.runs.report import read_metrics
-
 from tests.pipeline.build import as_toml
 from tests.pipeline.stores import files_of
 

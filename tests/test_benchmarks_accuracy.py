@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from heteroshards.schemas.config import load_config
 
 from benchmarks import accuracy, measure
+from heteroshards.schemas.config import load_config
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
 

@@ -1,12 +1,12 @@
 """benchmarks/scope.py runs, tiny, and says what the stores of both scopes are like."""
 
 from click.testing import CliRunner
+
+from benchmarks import measure, scope
 from heteroshards.pipeline.inspect import statistics
 from heteroshards.pipeline.preparation.run import prepare_source
 from heteroshards.pipeline.sources import load_dataset
 from heteroshards.schemas.config import load_config
-
-from benchmarks import measure, scope
 from tests.test_benchmarks_padding import JOB, table_of
 
 

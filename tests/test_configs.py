@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from heteroshards.schemas.config import load_config, tomllib
 
 ROOT = Path(__file__).resolve().parents[1]

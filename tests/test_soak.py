@@ -6,8 +6,8 @@ import random
 from pathlib import Path
 
 import pytest
-from heteroshards.trainer.runs.report import read_metrics
 
+from heteroshards.trainer.runs.report import read_metrics
 from tests import soak
 from tests.soak import Commands, Report, random_job, run_pass
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import torch
+
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import CheckpointError
 from heteroshards.trainer.backends import Backend

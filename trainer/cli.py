@@ -1,25 +1,21 @@
 """`python -m trainer train | evaluate | predict | compile`. Commands import torch, so that --help is quick."""
 
 import json
-import sys
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import click
-from heteroshards.schemas.config import JobConfig, load_config
-from heteroshards.schemas.errors import HeteroShardsError
+
+from heteroshards.commands import CONTEXT, SET, Commands, job_config
+from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.layout import SCORED_SPLITS, SPLITS
 from heteroshards.schemas.paths import as_path
-from heteroshards.schemas.seam import Terminated, prepare_streams, seam, told
-from heteroshards.trainer.runs.signals import sigterm_raises
 
 if TYPE_CHECKING:
     from heteroshards.trainer.backends import Backend
     from heteroshards.trainer.job import Job
-
-INTERRUPTED, TERMINATED = 130, 143
 
 _SHARED = {
     "config_path": click.option(
@@ -59,7 +55,7 @@ def options_of(*names: str) -> Callable[..., Any]:
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         for name in reversed(names or tuple(_SHARED)):
             command = _SHARED[name](command)
-        return command
+        return SET(command)
 
     return add
 
@@ -67,36 +63,11 @@ def options_of(*names: str) -> Callable[..., Any]:
 shared_options = options_of()
 
 
-class _Commands(click.Group):
-    """Ends in one line on stderr and an exit code, whatever goes wrong, without a traceback (see `schemas.seam`)."""
-
-    def main(self, *args: Any, **options: Any) -> Any:
-        prepare_streams()
-        try:
-            with seam("the command", HeteroShardsError):
-                return super().main(*args, **options)
-        except HeteroShardsError as error:
-            click.echo(told(error), err=True)
-            sys.exit(error.exit_code)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            with sigterm_raises():
-                return super().invoke(ctx)
-        except (KeyboardInterrupt, Terminated) as signaled:
-            verb, code = (
-                ("terminated", TERMINATED) if isinstance(signaled, Terminated) else ("interrupted", INTERRUPTED)
-            )
-            goes_on = "goes on where it stopped" if ctx.invoked_subcommand == "train" else "begins anew"
-            click.echo(f"{verb}: the same command {goes_on}.", err=True)
-            sys.exit(code)
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Commands, context_settings=CONTEXT)
 def main() -> None:
     """Train models on a prepared store of padded batches, and use them.
 
-    A store comes from `make prepare`. TrainingProgress goes to stderr, results as JSON to stdout.
+    A store comes from `make prepare`. Progress goes to stderr, results as JSON to stdout.
 
     \b
     Exit codes: 0 done, 2 config or usage, 5 store, 6 model, 7 backend, 8 checkpoint or run folder, 1 what else the
@@ -245,7 +216,7 @@ def _job_config(shared: Any, more: Any) -> Tuple[JobConfig, Optional[str], Optio
         "train.on_corrupt": "on_corrupt",
     }
     overrides = {key: shared.get(name) for key, name in names.items()}
-    return load_config(shared["config_path"], {**overrides, **more}), shared.get("run"), shared["store"]
+    return job_config(shared["config_path"], {**overrides, **more}), shared.get("run"), shared["store"]
 
 
 def _backend(config: JobConfig) -> "Backend":

@@ -5,6 +5,7 @@ from typing import Dict, List, NamedTuple, Sequence
 
 import numpy as np
 import torch
+
 from heteroshards.schemas.batch import LABEL_PAD
 from heteroshards.schemas.chunks import REBUILD
 from heteroshards.schemas.errors import ConfigError, CorruptChunkError, StoreError

@@ -4,6 +4,8 @@ import math
 from typing import Dict, List, Optional, Sequence
 
 import torch
+from torch import nn
+
 from heteroshards.schemas import layout
 from heteroshards.schemas.batch import table_bytes
 from heteroshards.schemas.budget import Budget
@@ -13,7 +15,6 @@ from heteroshards.schemas.graph import GraphSchema
 from heteroshards.trainer.backends import Backend
 from heteroshards.trainer.models.resident import ResidentFeatures
 from heteroshards.trainer.reading.store import Store
-from torch import nn
 
 # Sparse products cost about as much per entry as ten of a dense matrix, and rows are gathered by entry, too.
 SPARSE_SHARE = 1 / 16

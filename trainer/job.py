@@ -7,6 +7,8 @@ from typing import Any, Dict, Iterable, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from heteroshards.schemas.batch import EXTRA_INPUTS, InputSpec, model_inputs, shape_signature
 from heteroshards.schemas.chunks import REBUILD
 from heteroshards.schemas.config import JobConfig, ModelConfig
@@ -30,7 +32,6 @@ from heteroshards.trainer.reading.store import Store
 from heteroshards.trainer.reading.stream import BatchStream
 from heteroshards.trainer.runs.quarantine import Quarantine
 from heteroshards.trainer.runs.report import SILENT, Console
-from torch import Tensor
 
 FEATURES = ("x", "edge_attr")  # kinds of inputs
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, Sequence, Tuple, Union
 
 import numpy as np
+
 from heteroshards.schemas import layout
 from heteroshards.schemas.errors import CheckpointError, ConfigError
 from heteroshards.schemas.seam import require, require_path, typed

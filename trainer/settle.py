@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, NamedTuple, Optional
 
+from torch.utils._python_dispatch import TorchDispatchMode
+
 from heteroshards.schemas.config import JobConfig
 from heteroshards.trainer.backends import Backend
 from heteroshards.trainer.backends.eager import EagerBackend
@@ -17,7 +19,6 @@ from heteroshards.trainer.job import example_batch, identity_of, open_job
 from heteroshards.trainer.reading.store import Store, changed_keys
 from heteroshards.trainer.runs.names import BEST, LAST, RUN
 from heteroshards.trainer.runs.report import SILENT, Console
-from torch.utils._python_dispatch import TorchDispatchMode
 
 # Training and inference together, for one shape, nothing compiled before (x86-64, torch 2.13, to_hetero between nodes
 # of one type). Two quiet cores took 325 s for 90 relations, 7,355 operators; on 2026-11-26 two busy ones took 54 and

@@ -8,6 +8,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 import torch
+
 from heteroshards.schemas.chunks import REBUILD
 from heteroshards.schemas.config import JobConfig, TrainConfig
 from heteroshards.schemas.errors import CheckpointError, ConfigError, CorruptChunkError, ModelError, StoreError

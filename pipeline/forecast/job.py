@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+
 from heteroshards.pipeline.executors.threads import Workers
 from heteroshards.pipeline.forecast.disk import DiskForecast, measure_disk
 from heteroshards.pipeline.forecast.trial import Alternative, Trial, Trim

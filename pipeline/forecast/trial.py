@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+
 from heteroshards.pipeline.executors.threads import Workers
 from heteroshards.pipeline.forecast.disk import spread
 from heteroshards.pipeline.graph.hetero import HeteroGraph

@@ -10,13 +10,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
+
 from heteroshards.pipeline.graph.csc import PackedGraph, pack_graph
 from heteroshards.pipeline.memory import require_memory
 from heteroshards.schemas.batch import LABEL_PAD
 from heteroshards.schemas.errors import GraphError
 from heteroshards.schemas.graph import EdgeTypeSchema, EdgeTypeTuple, GraphSchema, NodeTypeSchema, edge_key
 from heteroshards.schemas.notes import Note
-from pydantic import ValidationError
 
 if TYPE_CHECKING:
     from heteroshards.pipeline.sources import SourceGraph

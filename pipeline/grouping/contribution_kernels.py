@@ -4,6 +4,7 @@ Letters as in `pipeline.grouping.contributions`.
 """
 
 import numpy as np
+
 from heteroshards.pipeline.jit import njit
 from heteroshards.pipeline.sampling.draws import mix
 

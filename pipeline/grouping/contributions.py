@@ -10,6 +10,7 @@ Letters: N seeds, D types (node types, then edge types), U elements, C bundles.
 from typing import NamedTuple
 
 import numpy as np
+
 from heteroshards.pipeline.grouping import contribution_kernels as kernels
 from heteroshards.pipeline.grouping.contribution_kernels import EMPTY
 from heteroshards.pipeline.sampling.neighbor import NeighborSampler

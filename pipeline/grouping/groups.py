@@ -27,6 +27,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from heteroshards.pipeline.executors.threads import Workers
 from heteroshards.pipeline.grouping import kernels
 from heteroshards.pipeline.grouping.contributions import Contributions, power_of_two, trace

@@ -13,6 +13,7 @@ Letters: N seeds, G groups, M members at most, D types (node types, then edge ty
 from typing import NamedTuple
 
 import numpy as np
+
 from heteroshards.pipeline.jit import njit
 from heteroshards.pipeline.sampling.draws import below
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import google_crc32c
 import numpy as np
+
 from heteroshards.pipeline.writing.files import read_attributes
 from heteroshards.schemas import layout
 from heteroshards.schemas.batch import TensorSpec

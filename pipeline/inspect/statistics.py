@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from heteroshards.pipeline.inspect.ledger import Ledger, LedgerReader
 from heteroshards.schemas import layout
 from heteroshards.schemas.batch import TensorSpec, device_bytes, model_inputs

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.graph import GraphSchema
 

@@ -5,6 +5,7 @@ too: numba's cache on disk notices a change of the file that a kernel is in, not
 """
 
 import numpy as np
+
 from heteroshards.pipeline.jit import njit
 from heteroshards.pipeline.sampling.rng import GOLDEN, MIX_1, MIX_2
 

@@ -8,6 +8,7 @@ Arrays over all types are flat; `*_offset` says where a type's part starts. The 
 """
 
 import numpy as np
+
 from heteroshards.pipeline.jit import njit
 from heteroshards.pipeline.sampling.draws import mix, pick
 from heteroshards.pipeline.sampling.trimming_kernels import exceeds, hop_start, trim_batch

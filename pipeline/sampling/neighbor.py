@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
 from heteroshards.pipeline.graph.csc import PackedGraph
 from heteroshards.pipeline.sampling import kernels
 from heteroshards.pipeline.sampling.batches import PaddedBatches, Sizes

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 import numpy as np
+
 from heteroshards.pipeline.sampling.batches import PaddedBatches, Sizes
 from heteroshards.schemas.budget import Budget
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from heteroshards.pipeline.formatting import listed
 from heteroshards.pipeline.sampling.batches import Sizes
 from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema

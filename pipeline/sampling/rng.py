@@ -7,6 +7,7 @@ The generator is SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom nu
 import hashlib
 
 import numpy as np
+
 from heteroshards.schemas.layout import SPLITS
 
 GOLDEN = 0x9E3779B97F4A7C15

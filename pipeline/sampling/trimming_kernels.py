@@ -1,6 +1,7 @@
 """The numba kernels that trim a batch which is over a budget. The letters and arguments are those of `kernels`."""
 
 import numpy as np
+
 from heteroshards.pipeline.jit import njit
 from heteroshards.pipeline.sampling.draws import below, mix
 

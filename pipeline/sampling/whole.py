@@ -1,6 +1,7 @@
 """The whole graph as one batch per split, behind the same interface as the neighbor sampler."""
 
 import numpy as np
+
 from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.sampling.batches import PaddedBatches, Sizes
 from heteroshards.schemas.budget import Budget

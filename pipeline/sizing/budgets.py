@@ -6,6 +6,7 @@ Training and inference are compiled apart, so each may have the budget that its 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+
 from heteroshards.pipeline.sampling.batches import Sizes
 from heteroshards.pipeline.sizing.certificate import are_enough
 from heteroshards.pipeline.sizing.estimate import TRAIN, plus_one, raw_budget, resolve_budget

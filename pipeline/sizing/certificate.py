@@ -21,6 +21,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+
 from heteroshards.pipeline.sampling.batches import Sizes
 from heteroshards.schemas.budget import Budget, Certificate, Overflow
 from heteroshards.schemas.config import BudgetConfig

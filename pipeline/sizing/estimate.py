@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from heteroshards.pipeline.grouping.split_plan import SplitPlan
 from heteroshards.pipeline.sampling.batches import Sizes
 from heteroshards.pipeline.sampling.rng import keyed, stream_root

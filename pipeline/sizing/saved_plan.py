@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+
 from heteroshards.pipeline.grouping.split_plan import SplitPlan
 from heteroshards.pipeline.sampling.batches import Sizes
 from heteroshards.pipeline.sizing.estimate import Fitted

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from heteroshards.pipeline.memory import require_memory
 from heteroshards.schemas.errors import GraphError
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+
 from heteroshards.pipeline.formatting import as_ranges
 from heteroshards.schemas.layout import SCORED_SPLITS
 from heteroshards.schemas.notes import Note

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
 from heteroshards.schemas.config import DatasetConfig
 from heteroshards.schemas.errors import GraphError
 from heteroshards.schemas.notes import Note

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from heteroshards.pipeline.sources.splits import split_seeds
 from heteroshards.schemas.config import DatasetConfig
 from heteroshards.schemas.errors import GraphError

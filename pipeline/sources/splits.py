@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+
 from heteroshards.pipeline.sources.targets import ALL_NODES
 from heteroshards.schemas.config import DatasetConfig, RandomSplit
 from heteroshards.schemas.errors import ConfigError, GraphError

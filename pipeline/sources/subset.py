@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from heteroshards.pipeline.sources.words import nearest
 from heteroshards.schemas.config import DatasetConfig
 from heteroshards.schemas.errors import ConfigError

@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from pydantic import Field
+
 from heteroshards.pipeline.memory import require_memory
 from heteroshards.schemas.base import Frozen, validate
 from heteroshards.schemas.errors import ConfigError
-from pydantic import Field
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData

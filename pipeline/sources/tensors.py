@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from heteroshards.pipeline.sources.dense import as_torch_sparse, to_dense
 from heteroshards.schemas.errors import GraphError
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
 from heteroshards.pipeline.formatting import listed
 from heteroshards.schemas.config import DatasetConfig
 from heteroshards.schemas.graph import edge_key

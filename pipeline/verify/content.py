@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.grouping.split_plan import shards_of
 from heteroshards.pipeline.sampling.batches import Sizes, limiters

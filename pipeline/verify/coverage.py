@@ -6,6 +6,7 @@ Split predict holds whatever nodes it was asked for, so it owns none and takes n
 from typing import NamedTuple
 
 import numpy as np
+
 from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.verify.findings import Findings
 from heteroshards.schemas import layout

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from heteroshards.pipeline.verify.findings import Findings
 from heteroshards.schemas import integrity, layout
 from heteroshards.schemas.batch import TensorSpec

@@ -1,6 +1,7 @@
 """A store against the data and config that it claims to be made from."""
 
 import numpy as np
+
 from heteroshards.pipeline.executors.threads import Workers
 from heteroshards.pipeline.graph.hetero import HeteroGraph, build_graph
 from heteroshards.pipeline.reporting import Progress

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
+
 from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.grouping.split_plan import BatchBlock, Shard
 from heteroshards.pipeline.sampling.batches import PaddedBatches, limiters

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.sampling.reach import reach_notes, unreached, unreached_notes
 from heteroshards.pipeline.sizing.estimate import Fitted, with_hop_capacities

@@ -18,6 +18,7 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
+
 from heteroshards.pipeline.writing import zarr_compat
 from heteroshards.pipeline.writing.files import read_attributes, write_atomically
 from heteroshards.schemas import integrity, layout, locks

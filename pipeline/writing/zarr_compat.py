@@ -8,6 +8,7 @@ from typing import Any
 import numcodecs
 import numpy as np
 import zarr
+
 from heteroshards.schemas.batch import TensorSpec
 from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.layout import ZarrFormat

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from heteroshards.pipeline.forecast.job import forecast
 from heteroshards.pipeline.inspect.ledger import LedgerReader
 from heteroshards.pipeline.inspect.statistics import store_use
@@ -14,7 +15,6 @@ from heteroshards.schemas.batch import bytes_to_device, model_inputs
 from heteroshards.trainer import open_store
 from heteroshards.trainer.backends.eager import EagerBackend
 from heteroshards.trainer.job import open_job
-
 from tests.pipeline.build import job
 from tests.strategies import random_graph
 

@@ -5,18 +5,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from heteroshards.schemas.config import ModelConfig
-from heteroshards.trainer import open_store
-from heteroshards.trainer.backends.inductor import InductorBackend
-from heteroshards.trainer.models import MODELS, LayerTrimmer, build_model
-from heteroshards.trainer.models.seed_model import SeedModel
-from heteroshards.trainer.reading.stream import BatchStream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch_geometric.nn import HeteroConv, Linear, SAGEConv
 
 from heteroshards import pipeline
+from heteroshards.schemas.config import ModelConfig
+from heteroshards.trainer import open_store
+from heteroshards.trainer.backends.inductor import InductorBackend
+from heteroshards.trainer.models import MODELS, LayerTrimmer, build_model
+from heteroshards.trainer.models.seed_model import SeedModel
+from heteroshards.trainer.reading.stream import BatchStream
 from tests.pipeline.build import job
 from tests.strategies import graphs, random_graph
 

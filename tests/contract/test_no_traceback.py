@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import HeteroData
+
+from heteroshards import pipeline, trainer
 from heteroshards.pipeline.forecast.job import forecast
 from heteroshards.pipeline.inspect.command import look_at
 from heteroshards.pipeline.preparation.run import prepare_source
@@ -22,9 +25,6 @@ from heteroshards.trainer.backends.eager import EagerBackend
 from heteroshards.trainer.evaluate import answer, evaluate
 from heteroshards.trainer.job import open_job
 from heteroshards.trainer.predict import predict
-from torch_geometric.data import HeteroData
-
-from heteroshards import pipeline, trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,6 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from click.testing import CliRunner
+from torch_geometric.data import HeteroData
+
 from heteroshards.pipeline import prepare
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import CheckpointError
@@ -18,7 +20,6 @@ from heteroshards.trainer.evaluate import answer
 from heteroshards.trainer.job import open_job
 from heteroshards.trainer.predict import predict
 from heteroshards.trainer.runs.names import BEST
-from torch_geometric.data import HeteroData
 
 
 def graph(num_papers: int = 24, featureless: bool = False) -> HeteroData:

@@ -3,6 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heteroshards import pipeline
 from heteroshards.pipeline.executors.threads import Workers
 from heteroshards.pipeline.grouping.groups import make_plans
 from heteroshards.pipeline.grouping.split_plan import BatchBlock
@@ -12,10 +16,6 @@ from heteroshards.trainer.backends.signature import find_shape
 from heteroshards.trainer.models import build_model
 from heteroshards.trainer.models.seed_model import SeedModel
 from heteroshards.trainer.reading.stream import BatchStream
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from heteroshards import pipeline
 from tests.pipeline.build import hetero_graph, job, sampler
 from tests.strategies import graphs, random_graph
 

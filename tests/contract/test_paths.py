@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+
 from heteroshards.pipeline.cli import main as pipeline_command
 from heteroshards.schemas.config import IpuConfig, load_config
 from heteroshards.trainer.backends.poptorch_options import cache_folder
 from heteroshards.trainer.cli import main as trainer_command
-
 from tests.pipeline.bad_graphs import small_graph
 
 JOB = """

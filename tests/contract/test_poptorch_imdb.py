@@ -1,10 +1,10 @@
 """The real trainer feeds the real IMDB graph to the strict double of PopTorch, and gets what plain PyTorch gets."""
 
 import pytest
-from heteroshards.schemas.config import JobConfig
-from heteroshards.trainer import open_store
 
 from heteroshards import pipeline
+from heteroshards.schemas.config import JobConfig
+from heteroshards.trainer import open_store
 from tests.poptorch_double import installed
 from tests.trainer.poptorch_case import MODELS, check_call_by_call
 

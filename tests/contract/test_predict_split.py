@@ -4,6 +4,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torch_geometric.data import HeteroData
+
 from heteroshards.pipeline import prepare
 from heteroshards.pipeline.forecast.job import as_json, forecast
 from heteroshards.pipeline.inspect.command import look_at
@@ -15,7 +17,6 @@ from heteroshards.trainer import ShardDataset, fit, open_store
 from heteroshards.trainer.evaluate import evaluate
 from heteroshards.trainer.job import backend_of, open_job
 from heteroshards.trainer.predict import predict
-from torch_geometric.data import HeteroData
 
 NUM_PAPERS, NUM_AUTHORS = 24, 6
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray
-from heteroshards.schemas import config as sections
 
 from heteroshards import pipeline
+from heteroshards.schemas import config as sections
 from tests.pipeline.build import job
 from tests.strategies import random_graph
 

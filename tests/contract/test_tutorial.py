@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+
+from heteroshards import pipeline
 from heteroshards.pipeline.preparation.run import prepare_source
 from heteroshards.pipeline.sources import from_data
 from heteroshards.schemas.config import JobConfig
 from heteroshards.trainer import ShardDataset
-
-from heteroshards import pipeline
 from tests.pipeline.stores import manifest_of
 
 NODES = {"movie": 500, "director": 100, "actor": 300}

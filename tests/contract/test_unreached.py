@@ -5,6 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch_geometric.data import HeteroData
+
 from heteroshards.pipeline import prepare
 from heteroshards.pipeline.forecast.job import forecast
 from heteroshards.pipeline.inspect.command import look_at
@@ -21,10 +25,6 @@ from heteroshards.trainer.evaluate import answer
 from heteroshards.trainer.job import open_job
 from heteroshards.trainer.runs.names import BEST
 from heteroshards.trainer.runs.report import Console
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch_geometric.data import HeteroData
-
 from tests.pipeline.build import job as any_job
 from tests.pipeline.stores import manifest_of, read, reseal
 from tests.strategies import graphs

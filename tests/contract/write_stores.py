@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from heteroshards.trainer import open_store
 
 from heteroshards import pipeline
+from heteroshards.trainer import open_store
 from tests.pipeline.build import job
 from tests.strategies import random_graph
 from tests.trainer.test_foreign_stores import digests

@@ -17,6 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from torch_geometric.data import HeteroData
+
+from heteroshards import pipeline
 from heteroshards.pipeline.sources import from_data
 from heteroshards.pipeline.verify import verify
 from heteroshards.schemas.config import JobConfig
@@ -24,11 +29,6 @@ from heteroshards.schemas.errors import HeteroShardsError
 from heteroshards.trainer import open_store
 from heteroshards.trainer.backends.eager import EagerBackend
 from heteroshards.trainer.job import open_job
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
-from torch_geometric.data import HeteroData
-
-from heteroshards import pipeline
 from tests.fuzz import is_foreseen
 from tests.strategies import job_sections, odd_graphs
 

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from heteroshards.schemas import integrity
 
+from heteroshards.schemas import integrity
 from tests.fuzz import is_foreseen
 from tests.trainer.store_factory import ZARR_FORMATS, manifest_of, set_manifest, write_store
 
@@ -206,7 +206,6 @@ class Runs:
     def __init__(self, folder: Path) -> None:
         from heteroshards.trainer.reading.store import open_store
         from heteroshards.trainer.training import fit
-
         from tests.trainer.conftest import make_config
 
         self._folder, self._config = folder, make_config(folder, epochs=1)

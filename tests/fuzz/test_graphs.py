@@ -3,10 +3,10 @@
 from collections import Counter
 
 import pytest
+
 from heteroshards.pipeline.writing.place import store_path
 from heteroshards.pipeline.writing.writer import work_folder
 from heteroshards.schemas.errors import StoreError
-
 from tests.fuzz.graphs import TRAINED, run
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -5,9 +5,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from heteroshards.schemas.graph import edge_key
 from torch_geometric.data import HeteroData
 
+from heteroshards.schemas.graph import edge_key
 from tests.pipeline import build
 
 Spoil = Callable[[HeteroData], Any]

@@ -4,13 +4,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch_geometric.data import HeteroData
+
 from heteroshards.pipeline.graph.hetero import HeteroGraph, build_graph
 from heteroshards.pipeline.sampling.neighbor import NeighborSampler
 from heteroshards.pipeline.sources import from_data
 from heteroshards.schemas.config import DatasetConfig, JobConfig
 from heteroshards.schemas.graph import edge_key
 from heteroshards.schemas.sampling import SamplingSpec
-from torch_geometric.data import HeteroData
 
 
 def mask(ids: list[int], size: int) -> torch.Tensor:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from heteroshards.pipeline.writing import partitions
 
 from heteroshards import pipeline
+from heteroshards.pipeline.writing import partitions
 from tests.pipeline.build import job
 from tests.pipeline.stores import files_of
 from tests.strategies import random_graph

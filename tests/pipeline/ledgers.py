@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+
 from heteroshards.pipeline.sampling.batches import Sizes, limiters
 from heteroshards.pipeline.writing.writer import StoreWriter
 from heteroshards.schemas import FORMAT_VERSION, layout

@@ -1,8 +1,8 @@
 """What a reader may rely on in any store, checked with zarr and numpy alone."""
 
 import numpy as np
-from heteroshards.schemas.graph import edge_key
 
+from heteroshards.schemas.graph import edge_key
 from tests.pipeline.stores import manifest_of, read
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import google_crc32c
 import numpy as np
 import zarr
+
 from heteroshards.pipeline.writing import zarr_compat
 from heteroshards.schemas import integrity, layout
 from heteroshards.schemas.manifest import parse_manifest
-
 from tests.layouts import stored_at
 
 

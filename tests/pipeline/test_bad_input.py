@@ -12,12 +12,12 @@ import pytest
 import scipy.sparse
 import torch
 from click.testing import CliRunner
-from heteroshards.pipeline.cli import main
-from heteroshards.schemas.config import JobConfig
-from heteroshards.schemas.errors import BudgetError, ConfigError, DatasetError, GraphError, HeteroShardsError
 from torch_geometric.data import Data, HeteroData
 
 from heteroshards import pipeline
+from heteroshards.pipeline.cli import main
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.errors import BudgetError, ConfigError, DatasetError, GraphError, HeteroShardsError
 from tests.pipeline import bad_graphs
 from tests.pipeline.bad_graphs import (
     ambiguous,

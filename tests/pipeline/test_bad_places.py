@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+
+from heteroshards import pipeline
 from heteroshards.pipeline.cli import main
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import StoreError
-
-from heteroshards import pipeline
 from tests.pipeline.build import as_toml, job
 from tests.strategies import random_graph
 

@@ -2,6 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from heteroshards import pipeline
 from heteroshards.pipeline.executors.threads import Workers
 from heteroshards.pipeline.inspect.ledger import LedgerReader
 from heteroshards.pipeline.inspect.report import store_report
@@ -13,11 +18,6 @@ from heteroshards.pipeline.sizing.counting import count_all, sampler_factory
 from heteroshards.pipeline.sizing.estimate import exceeding, resolve_budget
 from heteroshards.schemas.errors import BudgetError
 from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import stats
-
-from heteroshards import pipeline
 from tests.pipeline.build import hetero_graph, job
 from tests.strategies import random_graph
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+
 from heteroshards.pipeline.cli import main
 
 JOB = """

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import HeteroData
+
 from heteroshards.pipeline.sources import SourceGraph, from_data
 from heteroshards.pipeline.sources.splits import draw_splits
 from heteroshards.schemas.config import DatasetConfig, RandomSplit
 from heteroshards.schemas.errors import ConfigError, HeteroShardsError
-from torch_geometric.data import HeteroData
-
 from tests.pipeline import build
 
 LABELS = [0, 1, 2, 0, 1, -1, -100, 2]

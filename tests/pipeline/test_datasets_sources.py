@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch_geometric.data import Data, HeteroData
+
 from heteroshards.pipeline.sources import load_dataset, source_stamp
 from heteroshards.pipeline.sources.synthetic import synthetic_graph
 from heteroshards.schemas.config import DatasetConfig, load_config
 from heteroshards.schemas.errors import ConfigError, DatasetError
-from torch_geometric.data import Data, HeteroData
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TINY = {"scale": 0.01, "num_features": 8}

@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+
 from heteroshards.pipeline.sources import load_dataset
 from heteroshards.pipeline.sources.synthetic import SyntheticArgs, SyntheticArrays, synthetic_arrays, synthetic_graph
 from heteroshards.schemas.config import DatasetConfig

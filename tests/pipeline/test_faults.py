@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from heteroshards.pipeline.writing.writer import StoreWriter, locked, work_folder
-from heteroshards.schemas.errors import StoreError
 
 from heteroshards import pipeline
+from heteroshards.pipeline.writing.writer import StoreWriter, locked, work_folder
+from heteroshards.schemas.errors import StoreError
 from tests.pipeline.kill_trials import small_job
 from tests.pipeline.stores import files_of
 
@@ -71,7 +71,7 @@ def test_signals_end_in_one_line_that_says_how_to_go_on(tmp_path, sent, code):
     finally:
         process.kill()
     assert process.returncode == code, said
-    assert "run the same command again to go on" in said.splitlines()[-1]
+    assert "the same command goes on where it stopped" in said.splitlines()[-1]
     assert "Traceback" not in said
     assert not [path for path in (tmp_path / "stores").iterdir() if path.suffix != ".partial" and path.is_dir()]
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from heteroshards.pipeline.forecast.disk import spread
 from heteroshards.pipeline.forecast.job import as_json, forecast
 from heteroshards.pipeline.forecast.report import forecast_report
@@ -13,7 +14,6 @@ from heteroshards.pipeline.sources import from_data
 from heteroshards.schemas.batch import bytes_to_device, model_inputs
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.errors import BudgetError, ConfigError
-
 from tests.pipeline.build import job
 from tests.pipeline.stores import read
 from tests.strategies import random_graph

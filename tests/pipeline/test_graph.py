@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from heteroshards.pipeline.graph.csc import pack_graph
 
+from heteroshards.pipeline.graph.csc import pack_graph
 from tests.pipeline.build import hetero_graph
 from tests.strategies import random_graph
 

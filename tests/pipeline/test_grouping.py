@@ -6,6 +6,10 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
 from heteroshards.pipeline.executors.threads import Workers
 from heteroshards.pipeline.grouping import groups as grouping_module
 from heteroshards.pipeline.grouping import kernels
@@ -14,10 +18,6 @@ from heteroshards.pipeline.grouping.groups import GroupLimits, make_plans, rando
 from heteroshards.pipeline.grouping.groups import _blocks as blocks_of
 from heteroshards.schemas.errors import BudgetError
 from heteroshards.schemas.sampling import SamplingSpec
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import stats
-
 from tests.pipeline.build import hetero_graph, sampler
 from tests.strategies import graphs, random_graph
 

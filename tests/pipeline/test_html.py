@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+
 from heteroshards.pipeline.cli import main
 from heteroshards.pipeline.inspect import plots
 from heteroshards.pipeline.inspect.compare import compare
 from heteroshards.pipeline.inspect.html import comparison_page, store_page
 from heteroshards.pipeline.inspect.statistics import Curve, store_use
-
 from tests.pipeline.ledgers import movie_graph, write_ledgers
 
 EVIL = ("<script>alert(1)</script>".replace("/", ""), "\"'><img src=x onerror=alert(2)>", "A&amp;B & <i>")

@@ -8,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
+
+from heteroshards import pipeline
 from heteroshards.pipeline.cli import main
 from heteroshards.pipeline.executors.threads import Workers
 from heteroshards.pipeline.forecast.job import forecast
@@ -22,8 +24,6 @@ from heteroshards.pipeline.sources import from_data
 from heteroshards.schemas.batch import model_inputs
 from heteroshards.schemas.graph import edge_key
 from heteroshards.schemas.manifest import EdgeDraws, Manifest, parse_manifest
-
-from heteroshards import pipeline
 from tests.pipeline.build import hetero_graph, job, sampler
 from tests.pipeline.ledgers import movie_graph, write_ledgers
 from tests.pipeline.stores import manifest_of, read

@@ -9,6 +9,7 @@ import tempfile
 
 import numba
 import pytest
+
 from heteroshards.pipeline import jit
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled without the JIT")

@@ -4,6 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heteroshards import pipeline
 from heteroshards.pipeline.inspect.ledger import Ledger, LedgerReader
 from heteroshards.pipeline.inspect.statistics import store_use
 from heteroshards.pipeline.sampling.batches import Sizes, limiters
@@ -16,10 +20,6 @@ from heteroshards.schemas.errors import (
     StoreIncompleteError,
 )
 from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from heteroshards import pipeline
 from tests.pipeline.build import job
 from tests.pipeline.ledgers import movie_graph, write_ledgers
 from tests.pipeline.stores import read

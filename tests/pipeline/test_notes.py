@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import HeteroData
+
+from heteroshards import pipeline
 from heteroshards.pipeline.forecast.job import as_json, forecast
 from heteroshards.pipeline.forecast.report import forecast_report
 from heteroshards.pipeline.inspect.command import look_at
 from heteroshards.pipeline.sources import from_data
 from heteroshards.schemas.config import JobConfig
-from torch_geometric.data import HeteroData
-
-from heteroshards import pipeline
 from tests.pipeline.bad_graphs import WRITES, both, edges, put, small_graph
 from tests.pipeline.stores import manifest_of
 

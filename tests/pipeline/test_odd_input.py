@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from torch_geometric.data import HeteroData
+
+from heteroshards import pipeline
 from heteroshards.pipeline.memory import available_bytes
 from heteroshards.pipeline.sources import from_data, load_dataset
 from heteroshards.pipeline.verify import verify
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import GraphError
-from torch_geometric.data import HeteroData
-
-from heteroshards import pipeline
 from tests.pipeline.bad_graphs import WRITES, both, cell, edges, put, small_graph
 from tests.pipeline.promises import check_store
 from tests.pipeline.stores import files_of, manifest_of, read

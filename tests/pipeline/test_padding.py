@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from heteroshards.schemas.budget import Budget
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heteroshards.schemas.budget import Budget
 from tests.pipeline.build import keys_of, sampler
 from tests.strategies import graphs
 
@@ -161,7 +161,6 @@ def test_seeds_that_fill_the_budget_are_refused():
     from heteroshards.pipeline.sizing.estimate import resolve_budget
     from heteroshards.schemas.config import BudgetConfig
     from heteroshards.schemas.errors import BudgetError
-
     from tests.pipeline.test_sampler import star
 
     one = sampler(star(3), [1])

@@ -1,10 +1,11 @@
 """The plan is pure integers: coverage, independence of rounds, and positions after skipping."""
 
 import numpy as np
-from heteroshards.pipeline.grouping.groups import random_plan
-from heteroshards.pipeline.grouping.split_plan import partitions_of, shards_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from heteroshards.pipeline.grouping.groups import random_plan
+from heteroshards.pipeline.grouping.split_plan import partitions_of, shards_of
 
 plans = st.builds(
     lambda count, batch, rounds, seed: random_plan("train", np.arange(count, dtype=np.int32) * 3, batch, rounds, seed),

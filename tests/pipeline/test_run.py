@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heteroshards import pipeline
 from heteroshards.pipeline.preparation.run import prepare_source
 from heteroshards.pipeline.sources import from_data
 from heteroshards.pipeline.writing import partitions
 from heteroshards.pipeline.writing.writer import StoreWriter
 from heteroshards.schemas.errors import BudgetError, ConfigError, StoreError
 from heteroshards.schemas.graph import edge_key
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from heteroshards import pipeline
 from tests.pipeline.build import job
 from tests.pipeline.promises import check_store
 from tests.pipeline.stores import files_of, manifest_of, read

@@ -6,12 +6,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from heteroshards.schemas.graph import edge_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from torch_geometric.data import HeteroData
 
+from heteroshards.schemas.graph import edge_key
 from tests.pipeline.build import keys_of, sampler
 from tests.strategies import graphs
 

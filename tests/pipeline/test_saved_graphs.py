@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch_geometric import EdgeIndex
+from torch_geometric.data import Batch, HeteroData, InMemoryDataset
+from torch_geometric.transforms import Pad, ToUndirected
+
 from heteroshards.pipeline.sources import from_data
 from heteroshards.pipeline.sources.file import load_file
 from heteroshards.pipeline.sources.unpickle import RefusedError, Unpickler
 from heteroshards.schemas.config import DatasetConfig
 from heteroshards.schemas.errors import DatasetError, GraphError
-from torch_geometric import EdgeIndex
-from torch_geometric.data import Batch, HeteroData, InMemoryDataset
-from torch_geometric.transforms import Pad, ToUndirected
-
 from tests.pipeline.bad_graphs import WRITES, small_graph
 
 pytestmark = [

@@ -2,6 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heteroshards import pipeline
 from heteroshards.pipeline.inspect.report import store_report
 from heteroshards.pipeline.inspect.statistics import store_use
 from heteroshards.pipeline.sampling.batches import Sizes
@@ -11,10 +15,6 @@ from heteroshards.schemas.config import BudgetConfig
 from heteroshards.schemas.errors import ConfigError
 from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
 from heteroshards.schemas.manifest import parse_manifest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from heteroshards import pipeline
 from tests.pipeline.build import job
 from tests.pipeline.stores import files_of, manifest_of, read
 from tests.strategies import random_graph

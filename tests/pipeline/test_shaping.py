@@ -3,9 +3,10 @@
 from itertools import combinations, pairwise
 
 import numpy as np
-from heteroshards.pipeline.sizing.shape_classes import shape_batches
 from hypothesis import given
 from hypothesis import strategies as st
+
+from heteroshards.pipeline.sizing.shape_classes import shape_batches
 
 
 @st.composite

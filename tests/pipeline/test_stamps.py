@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+
 from heteroshards.pipeline.cli import main
 from heteroshards.pipeline.sources import source_stamp, stamp
 from heteroshards.pipeline.sources.stamp import is_same, may_follow
 from heteroshards.schemas.config import DatasetConfig
-
 from tests.pipeline.bad_graphs import small_graph
 
 JOB = """

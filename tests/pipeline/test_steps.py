@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heteroshards import pipeline
 from heteroshards.pipeline.cli import main
 from heteroshards.pipeline.preparation import steps
 from heteroshards.pipeline.sizing import saved_plan
 from heteroshards.pipeline.sources import from_data
 from heteroshards.pipeline.writing.writer import StoreWriter, locked, work_folder
 from heteroshards.schemas.errors import BudgetError, ConfigError, StoreError
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from heteroshards import pipeline
 from tests.pipeline.build import job
 from tests.pipeline.stores import files_of
 from tests.strategies import graphs, random_graph

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from heteroshards.pipeline.sources import from_data
-from heteroshards.pipeline.verify import verify
-from heteroshards.schemas.errors import BudgetError
-from heteroshards.schemas.graph import edge_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heteroshards import pipeline
+from heteroshards.pipeline.sources import from_data
+from heteroshards.pipeline.verify import verify
+from heteroshards.schemas.errors import BudgetError
+from heteroshards.schemas.graph import edge_key
 from tests.pipeline.build import job
 from tests.pipeline.stores import chunk_path, manifest_of, read, reseal, rewrite
 from tests.strategies import graphs, random_graph

@@ -6,13 +6,13 @@ import threading
 import numpy as np
 import pytest
 import zarr
+
+from heteroshards import pipeline
 from heteroshards.pipeline.writing import encode, files, zarr_compat
 from heteroshards.pipeline.writing.writer import StoreWriter, locked
 from heteroshards.schemas.batch import TensorSpec
 from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.manifest import parse_manifest
-
-from heteroshards import pipeline
 from tests.pipeline.build import job
 from tests.pipeline.stores import files_of, manifest_of
 from tests.strategies import random_graph

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from heteroshards.schemas.config import DatasetConfig, JobConfig, SamplingConfig, load_config
 from heteroshards.schemas.errors import ConfigError
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.latest import Latest, latest_path, read_latest

@@ -1,6 +1,7 @@
 """Paths of a store."""
 
 import pytest
+
 from heteroshards.schemas import layout
 
 NAMES = ["stats", "nodes", "edges", "seeds", "features", "train", "shape_1", "x", "paper"]

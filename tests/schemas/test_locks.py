@@ -9,6 +9,7 @@ import sys
 import threading
 
 import pytest
+
 from heteroshards.schemas import locks
 from heteroshards.schemas.locks import HeldError, locked
 

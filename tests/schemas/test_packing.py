@@ -1,10 +1,11 @@
 """The packed layout: where each type's tensor lies, and when it is chosen."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from heteroshards.schemas import packing
 from heteroshards.schemas.batch import TensorSpec
 from heteroshards.schemas.packing import columns, is_packable, is_worth_packing, pack
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def spec(path: str, *shape: int, chunk_rows: int = 3) -> TensorSpec:

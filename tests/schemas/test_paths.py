@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from heteroshards.schemas.config import load_config
 from heteroshards.schemas.errors import ConfigError
 from heteroshards.schemas.paths import as_path, expand

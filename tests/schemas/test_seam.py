@@ -5,6 +5,7 @@ import json
 import pickle
 
 import pytest
+
 from heteroshards.schemas.errors import (
     ConfigError,
     GraphError,

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+
 from heteroshards.schemas.config import JobConfig
 from heteroshards.trainer.reading.store import Store, open_store
-
 from tests.trainer.store_factory import write_store
 
 

@@ -8,11 +8,12 @@ recording also computes.
 from typing import Any, Callable, List, Tuple
 
 import torch
-from heteroshards.trainer.backends.graph_device import Call, GraphDevice
-from heteroshards.trainer.reading.transfer import Transfer
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
+
+from heteroshards.trainer.backends.graph_device import Call, GraphDevice
+from heteroshards.trainer.reading.transfer import Transfer
 
 FORBIDDEN = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "is_nonzero", "equal")
 

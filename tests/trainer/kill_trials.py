@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import click  # noqa: F401, what the forked commands import is imported here
-import heteroshards.trainer.training  # noqa: F401
 import pyarrow.parquet  # noqa: F401
 import torch
 import torch.utils.tensorboard
 import zarr  # noqa: F401
+
+import heteroshards.trainer.training  # noqa: F401
 from heteroshards.trainer.cli import main as train_command
 
 

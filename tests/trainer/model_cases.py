@@ -4,6 +4,8 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from heteroshards.schemas.batch import InputSpec
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import ModelConfig
@@ -11,7 +13,6 @@ from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSche
 from heteroshards.trainer.models import build_model
 from heteroshards.trainer.models.seed_model import SeedModel
 from heteroshards.trainer.models.sparse import SparseRows
-from torch import Tensor
 
 Relations = Sequence[Tuple[str, str, str]]
 

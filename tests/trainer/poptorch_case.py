@@ -2,13 +2,13 @@
 
 import numpy as np
 import torch
+
 from heteroshards.schemas.config import IpuConfig, ModelConfig, TrainConfig
 from heteroshards.trainer.backends.poptorch import PopTorchBackend
 from heteroshards.trainer.models import build_model
 from heteroshards.trainer.models.seed_model import SeedModel
 from heteroshards.trainer.reading.order import sequential_order
 from heteroshards.trainer.reading.stream import BatchStream
-
 from tests.trainer.conftest import make_config
 
 MODELS = ("to_hetero", "hetero_conv", "hgt")

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import torch
+from torch import Tensor
+
 from heteroshards.trainer.backends import Backend
 from heteroshards.trainer.runs.names import BEST
 from heteroshards.trainer.runs.report import read_metrics
-from torch import Tensor
 
 
 def stop_at(backend: Backend, at: int, number: int = signal.SIGINT) -> Backend:

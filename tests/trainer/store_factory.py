@@ -10,6 +10,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import google_crc32c
 import numpy as np
 import zarr
+
 from heteroshards.schemas import FORMAT_VERSION, integrity, layout
 from heteroshards.schemas.batch import LABEL_PAD, BatchOptions, TensorSpec, feature_tensors, part_tensors
 from heteroshards.schemas.budget import Budget
@@ -18,7 +19,6 @@ from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSche
 from heteroshards.schemas.manifest import Manifest, PartInfo, SplitInfo
 from heteroshards.schemas.packing import columns, is_packable, pack
 from heteroshards.schemas.sampling import SamplingSpec
-
 from tests.layouts import IS_PACKED
 
 ZARR_MAJOR = int(zarr.__version__.split(".")[0])

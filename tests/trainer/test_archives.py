@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
+
 from heteroshards.schemas.errors import CorruptChunkError, StoreError
 from heteroshards.trainer.reading.archives import ZipFiles
 from heteroshards.trainer.reading.dataset import ShardDataset, ShardIterable
 from heteroshards.trainer.reading.store import open_store
-from torch.utils.data import DataLoader
-
 from tests.trainer.store_factory import ZARR_FORMATS, write_store
 
 

@@ -6,6 +6,8 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from heteroshards.schemas.config import ModelConfig, TrainConfig
 from heteroshards.schemas.errors import BackendError, ModelError, SignatureMismatchError
 from heteroshards.schemas.graph import GraphSchema
@@ -13,8 +15,6 @@ from heteroshards.trainer.backends import BackendFallbackWarning, CompiledModel,
 from heteroshards.trainer.backends.compiling import Compiling
 from heteroshards.trainer.backends.optimizers import make_optimizer
 from heteroshards.trainer.models import MODELS
-from torch import Tensor, nn
-
 from tests.trainer.model_cases import NUM_CLASSES, budget, random_batch, schema, seed_model
 
 HERE = "tests.trainer.test_backends"

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+
 from heteroshards.schemas.batch import TensorSpec
 from heteroshards.schemas.errors import CorruptChunkError, CorruptMetadataError, ManifestError, StoreError
 from heteroshards.trainer.reading.archives import ZipFiles
 from heteroshards.trainer.reading.buffers import PAGE_BYTES, BufferPool, aligned_empty
 from heteroshards.trainer.reading.store import Store, open_store
-
 from tests.layouts import stored_at
 from tests.trainer.store_factory import ZARR_FORMATS, chunk_file, manifest_of, set_manifest, write_store
 

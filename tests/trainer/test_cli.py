@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+
 from heteroshards.schemas.config import load_config
 from heteroshards.trainer.backends.eager import EagerBackend
 from heteroshards.trainer.cli import main
 from heteroshards.trainer.runs.folders import locked, move_aside
-
 from tests.trainer.store_factory import publish
 
 CONFIG = """

@@ -5,11 +5,11 @@ from typing import Any, List
 import numpy as np
 import pytest
 import torch
-from heteroshards.trainer.models.convolutions import MANY_RELATIONS, Relation, _alike, gat, sage
-from heteroshards.trainer.models.sparse import Features
 from torch import Tensor, nn
 from torch_geometric.nn import GATConv, SAGEConv
 
+from heteroshards.trainer.models.convolutions import MANY_RELATIONS, Relation, _alike, gat, sage
+from heteroshards.trainer.models.sparse import Features
 from tests.trainer.model_cases import sparse_rows
 
 SOURCES, DESTINATIONS = 9, 5

@@ -4,6 +4,8 @@ from typing import Any, Dict, List
 
 import pytest
 import torch
+from torch import nn
+
 from heteroshards.schemas.batch import table_bytes
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import BackendError, ConfigError
@@ -16,8 +18,6 @@ from heteroshards.trainer.job import open_job
 from heteroshards.trainer.runs.names import LAST
 from heteroshards.trainer.runs.report import read_metrics
 from heteroshards.trainer.training import fit
-from torch import nn
-
 from tests.trainer.conftest import make_config
 from tests.trainer.graph_double import CpuGraphDevice
 from tests.trainer.run_cases import equal, stop_at, weights

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+
 from heteroshards.schemas.errors import (
     CorruptChunkError,
     CorruptMetadataError,
@@ -23,7 +24,6 @@ from heteroshards.trainer.reading.store import open_store
 from heteroshards.trainer.runs.names import BEST, LAST
 from heteroshards.trainer.runs.report import Console, read_metrics
 from heteroshards.trainer.training import fit
-
 from tests.layouts import stored_at
 from tests.poptorch_double import installed
 from tests.trainer.conftest import make_config

@@ -5,10 +5,10 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from heteroshards.trainer.reading.dataset import ShardDataset, ShardIterable
-from heteroshards.trainer.reading.order import shuffled_order
 from torch.utils.data import DataLoader
 
+from heteroshards.trainer.reading.dataset import ShardDataset, ShardIterable
+from heteroshards.trainer.reading.order import shuffled_order
 from tests.trainer.store_factory import PAD_VALUE
 
 

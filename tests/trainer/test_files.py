@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from heteroshards.schemas.errors import CheckpointError
 from heteroshards.trainer.runs.files import check_writable, make_folder, remove_leftovers, write_atomically, write_text
 

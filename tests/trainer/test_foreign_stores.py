@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Dict
 
 import pytest
+
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.trainer import ShardDataset, open_store
 from heteroshards.trainer.training import fit
-
 from tests.poptorch_double import installed
 from tests.trainer.conftest import make_config
 from tests.trainer.poptorch_case import MODELS, check_call_by_call

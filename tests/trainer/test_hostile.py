@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from heteroshards.schemas import integrity
 from heteroshards.schemas.errors import StoreError
 from heteroshards.trainer.reading.dataset import ShardDataset
 from heteroshards.trainer.reading.store import open_store
-
 from tests.trainer.store_factory import manifest_of, set_manifest, write_store
 
 ROOT = Path(__file__).resolve().parents[2]

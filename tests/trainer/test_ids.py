@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import zarr
+
 from heteroshards.schemas.errors import CorruptChunkError
 from heteroshards.trainer.backends.eager import EagerBackend
 from heteroshards.trainer.evaluate import answer
@@ -11,7 +12,6 @@ from heteroshards.trainer.reading.dataset import ShardDataset
 from heteroshards.trainer.reading.ids import IndexLimits
 from heteroshards.trainer.reading.store import open_store
 from heteroshards.trainer.training import fit
-
 from tests.layouts import stored_at
 from tests.trainer.conftest import make_config
 from tests.trainer.store_factory import MAX_SEEDS, NUM_CLASSES, NUM_MOVIES, budget, write_store

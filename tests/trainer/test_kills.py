@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from heteroshards.schemas.config import load_config
-from heteroshards.schemas.seam import Terminated
+from heteroshards.schemas.signals import Terminated
 from heteroshards.trainer.backends.eager import EagerBackend
 from heteroshards.trainer.runs.names import BEST, LAST
 from heteroshards.trainer.training import fit
-
 from tests.trainer.conftest import make_config
 from tests.trainer.run_cases import equal, losses, stop_at, weights
 from tests.trainer.store_factory import publish

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from heteroshards.trainer.tasks.metrics import accuracy, is_better, macro_f1, scores
 from hypothesis import given
 from hypothesis import strategies as st
+
+from heteroshards.trainer.tasks.metrics import accuracy, is_better, macro_f1, scores
 
 pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)
 

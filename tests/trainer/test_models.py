@@ -3,15 +3,15 @@ from typing import Any, Dict, Tuple
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+from torch_geometric.nn import Linear
+
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.errors import ModelError
 from heteroshards.schemas.graph import GraphSchema
 from heteroshards.trainer.models import MODELS, build_model
 from heteroshards.trainer.models.seed_model import SeedModel
 from heteroshards.trainer.models.stack import plan_layers, with_safe_names
-from torch import Tensor, nn
-from torch_geometric.nn import Linear
-
 from tests.trainer.model_cases import NUM_CLASSES, RELATIONS, budget, larger, padded, schema, seed_model
 
 HERE = "tests.trainer.test_models"

@@ -4,11 +4,12 @@ from typing import Dict, List, Tuple
 
 import pytest
 import torch
-from heteroshards.trainer.models import StaticHGTConv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch_geometric.nn import HGTConv
+
+from heteroshards.trainer.models import StaticHGTConv
 
 SIZES = {"a": 3, "b": 8, "c": 5}
 EDGE_TYPES = [("a", "x", "b"), ("b", "x", "a"), ("b", "y", "a"), ("a", "z", "a"), ("c", "x", "a")]

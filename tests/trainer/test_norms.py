@@ -6,11 +6,11 @@ from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 import pytest
 import torch
 import torch_geometric.nn as pyg
+from torch import Tensor, nn
+
 from heteroshards.trainer.backends.inductor import InductorBackend
 from heteroshards.trainer.models import norms
 from heteroshards.trainer.training import fit
-from torch import Tensor, nn
-
 from tests.poptorch_double import installed
 from tests.trainer.conftest import make_config
 

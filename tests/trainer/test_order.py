@@ -1,6 +1,9 @@
 """Orders: every batch once, shard by shard, a pure function of coordinates."""
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
 from heteroshards.schemas.manifest import PartInfo, SplitInfo
 from heteroshards.trainer.reading.order import (
     random_keys,
@@ -10,8 +13,6 @@ from heteroshards.trainer.reading.order import (
     shard_runs,
     shuffled_order,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def split_of(*round_starts, name="train"):

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 import zarr
+
 from heteroshards.schemas.errors import CorruptChunkError, ManifestError
 from heteroshards.trainer.backends import EagerBackend
 from heteroshards.trainer.reading.dataset import ShardDataset
 from heteroshards.trainer.reading.store import open_store
 from heteroshards.trainer.training import fit
-
 from tests.trainer.conftest import make_config
 from tests.trainer.run_cases import equal, weights
 from tests.trainer.store_factory import ZARR_FORMATS, manifest_of, set_manifest, write_store

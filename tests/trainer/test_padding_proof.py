@@ -8,6 +8,8 @@ import types
 import pytest
 import torch
 import torch_geometric.nn as pyg
+from torch import nn
+
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import ModelError
 from heteroshards.trainer.backends.eager import EagerBackend
@@ -16,8 +18,6 @@ from heteroshards.trainer.models import norms
 from heteroshards.trainer.reading.store import open_store
 from heteroshards.trainer.runs.report import Console
 from heteroshards.trainer.training import fit
-from torch import nn
-
 from tests.trainer.conftest import make_config
 from tests.trainer.store_factory import write_store
 

@@ -11,6 +11,8 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from torch_geometric.nn import Linear
+
 from heteroshards.schemas.config import IpuConfig, TrainConfig
 from heteroshards.schemas.errors import BackendError, ConfigError, ModelError, SignatureMismatchError
 from heteroshards.trainer import ShardDataset
@@ -21,8 +23,6 @@ from heteroshards.trainer.evaluate import answer
 from heteroshards.trainer.job import backend_of, compile_offline, open_job
 from heteroshards.trainer.runs.report import Console
 from heteroshards.trainer.training import fit
-from torch_geometric.nn import Linear
-
 from tests.poptorch_double import installed
 from tests.trainer.poptorch_case import (
     FEEDING,

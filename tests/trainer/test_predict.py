@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+
 from heteroshards.schemas.errors import ConfigError
 from heteroshards.trainer import fit
 from heteroshards.trainer.cli import main
 from heteroshards.trainer.evaluate import answer, evaluate
 from heteroshards.trainer.job import backend_of, open_job
 from heteroshards.trainer.predict import default_splits, predict
-
 from tests.trainer.conftest import make_config
 from tests.trainer.store_factory import NUM_MOVIES, SEEDS, is_unknown, publish, source
 

@@ -7,11 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from heteroshards.schemas.errors import OutOfRangeError
-from heteroshards.trainer.reading.dataset import ShardDataset, ShardIterable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heteroshards.schemas.errors import OutOfRangeError
+from heteroshards.trainer.reading.dataset import ShardDataset, ShardIterable
 from tests.trainer.store_factory import write_store
 
 

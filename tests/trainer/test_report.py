@@ -5,6 +5,7 @@ import itertools
 import re
 
 import pytest
+
 from heteroshards.schemas.errors import CheckpointError
 from heteroshards.trainer.runs.report import (
     ERASED,

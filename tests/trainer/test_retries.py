@@ -5,6 +5,7 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
+
 from heteroshards.schemas.errors import StoreUnreachableError
 from heteroshards.trainer.reading.retries import LONGEST_WAIT_S, Retry, retrying, wait_before
 

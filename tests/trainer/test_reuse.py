@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from heteroshards.schemas.errors import CheckpointError
 from heteroshards.schemas.manifest import NUMBERING
 from heteroshards.trainer import fit
@@ -11,7 +12,6 @@ from heteroshards.trainer.checkpoint import KEYS, open_trained
 from heteroshards.trainer.evaluate import answer
 from heteroshards.trainer.runs.names import BEST
 from heteroshards.trainer.runs.reuse import differences, facts_of, ordered_as
-
 from tests.trainer.conftest import make_config
 
 NUMBERS = {"source": {NUMBERING: {"movie": "m", "director": "d", "actor": "a"}}}

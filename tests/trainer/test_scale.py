@@ -5,6 +5,9 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch_geometric.nn import GATConv, HeteroConv, SAGEConv
+
 from heteroshards.schemas.config import JobConfig, ModelConfig
 from heteroshards.schemas.errors import ConfigError
 from heteroshards.schemas.graph import GraphSchema
@@ -13,9 +16,6 @@ from heteroshards.trainer.models.hetero_conv import attending
 from heteroshards.trainer.models.scale import scale_sum
 from heteroshards.trainer.models.seed_model import SeedModel
 from heteroshards.trainer.models.stack import with_safe_names
-from torch import Tensor, nn
-from torch_geometric.nn import GATConv, HeteroConv, SAGEConv
-
 from tests.trainer.model_cases import NUM_CLASSES, budget, random_batch, schema, seed_model
 
 GUESSING = math.log(NUM_CLASSES)

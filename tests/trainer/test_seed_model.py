@@ -3,14 +3,14 @@ from typing import Any, Dict, List
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+from torch_geometric.nn import Linear
+
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.errors import ModelError
 from heteroshards.schemas.graph import GraphSchema
 from heteroshards.trainer.models.featureless import Featureless
 from heteroshards.trainer.models.seed_model import SeedModel
-from torch import Tensor, nn
-from torch_geometric.nn import Linear
-
 from tests.trainer.model_cases import NUM_CLASSES, budget, random_batch, schema, seed_model
 
 HERE = "tests.trainer.test_seed_model"

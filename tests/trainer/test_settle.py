@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Tuple
 
 import pytest
+
 from heteroshards.schemas.config import JobConfig, ModelConfig
 from heteroshards.trainer import settle as settling
 from heteroshards.trainer.backends.eager import EagerBackend
@@ -15,7 +16,6 @@ from heteroshards.trainer.runs.names import LAST
 from heteroshards.trainer.runs.report import Console
 from heteroshards.trainer.settle import Estimate, estimate, num_steps, settle, trained_with
 from heteroshards.trainer.training import fit
-
 from tests.trainer.conftest import make_config
 from tests.trainer.model_cases import budget, schema, seed_model
 from tests.trainer.run_cases import losses

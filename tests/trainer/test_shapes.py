@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
+
 from heteroshards.schemas.batch import EXTRA_INPUTS, model_inputs
 from heteroshards.schemas.config import IpuConfig
 from heteroshards.schemas.errors import (
@@ -23,8 +25,6 @@ from heteroshards.trainer.reading.store import open_store
 from heteroshards.trainer.reading.stream import BatchStream
 from heteroshards.trainer.runs.names import LAST
 from heteroshards.trainer.training import fit
-from torch.utils.data import DataLoader
-
 from tests.layouts import stored_at
 from tests.poptorch_double import installed
 from tests.trainer.conftest import make_config

@@ -7,6 +7,12 @@ import numpy as np
 import pytest
 import torch
 import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from torch import Tensor, nn
+from torch_geometric.nn import Linear
+
 from heteroshards.schemas.batch import SPARSE_X, model_inputs
 from heteroshards.schemas.config import TrainConfig
 from heteroshards.schemas.errors import (
@@ -29,12 +35,6 @@ from heteroshards.trainer.reading.stream import BatchStream
 from heteroshards.trainer.reading.tables import DenseTable, SparseTable
 from heteroshards.trainer.runs.names import BEST
 from heteroshards.trainer.training import fit
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
-from torch import Tensor, nn
-from torch_geometric.nn import Linear
-
 from tests.layouts import stored_at
 from tests.trainer.conftest import make_config
 from tests.trainer.model_cases import sparse_rows

@@ -16,6 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
 from heteroshards.schemas import integrity
 from heteroshards.schemas.batch import model_inputs
 from heteroshards.schemas.errors import CorruptChunkError, StoreError, StoreUnreachableError
@@ -26,10 +30,6 @@ from heteroshards.trainer.reading.remote import UrlFiles
 from heteroshards.trainer.reading.retries import DEFAULT, Retry
 from heteroshards.trainer.reading.store import open_store
 from heteroshards.trainer.reading.stream import BatchStream
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch.utils.data import DataLoader
-
 from tests.trainer.store_factory import write_store
 
 MISSING = [name for name in ("fsspec", "aiohttp") if importlib.util.find_spec(name) is None]

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
+
 from heteroshards.schemas.batch import EXTRA_INPUTS, InputSpec, model_inputs
 from heteroshards.schemas.errors import CorruptChunkError, SignatureMismatchError, StoreError
 from heteroshards.trainer.reading import stream as stream_module
@@ -14,7 +15,6 @@ from heteroshards.trainer.reading.buffers import BufferPool
 from heteroshards.trainer.reading.order import rest_of, sequential_order, shuffled_order
 from heteroshards.trainer.reading.store import open_store
 from heteroshards.trainer.reading.stream import BatchStream
-
 from tests.trainer.store_factory import PAD_VALUE, chunk_file, source, write_store
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from heteroshards.schemas.errors import CheckpointError, ConfigError, ModelError
 from heteroshards.trainer.backends.eager import EagerBackend, TorchModel
 from heteroshards.trainer.checkpoint import load_model
@@ -18,7 +19,6 @@ from heteroshards.trainer.predict import predict
 from heteroshards.trainer.runs.names import BEST, LAST
 from heteroshards.trainer.runs.report import Console, read_metrics, result_line
 from heteroshards.trainer.training import fit
-
 from tests.trainer.conftest import make_config
 from tests.trainer.run_cases import losses, stop_at
 from tests.trainer.store_factory import source

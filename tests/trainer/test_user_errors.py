@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
+from torch_geometric.nn import Linear
+
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import BackendError, ConfigError, ModelError
 from heteroshards.trainer.backends.cuda_graphs import MIN_TORCH, CudaGraphsBackend
@@ -12,9 +15,6 @@ from heteroshards.trainer.backends.eager import EagerBackend
 from heteroshards.trainer.backends.inductor import InductorBackend
 from heteroshards.trainer.backends.versions import torch_version
 from heteroshards.trainer.training import fit
-from torch import nn
-from torch_geometric.nn import Linear
-
 from tests.trainer.conftest import make_config
 from tests.trainer.graph_double import CpuGraphDevice
 

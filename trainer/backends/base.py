@@ -5,11 +5,12 @@ from types import MappingProxyType
 from typing import Any, Dict, Mapping, Sequence, Tuple
 
 import torch
+from torch import Tensor
+
 from heteroshards.schemas.config import TrainConfig
 from heteroshards.trainer.backends.compiling import Compiling
 from heteroshards.trainer.models.seed_model import SeedModel
 from heteroshards.trainer.reading.transfer import Transfer
-from torch import Tensor
 
 
 class CompiledModel(ABC):

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
+from torch import Tensor
+
 from heteroshards.schemas.config import TrainConfig
 from heteroshards.schemas.errors import BackendError, HeteroShardsError
 from heteroshards.trainer.backends.base import Backend, CompiledModel
@@ -18,7 +20,6 @@ from heteroshards.trainer.backends.signature import find_shape
 from heteroshards.trainer.backends.versions import torch_version
 from heteroshards.trainer.models.seed_model import SeedModel
 from heteroshards.trainer.models.user_errors import first_line
-from torch import Tensor
 
 MIN_TORCH = (2, 6)
 CAPTURABLE = "Use [train] backend = 'eager', or a model without data-dependent shapes, branches and .item()."

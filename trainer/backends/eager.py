@@ -4,6 +4,8 @@ import copy
 from typing import Any, Callable, ContextManager, Dict, Sequence, Tuple
 
 import torch
+from torch import Tensor
+
 from heteroshards.schemas.config import TrainConfig
 from heteroshards.trainer.backends.base import Backend, CompiledModel
 from heteroshards.trainer.backends.compiling import Compiling
@@ -12,7 +14,6 @@ from heteroshards.trainer.backends.signature import find_shape
 from heteroshards.trainer.backends.weights import lay_out_for_optimizer
 from heteroshards.trainer.models.seed_model import SeedModel
 from heteroshards.trainer.models.user_errors import phase_failed, telling
-from torch import Tensor
 
 Call = Callable[..., Tuple[Tensor, Tensor]]
 CPU = torch.device("cpu")

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from typing import Any, Callable, Iterator, Tuple
 
 import torch
-from heteroshards.trainer.reading.transfer import CudaTransfer, Transfer
 from torch import Tensor
+
+from heteroshards.trainer.reading.transfer import CudaTransfer, Transfer
 
 Call = Callable[[], Tuple[Tensor, Tensor]]
 WARM_UPS = 3  # libraries set up workspaces and choose kernels in their first calls, which cannot be captured

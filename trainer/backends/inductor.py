@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
+from torch import Tensor
+
 from heteroshards.schemas.config import TrainConfig
 from heteroshards.schemas.errors import BackendError
 from heteroshards.trainer.backends.base import Backend, CompiledModel
@@ -24,7 +26,6 @@ from heteroshards.trainer.backends.signature import find_shape
 from heteroshards.trainer.backends.versions import torch_version
 from heteroshards.trainer.models.seed_model import SeedModel
 from heteroshards.trainer.models.user_errors import first_line
-from torch import Tensor
 
 MIN_TORCH = (2, 6)  # PyG's message passing does not trace into one graph reliably before
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"

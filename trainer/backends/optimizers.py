@@ -3,9 +3,10 @@
 from typing import Any, Iterable, List, Tuple
 
 import torch
+from torch import nn
+
 from heteroshards.schemas.config import TrainConfig
 from heteroshards.trainer.backends.versions import torch_version
-from torch import nn
 
 FUSES_ON_CPU = (2, 5)
 

@@ -22,6 +22,9 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Sequence, Set, Tuple
 
 import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
 from heteroshards.schemas.batch import LABEL_PAD, InputSpec
 from heteroshards.schemas.config import IpuConfig, TrainConfig
 from heteroshards.schemas.errors import BackendError, ConfigError, HeteroShardsError
@@ -39,8 +42,6 @@ from heteroshards.trainer.backends.signature import find_shape
 from heteroshards.trainer.backends.weights import lay_out_for_ipu
 from heteroshards.trainer.models.seed_model import SeedModel
 from heteroshards.trainer.models.user_errors import is_theirs, phase_failed
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 _PHASES = {  # what a model's own error belongs to
     "wrap": "building",

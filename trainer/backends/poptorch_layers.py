@@ -2,8 +2,9 @@
 
 from typing import List
 
-from heteroshards.schemas.errors import ModelError
 from torch import nn
+
+from heteroshards.schemas.errors import ModelError
 
 # By class name, so that neither PyG's version nor its optional parts matter.
 NO_SELF_LOOPS = {"GATConv", "GATv2Conv", "GCNConv", "HANConv"}  # run with add_self_loops=False only

@@ -5,9 +5,10 @@ import os
 from pathlib import Path
 from typing import Any, Dict, Iterable, Optional
 
+from torch import nn
+
 from heteroshards.schemas.config import IpuConfig, TrainConfig
 from heteroshards.schemas.paths import as_path
-from torch import nn
 
 # Variables that change what a bare Options() means, or how a device is found.
 ENVIRONMENT = (

@@ -3,9 +3,10 @@
 from typing import Sequence, Tuple
 
 import torch
+from torch import Tensor
+
 from heteroshards.schemas.batch import InputSpec
 from heteroshards.schemas.errors import SignatureMismatchError
-from torch import Tensor
 
 HINT = "Train on one store, or on stores prepared with the same graph, sampling and budget."
 

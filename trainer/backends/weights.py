@@ -3,8 +3,9 @@
 from typing import Dict, List, Sequence, Tuple
 
 import torch
-from heteroshards.schemas.errors import ModelError
 from torch import Tensor, nn
+
+from heteroshards.schemas.errors import ModelError
 
 
 def lay_out_for_ipu(model: nn.Module) -> None:

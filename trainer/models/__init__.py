@@ -24,6 +24,8 @@ Features of pad rows are zeros then, whatever the store's pad value.
 
 from typing import Callable, Dict
 
+from torch import nn
+
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.graph import GraphSchema
 from heteroshards.trainer.models.hetero_conv import hetero_conv
@@ -31,7 +33,6 @@ from heteroshards.trainer.models.hgt import StaticHGTConv, hgt
 from heteroshards.trainer.models.to_hetero import to_hetero
 from heteroshards.trainer.models.trimming import LayerTrimmer
 from heteroshards.trainer.models.user import load_factory, unknown_model, user_model
-from torch import nn
 
 __all__ = ["MODELS", "LayerTrimmer", "StaticHGTConv", "build_model", "find_model"]
 

@@ -7,12 +7,13 @@ they take sources and destinations apart, features as sparse rows, and leave out
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
 import torch
-from heteroshards.schemas.graph import EdgeTypeTuple
-from heteroshards.trainer.models.sparse import Features, SparseRows, lay_by_columns, one_row
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, linear
 from torch_geometric.nn import GATConv, Linear
 from torch_geometric.utils import scatter, softmax
+
+from heteroshards.schemas.graph import EdgeTypeTuple
+from heteroshards.trainer.models.sparse import Features, SparseRows, lay_by_columns, one_row
 
 
 class Relation(NamedTuple):

@@ -3,10 +3,11 @@
 from typing import Dict, Mapping
 
 import torch
+from torch import Tensor, nn
+
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.graph import GraphSchema
 from heteroshards.trainer.models.scale import embedding_scale
-from torch import Tensor, nn
 
 
 class Featureless(nn.Module):

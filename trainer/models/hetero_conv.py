@@ -3,6 +3,9 @@
 import warnings
 from typing import Dict, FrozenSet, List
 
+from torch import Tensor, nn
+from torch_geometric.nn import GATConv, HeteroConv, Linear, SAGEConv
+
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.graph import EdgeTypeTuple, GraphSchema
 from heteroshards.trainer.models.convolutions import Relation, by_destination, gat, sage
@@ -15,8 +18,6 @@ from heteroshards.trainer.models.stack import (
     head_channels,
     with_safe_names,
 )
-from torch import Tensor, nn
-from torch_geometric.nn import GATConv, HeteroConv, Linear, SAGEConv
 
 
 def hetero_conv(graph: GraphSchema, config: ModelConfig) -> nn.Module:

@@ -4,14 +4,15 @@ import math
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
-from heteroshards.schemas.config import ModelConfig
-from heteroshards.schemas.graph import EdgeTypeTuple, GraphSchema, edge_key
-from heteroshards.trainer.models.stack import HeteroStack, LayerPlan, head_channels
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
 from torch_geometric.nn import HeteroDictLinear, HeteroLinear
 from torch_geometric.nn.parameter_dict import ParameterDict
 from torch_geometric.utils import scatter, softmax
+
+from heteroshards.schemas.config import ModelConfig
+from heteroshards.schemas.graph import EdgeTypeTuple, GraphSchema, edge_key
+from heteroshards.trainer.models.stack import HeteroStack, LayerPlan, head_channels
 
 
 def hgt(graph: GraphSchema, config: ModelConfig) -> nn.Module:

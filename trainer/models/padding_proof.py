@@ -14,12 +14,13 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.errors import HeteroShardsError, ModelError
 from heteroshards.trainer.models.seed_model import SeedModel
 from heteroshards.trainer.models.user_errors import one_line
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 _DROPOUTS = {
     function

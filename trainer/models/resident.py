@@ -3,9 +3,10 @@
 from typing import Callable, Dict, Mapping
 
 import torch
+from torch import Tensor, nn
+
 from heteroshards.schemas import layout
 from heteroshards.schemas.graph import GraphSchema
-from torch import Tensor, nn
 
 
 class ResidentFeatures(nn.Module):

@@ -4,6 +4,10 @@ import copy
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.parameter import is_lazy
+
 from heteroshards.schemas.batch import LABEL_PAD, SPARSE_X, InputSpec, model_inputs
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import ModelConfig
@@ -15,9 +19,6 @@ from heteroshards.trainer.models.sparse import SparseRows
 from heteroshards.trainer.models.stack import HeteroStack
 from heteroshards.trainer.models.trimming import LayerTrimmer
 from heteroshards.trainer.models.user_errors import telling
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.nn.parameter import is_lazy
 
 
 class SeedModel(nn.Module):

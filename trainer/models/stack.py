@@ -3,13 +3,14 @@
 import re
 from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
+from torch import Tensor, nn
+from torch_geometric.nn import Linear
+
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.errors import ModelError
 from heteroshards.schemas.graph import EdgeTypeTuple, GraphSchema
 from heteroshards.trainer.models.sparse import Features, apply_linear
 from heteroshards.trainer.models.trimming import LayerTrimmer
-from torch import Tensor, nn
-from torch_geometric.nn import Linear
 
 _ORDINARY = re.compile("[A-Za-z](_?[A-Za-z0-9])*(?<=[A-Za-z])")
 _RESERVED = (set(dir(nn.ModuleDict())) | set(dir(nn.ParameterDict()))) - {"to"}  # attributes of torch's containers

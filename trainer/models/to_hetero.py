@@ -3,15 +3,16 @@
 import warnings
 from typing import Dict, Iterator, Tuple
 
+from torch import Tensor, nn
+from torch_geometric.nn import Linear, SAGEConv
+from torch_geometric.nn import to_hetero as pyg_to_hetero
+
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.graph import EdgeTypeTuple, GraphSchema
 from heteroshards.trainer.models.convolutions import by_destination, sage
 from heteroshards.trainer.models.scale import scale_sum
 from heteroshards.trainer.models.sparse import Features, apply_linear
 from heteroshards.trainer.models.stack import HeteroStack, LayerPlan, group_by_destination
-from torch import Tensor, nn
-from torch_geometric.nn import Linear, SAGEConv
-from torch_geometric.nn import to_hetero as pyg_to_hetero
 
 
 def to_hetero(graph: GraphSchema, config: ModelConfig) -> nn.Module:

@@ -15,9 +15,10 @@ outside the slice. Such ends are moved to the last row. That changes nothing tha
 from typing import Dict, Mapping, Tuple
 
 import torch
+from torch import Tensor
+
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.graph import EdgeTypeTuple, GraphSchema
-from torch import Tensor
 
 
 class LayerTrimmer:

@@ -4,12 +4,13 @@ import difflib
 import importlib
 from typing import Any, Callable, Sequence
 
+from torch import nn
+
 from heteroshards.schemas.batch import EXTRA_INPUTS
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.errors import HeteroShardsError, ModelError
 from heteroshards.schemas.graph import GraphSchema
 from heteroshards.trainer.models.user_errors import model_failed
-from torch import nn
 
 _SIGNATURE = "factory(graph: GraphSchema, config: ModelConfig) -> torch.nn.Module"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Set, Tuple, Union
 
 import numpy as np
+
 from heteroshards.schemas import layout
 from heteroshards.schemas.batch import TensorSpec
 from heteroshards.schemas.chunks import MAX_RATIO, REBUILD, Bytes, check_chunk, decode_chunk, require_plausible

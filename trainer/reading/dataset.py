@@ -6,6 +6,9 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
+
 from heteroshards.schemas import layout
 from heteroshards.schemas.batch import EXTRA_INPUTS, LABEL_PAD, InputSpec, model_inputs
 from heteroshards.schemas.budget import Budget
@@ -14,8 +17,6 @@ from heteroshards.schemas.seam import require, typed
 from heteroshards.trainer.reading.order import sequential_order, shard_runs, shuffled_order
 from heteroshards.trainer.reading.shards import LoadedShard, SplitReader, input_source
 from heteroshards.trainer.reading.store import Store, open_store
-from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 ALONE = (0, 1)  # rank and world size
 _NAMES = {"node_mask": "mask", "edge_mask": "mask", "seed_mask": "mask"}

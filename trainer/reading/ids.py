@@ -7,6 +7,7 @@ anywhere: an error of torch's on a CPU, a device that needs a restart on a GPU.
 from typing import NamedTuple, Optional, Sequence
 
 import numpy as np
+
 from heteroshards.schemas import layout
 from heteroshards.schemas.batch import ID_PAD, LABEL_PAD
 from heteroshards.schemas.errors import CorruptChunkError

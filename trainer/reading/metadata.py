@@ -5,6 +5,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import google_crc32c
 import numpy as np
+
 from heteroshards.schemas import integrity, layout
 from heteroshards.schemas.batch import TensorSpec
 from heteroshards.schemas.chunks import REBUILD, Bytes

@@ -10,6 +10,7 @@ Then runs of `group` consecutive batches are shuffled as one, because a run is a
 from typing import List, Tuple
 
 import numpy as np
+
 from heteroshards.schemas.layout import SPLITS
 from heteroshards.schemas.manifest import SplitInfo
 

@@ -4,6 +4,8 @@ from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequenc
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from heteroshards.schemas import layout
 from heteroshards.schemas.batch import SPARSE_X, InputSpec, bytes_to_device, sparse_inputs
 from heteroshards.schemas.errors import SignatureMismatchError
@@ -15,7 +17,6 @@ from heteroshards.trainer.reading.order import shard_numbers
 from heteroshards.trainer.reading.store import Store
 from heteroshards.trainer.reading.tables import DenseTable, SparseTable
 from heteroshards.trainer.reading.transfer import Transfer
-from torch import Tensor
 
 _STORED = {"node_mask": "mask", "edge_mask": "mask", "seed_mask": "mask", "seed_n_id": "n_id"}
 

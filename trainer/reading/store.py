@@ -9,6 +9,7 @@ from zipfile import is_zipfile
 
 import google_crc32c
 import numpy as np
+
 from heteroshards.schemas import integrity, layout
 from heteroshards.schemas.batch import TensorSpec, checksum_tensor
 from heteroshards.schemas.config import JobConfig

@@ -8,13 +8,14 @@ from types import TracebackType
 from typing import Iterator, List, Optional, Sequence, Tuple, Type
 
 import numpy as np
+from torch import Tensor
+
 from heteroshards.schemas.batch import InputSpec
 from heteroshards.trainer.reading.buffers import BufferPool
 from heteroshards.trainer.reading.order import shard_runs
 from heteroshards.trainer.reading.shards import LoadedShard, SplitReader, join_batches
 from heteroshards.trainer.reading.store import Store
 from heteroshards.trainer.reading.transfer import Transfer
-from torch import Tensor
 
 Batch = Tuple[np.ndarray, Sequence[Tensor]]
 _Queue = queue.Queue  # of parts (List[Batch]); an exception or None ends it

@@ -3,6 +3,7 @@
 from typing import NamedTuple, Sequence
 
 import numpy as np
+
 from heteroshards.schemas.errors import CorruptChunkError
 
 _BLOCK_ROWS = 4096  # looked at together, so that no second table is needed

@@ -8,6 +8,7 @@ taken from it, and reading goes on behind the last batch that was trained.
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
+
 from heteroshards.schemas.errors import CorruptChunkError, StoreError
 from heteroshards.schemas.layout import SPLITS
 from heteroshards.trainer.reading.store import Store

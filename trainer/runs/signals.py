@@ -1,11 +1,10 @@
 """Ctrl-C and SIGTERM: training stops between two steps, everything else at once."""
 
 import signal
-import threading
 from contextlib import contextmanager
 from typing import Any, Iterator, Optional
 
-from heteroshards.schemas.seam import Terminated
+from heteroshards.schemas.signals import Terminated, handled
 
 
 class Stop:
@@ -23,17 +22,6 @@ class Stop:
 
 
 @contextmanager
-def sigterm_raises() -> Iterator[None]:
-    """SIGTERM raises `Terminated` wherever the program is."""
-
-    def terminate(*_: Any) -> None:
-        raise Terminated
-
-    with _handled({signal.SIGTERM: terminate}):
-        yield
-
-
-@contextmanager
 def stop_on_signals() -> Iterator[Stop]:
     """The first Ctrl-C or SIGTERM is noted, so that training stops between two steps; the next one acts at once."""
     stop = Stop()
@@ -44,19 +32,5 @@ def stop_on_signals() -> Iterator[Stop]:
             signal.signal(other, handler)
         stop.number = number
 
-    with _handled(dict.fromkeys(before, note)):
+    with handled(dict.fromkeys(before, note)):
         yield stop
-
-
-@contextmanager
-def _handled(handlers: Any) -> Iterator[None]:
-    """Signal handlers for a while; only the main thread can have any."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
