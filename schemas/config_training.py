@@ -4,6 +4,7 @@ from typing import Any, Dict, Literal, Optional
 
 from pydantic import Field, field_validator, model_validator
 
+from heteroshards.schemas.backends import AUTO, BACKEND_NAMES
 from heteroshards.schemas.base import Frozen
 
 
@@ -92,7 +93,7 @@ class TrainConfig(Frozen):
     patience: int = Field(default=0, ge=0)
     monitor: Literal["accuracy", "macro_f1", "loss"] = "accuracy"
     eval_every: int = Field(default=1, ge=1)
-    backend: Literal["auto", "eager", "inductor", "cuda_graphs", "poptorch"] = "auto"
+    backend: str = AUTO
     device_features: Literal["auto", "always", "never"] = "auto"
     sparse_features: Literal["auto", "always", "never"] = "auto"
     prefetch: int = Field(default=2, ge=1, le=64)
@@ -103,6 +104,13 @@ class TrainConfig(Frozen):
     rng_seed: int = Field(default=0, ge=0, lt=2**63)
     root: str = "runs"
     cache: str = ".cache"
+
+    @field_validator("backend")
+    @classmethod
+    def _check_backend(cls, name: str) -> str:
+        if name not in BACKEND_NAMES:
+            raise ValueError(f"there is no backend {name!r}; known are {', '.join(BACKEND_NAMES)}")
+        return name
 
     @model_validator(mode="after")
     def _check_momentum(self) -> Any:

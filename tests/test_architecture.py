@@ -106,6 +106,17 @@ def test_poptorch_only_in_its_backend() -> None:
     assert [path for path in users if not path.startswith("trainer/backends/poptorch")] == []
 
 
+def test_backends_are_named_in_their_registry_only() -> None:
+    """What sets one apart is asked of it; so a new one is a file and a line."""
+    naming = []
+    for path in sources(*ROOMS, "heteroshards"):
+        here = path.relative_to(ROOT).as_posix()
+        words = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+        if {"poptorch", "cuda_graphs", "inductor", "eager"} & words and not here.startswith("trainer/backends/"):
+            naming.append(here)
+    assert naming == ["schemas/backends.py", "trainer/models/user_errors.py"]  # the latter names packages
+
+
 def test_only_tests_of_the_whole_import_both_sides() -> None:
     """benchmarks compare the two sides, so they may as well."""
     both = set(importers("pipeline", "tests")) & set(importers("trainer", "tests"))

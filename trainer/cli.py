@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional,
 import click
 
 from heteroshards.commands import CONTEXT, SET, Commands, job_config
+from heteroshards.schemas.backends import described
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.layout import SCORED_SPLITS, SPLITS
 from heteroshards.schemas.paths import as_path
@@ -37,9 +38,7 @@ _SHARED = {
     "model": click.option(
         "--model", metavar="NAME", help="Overrides [model] name: to_hetero, hetero_conv, hgt or pkg.mod:fn."
     ),
-    "backend": click.option(
-        "--backend", metavar="NAME", help="Overrides [train] backend: auto, eager, inductor, cuda_graphs or poptorch."
-    ),
+    "backend": click.option("--backend", metavar="NAME", help=f"Overrides [train] backend: {described()}."),
     "seed": click.option("--seed", type=int, metavar="N", help="Overrides [train] rng_seed."),
     "on_corrupt": click.option(
         "--on-corrupt",

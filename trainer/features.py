@@ -31,9 +31,9 @@ def resident_features(
     """
     choice = train.device_features
     where = "[train] device_features = 'always'"
-    if choice == "always" and backend.name == "poptorch":
-        hint = "Use 'auto': an IPU's own memory is small, and features are gathered on the host."
-        raise ConfigError("an IPU cannot hold feature tables", where=where, hint=hint)
+    if choice == "always" and backend.host_gathers:
+        what, hint = backend.host_gathers
+        raise ConfigError(what, where=where, hint=hint)
     if choice == "always":
         _require_tables(store, where)
     is_small = store.manifest.features == "table" and table_bytes(graph) <= backend.room_for_features()

@@ -9,18 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from heteroshards.schemas.backends import BACKENDS
 from heteroshards.schemas.batch import EXTRA_INPUTS, InputSpec, model_inputs, shape_signature
 from heteroshards.schemas.chunks import REBUILD
 from heteroshards.schemas.config import JobConfig, ModelConfig
-from heteroshards.schemas.errors import BackendError, ConfigError, CorruptChunkError, ModelError, StoreError
+from heteroshards.schemas.errors import BackendError, CorruptChunkError, ModelError, StoreError
 from heteroshards.schemas.graph import GraphSchema
 from heteroshards.schemas.layout import Purpose
 from heteroshards.schemas.manifest import Part, SplitInfo
 from heteroshards.schemas.paths import as_path
 from heteroshards.schemas.seam import require, typed
-from heteroshards.trainer.backends import Backend, CompiledModel, resolve_backend
-from heteroshards.trainer.backends.poptorch import PopTorchBackend, PopTorchModel
-from heteroshards.trainer.backends.poptorch_options import cache_folder
+from heteroshards.trainer.backends import Backend, CompiledModel, backend_class, resolve_backend
 from heteroshards.trainer.backends.signature import find_shape
 from heteroshards.trainer.features import resident_features, sparse_entries, sparse_features
 from heteroshards.trainer.models import build_model
@@ -49,7 +48,6 @@ FREE_TRAIN_KEYS = {
     "backend",
     "device_features",
 }
-FREE_IPU_KEYS = {"ipu_model", "ipu_version", "executable_cache", "connection_type", "available_memory_proportion"}
 
 
 @dataclass(frozen=True)
@@ -217,31 +215,23 @@ def identity_of(config: JobConfig, store: Store, backend: str) -> Dict[str, Any]
         "backend": backend,
         "train": config.train.model_dump(mode="json", exclude=FREE_TRAIN_KEYS),
     }
-    if backend == "poptorch":
-        identity["ipu"] = config.ipu.model_dump(mode="json", exclude=FREE_IPU_KEYS)
-    return identity
+    return {**identity, **(backend_class(backend).identity(config) if backend in BACKENDS else {})}
 
 
 @typed("compiling", BackendError)
 def compile_offline(config: JobConfig, store: Store) -> Path:
-    """Compile a job for an IPU that is not here; returns the folder of executables.
+    """Compile a job for hardware that is not here, with the first backend that can; returns the folder of executables.
 
     Raises:
-        BackendError: PopTorch is not installed or refuses the model.
+        BackendError: what compiles is not installed, or refuses the model.
         ConfigError: executables are not kept.
     """
-    folder = cache_folder(config.ipu, as_path(config.train.cache))
-    if folder is None:
-        raise ConfigError("compiling keeps nothing", where="[ipu] executable_cache", actual="'off'", limit="a folder")
-    if config.ipu.ipu_model:
-        hint = "Leave ipu_model out: executables are compiled for hardware."
-        raise ConfigError("the IPU model is not hardware", where="[ipu] ipu_model", hint=hint)
-    backend = PopTorchBackend(config.ipu, as_path(config.train.cache), offline=True)
+    found = (backend_class(name).offline(config, as_path(config.train.cache)) for name in BACKENDS)
+    backend, folder = next(kind for kind in found if kind)
     is_available, reason = backend.is_available()
     if not is_available:
-        raise BackendError("executables cannot be compiled here", actual=reason, hint="See README, On an IPU.")
+        raise BackendError("executables cannot be compiled here", actual=reason, hint=backend.way_out)
     with open_job(config, store, backend) as job:
-        assert isinstance(job.compiled, PopTorchModel)
         purposes: Tuple[Tuple[str, Purpose], ...] = (("train", "train"), ("infer", "inference"))
         for kind, purpose in purposes:
             for shape in store.manifest.shapes_for(purpose):
@@ -254,7 +244,7 @@ def _require_one_shape(backend: Backend, store: Store) -> None:
     several = {split.name: len(split.parts) for split in store.manifest.splits if len(split.parts) > 1}
     if backend.one_shape_a_split and several:
         raise BackendError(
-            "an IPU takes batches of one shape from each split: a model is wrapped once, for training on one",
+            f"backend '{backend.name}' takes batches of one shape from each split: a model is wrapped once",
             actual=", ".join(f"split {name} of {count} shapes" for name, count in several.items()),
             where=store.path,
             hint="Prepare the store with [budget] shapes = 1.",

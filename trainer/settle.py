@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from heteroshards.schemas.backends import AUTO
 from heteroshards.schemas.config import JobConfig
 from heteroshards.trainer.backends import Backend
 from heteroshards.trainer.backends.eager import EagerBackend
@@ -28,8 +29,6 @@ COMPILE_S = 10.0
 COMPILE_S_PER_OPERATOR = 0.04
 MOST_SAVED = 0.6  # of the time of an eager step; the most that was seen is 0.43
 INFERENCE_SHARE = 1 / 3  # of a step's time: no backward pass, no optimizer
-
-EAGER, INDUCTOR = "eager", "inductor"
 
 
 class Estimate(NamedTuple):
@@ -84,11 +83,12 @@ def settle(
     Args:
         folder_of: the run's folder, by name of the backend.
     """
-    if config.train.backend != "auto" or backend.name != INDUCTOR:
+    if config.train.backend != AUTO or not backend.must_pay:
         return backend
-    begun = [] if is_new else [name for name in (EAGER, INDUCTOR) if _is_begun(config, store, folder_of(name), name)]
+    either = EagerBackend.name, backend.name
+    begun = [] if is_new else [name for name in either if _is_begun(config, store, folder_of(name), name)]
     if len(begun) == 1:
-        return EagerBackend() if begun == [EAGER] else backend
+        return EagerBackend() if begun == [EagerBackend.name] else backend
     found = estimate(config, store)
     if found.can_pay:
         return backend
@@ -98,11 +98,11 @@ def settle(
 
 def trained_with(config: JobConfig, backend: Backend, folder_of: Callable[[str], Path]) -> Backend:
     """For using a run's weights: `backend`, or eager where `auto` came to inductor now and to eager in training."""
-    if config.train.backend == "auto" and backend.name == INDUCTOR:
-        for folder in (folder_of(INDUCTOR), folder_of(EAGER)):
+    if config.train.backend == AUTO and backend.must_pay:
+        for folder in (folder_of(backend.name), folder_of(EagerBackend.name)):
             if (folder / BEST).exists():
                 recorded = _json(folder / RUN) or recorded_job(folder / BEST)
-                return EagerBackend() if recorded and recorded.get("backend") == EAGER else backend
+                return EagerBackend() if recorded and recorded.get("backend") == EagerBackend.name else backend
     return backend
 
 

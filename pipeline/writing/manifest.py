@@ -11,6 +11,7 @@ import numpy as np
 from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.sampling.reach import reach_notes, unreached, unreached_notes
 from heteroshards.pipeline.sizing.estimate import Fitted, with_hop_capacities
+from heteroshards.pipeline.versions import versions
 from heteroshards.schemas import FORMAT_VERSION, layout
 from heteroshards.schemas.batch import (
     BatchOptions,
@@ -36,7 +37,8 @@ FEATURE_CHUNK_BYTES = 4 * 2**20
 def fingerprint_of(config: JobConfig, spec: SamplingSpec, content: str) -> str:
     """Digest of everything that decides a byte of the store; `content` is the graph's digest."""
     store = config.store.model_dump(mode="json", exclude={"root"})
-    parts = [FORMAT_VERSION, content, spec.model_dump(mode="json"), config.budget.model_dump(mode="json"), store]
+    choices = [spec.model_dump(mode="json"), config.budget.model_dump(mode="json"), store]
+    parts = [FORMAT_VERSION, versions(), content, *choices]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -13,6 +13,7 @@ from heteroshards.trainer import job as job_module
 from heteroshards.trainer.backends import resolve_backend
 from heteroshards.trainer.backends.cuda_graphs import MIN_TORCH, CudaGraphsBackend
 from heteroshards.trainer.backends.eager import EagerBackend
+from heteroshards.trainer.backends.poptorch import PopTorchBackend
 from heteroshards.trainer.backends.versions import torch_version
 from heteroshards.trainer.job import open_job
 from heteroshards.trainer.runs.names import LAST
@@ -194,7 +195,7 @@ def test_device_features_that_cannot_be(store_of, tmp_path):
     ):
         pass
     backend = EagerBackend()
-    backend.name = "poptorch"
+    backend.host_gathers = PopTorchBackend.host_gathers
     with pytest.raises(ConfigError, match="an IPU cannot hold feature tables"), open_job(config, store_of(), backend):
         pass
 

@@ -9,7 +9,7 @@ import torch
 import zarr
 
 from heteroshards.schemas.errors import CorruptChunkError, ManifestError
-from heteroshards.trainer.backends import EagerBackend
+from heteroshards.trainer.backends.eager import EagerBackend
 from heteroshards.trainer.reading.dataset import ShardDataset
 from heteroshards.trainer.reading.store import open_store
 from heteroshards.trainer.training import fit

@@ -1,13 +1,14 @@
 """What every backend offers: compile a model for the shapes of a store, then step and infer with it."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Dict, Mapping, Sequence, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
-from heteroshards.schemas.config import TrainConfig
+from heteroshards.schemas.config import IpuConfig, JobConfig, TrainConfig
 from heteroshards.trainer.backends.compiling import Compiling
 from heteroshards.trainer.models.seed_model import SeedModel
 from heteroshards.trainer.reading.transfer import Transfer
@@ -78,6 +79,10 @@ class CompiledModel(ABC):
         """Take over random states."""
         torch.set_rng_state(state["cpu"])
 
+    def compile_only(self, kind: str, batch: Sequence[Tensor]) -> None:
+        """Of a `Backend.offline`: keep the executable of "train" or "infer" for batches like this one."""
+        raise NotImplementedError
+
     @abstractmethod
     def close(self) -> None:
         """Free what compilation holds. Belongs into a `finally`."""
@@ -88,12 +93,44 @@ class Backend(ABC):
 
     Attributes:
         takes_sparse_features: whether models may get features as sparse rows (`trainer.models.sparse`).
+        must_pay: whether compiling takes so long that `auto` looks first whether it can pay within the run.
         one_shape_a_split: whether all batches of a split must have one shape.
+        host_gathers: why feature tables cannot lie beside the model, with the way out; None where they can.
+        stand_in: the backend that runs instead where this one does not work and was asked for by name; "" is none.
+        way_out: the hint where there is none.
     """
 
     name: str
     takes_sparse_features = False
+    must_pay = False
     one_shape_a_split = False
+    host_gathers: Optional[Tuple[str, str]] = None
+    stand_in = ""
+    way_out = "Use [train] backend = 'auto', which takes what there is."
+
+    @classmethod
+    def configured(cls, cache: Path, ipu: IpuConfig) -> "Backend":
+        """As a config asks for it. `cache` is a folder of compiled code, kept between runs."""
+        return cls()
+
+    @classmethod
+    def identity(cls, config: JobConfig) -> Dict[str, Any]:
+        """What of a config, besides `[train]`, makes two runs with it the same computation."""
+        return {}
+
+    @classmethod
+    def offline(cls, config: JobConfig, cache: Path) -> "Optional[Tuple[Backend, Path]]":
+        """One that compiles for hardware that is not here, and the folder of its executables; None where none can.
+
+        Raises:
+            ConfigError: the config says that nothing is kept, or that there is no hardware.
+        """
+        return None
+
+    def missed(self, wanted: str, reason: str) -> str:
+        """What to warn of where `wanted` ("auto", or its own name) came to this one, which does not work here; "" of
+        nothing."""
+        return ""
 
     @abstractmethod
     def is_available(self) -> Tuple[bool, str]:

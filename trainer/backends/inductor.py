@@ -18,7 +18,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from heteroshards.schemas.config import TrainConfig
+from heteroshards.schemas.config import IpuConfig, TrainConfig
 from heteroshards.schemas.errors import BackendError
 from heteroshards.trainer.backends.base import Backend, CompiledModel
 from heteroshards.trainer.backends.eager import Call, TorchModel
@@ -41,9 +41,18 @@ class InductorBackend(Backend):
 
     name = "inductor"
     takes_sparse_features = True
+    must_pay = True
+    stand_in = "eager"
 
     def __init__(self, cache: Path) -> None:
         self._cache = cache / "inductor"
+
+    @classmethod
+    def configured(cls, cache: Path, ipu: IpuConfig) -> "InductorBackend":
+        return cls(cache)
+
+    def missed(self, wanted: str, reason: str) -> str:
+        return f"backend '{wanted}' runs as 'eager', because torch.compile does not work here: {reason}."
 
     def is_available(self) -> Tuple[bool, str]:
         if torch_version() < MIN_TORCH:

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from heteroshards.schemas.batch import LABEL_PAD, InputSpec
-from heteroshards.schemas.config import IpuConfig, TrainConfig
+from heteroshards.schemas.config import IpuConfig, JobConfig, TrainConfig
 from heteroshards.schemas.errors import BackendError, ConfigError, HeteroShardsError
 from heteroshards.trainer.backends.base import Backend, CompiledModel
 from heteroshards.trainer.backends.compiling import Compiling
@@ -53,6 +53,10 @@ _PHASES = {  # what a model's own error belongs to
 }
 
 
+# What may change when a run goes on: how it is compiled and waited for, never what is computed.
+FREE_IPU_KEYS = {"ipu_model", "ipu_version", "executable_cache", "connection_type", "available_memory_proportion"}
+
+
 class PopTorchBackend(Backend):
     """Trains and infers on IPUs.
 
@@ -64,6 +68,36 @@ class PopTorchBackend(Backend):
 
     name = "poptorch"
     one_shape_a_split = True  # wrapping rewrites a model and its parameters, and is refused for those that are wrapped
+
+    host_gathers = (
+        "an IPU cannot hold feature tables",
+        ("Use 'auto': an IPU's own memory is small, and features are gathered on the host."),
+    )
+    way_out = "See README, On an IPU."
+
+    @classmethod
+    def configured(cls, cache: Path, ipu: IpuConfig) -> "PopTorchBackend":
+        return cls(ipu, cache)
+
+    @classmethod
+    def identity(cls, config: JobConfig) -> Dict[str, Any]:
+        return {"ipu": config.ipu.model_dump(mode="json", exclude=FREE_IPU_KEYS)}
+
+    @classmethod
+    def offline(cls, config: JobConfig, cache: Path) -> "Optional[Tuple[PopTorchBackend, Path]]":
+        folder = cache_folder(config.ipu, cache)
+        if folder is None:
+            where = "[ipu] executable_cache"
+            raise ConfigError("compiling keeps nothing", where=where, actual="'off'", limit="a folder")
+        if config.ipu.ipu_model:
+            hint = "Leave ipu_model out: executables are compiled for hardware."
+            raise ConfigError("the IPU model is not hardware", where="[ipu] ipu_model", hint=hint)
+        return cls(config.ipu, cache, offline=True), folder
+
+    def missed(self, wanted: str, reason: str) -> str:
+        if not self.is_installed():
+            return ""
+        return f"backend '{wanted}' does not run on an IPU, although PopTorch is installed: {reason}."
 
     def __init__(self, ipu: IpuConfig, cache: Path, offline: bool = False) -> None:
         self._ipu = ipu

@@ -8,7 +8,7 @@ from typing import Callable, Iterator
 
 from heteroshards.schemas.errors import HeteroShardsError, ModelError
 
-_NOT_THEIRS = ("trainer", "schemas", "torch", "torch_geometric", "importlib", "poptorch", "poptorch_geometric")
+_NOT_THEIRS = ("heteroshards", "torch", "torch_geometric", "importlib", "poptorch", "poptorch_geometric")
 _STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
 HINTS = {
     "optimizer": "The trainer makes the optimizer ([train] optimizer); it updates every parameter with its gradient.",
