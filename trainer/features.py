@@ -13,6 +13,7 @@ from heteroshards.schemas.config import TrainConfig
 from heteroshards.schemas.errors import ConfigError
 from heteroshards.schemas.graph import GraphSchema
 from heteroshards.trainer.backends import Backend
+from heteroshards.trainer.models.contract import Declared
 from heteroshards.trainer.models.resident import ResidentFeatures
 from heteroshards.trainer.reading.store import Store
 
@@ -53,7 +54,7 @@ def sparse_features(
         ConfigError: `[train] sparse_features` is 'always', and cannot be.
     """
     choice, where = train.sparse_features, "[train] sparse_features = 'always'"
-    is_taken = getattr(model, "sparse_features", False)
+    is_taken = Declared.by(model).sparse_features
     if choice == "always":
         _require_tables(store, where)
         if train.device_features == "always":
@@ -62,7 +63,7 @@ def sparse_features(
             hint = "Use 'auto'. Backends 'eager' and 'inductor' take them."
             raise ConfigError("the backend takes no sparse features", actual=backend.name, where=where, hint=hint)
         if not is_taken:
-            hint = "Give it an attribute sparse_features = True (see trainer.models), or use 'auto'."
+            hint = "Give it an attribute sparse_features = True (see README, Your own model), or use 'auto'."
             raise ConfigError("the model takes no sparse features", actual=type(model).__name__, where=where, hint=hint)
     is_possible = backend.takes_sparse_features and is_taken and store.manifest.features == "table"
     if choice == "never" or train.device_features == "always" or not is_possible:

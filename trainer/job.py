@@ -23,6 +23,7 @@ from heteroshards.trainer.backends import Backend, CompiledModel, backend_class,
 from heteroshards.trainer.backends.signature import find_shape
 from heteroshards.trainer.features import resident_features, sparse_entries, sparse_features
 from heteroshards.trainer.models import build_model
+from heteroshards.trainer.models.contract import Declared
 from heteroshards.trainer.models.padding_proof import UnprovenError, find_dependence
 from heteroshards.trainer.models.seed_model import SeedModel
 from heteroshards.trainer.models.user_errors import telling
@@ -133,7 +134,7 @@ def open_job(
     if manifest.unreached:
         console.line(manifest.unreached.line)
     inner = build_model(config.model, graph)
-    extras = tuple(getattr(inner, "extra_inputs", ()))
+    extras = Declared.by(inner).extra_inputs
     resident = resident_features(store, graph, config.train, backend, with_edges="edge_attr" in extras)
     sparse = sparse_features(store, graph, config.train, backend, inner)
     room = [sparse_entries(store, sparse, budget, config.train.check_chunks) for budget in manifest.budgets]

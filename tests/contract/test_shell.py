@@ -135,6 +135,10 @@ def installed(folder: Path) -> Path:
 def test_a_wheel_beside_somebody_elses_trainer(tmp_path: Path) -> None:
     site = installed(tmp_path / "site")
     assert {path.name for path in site.iterdir() if "dist-info" not in path.name} <= {"heteroshards", "bin"}
+    for room in ("schemas", "pipeline", "trainer"):
+        assert (site / "heteroshards" / room / "py.typed").exists()
+        for path in (ROOT / room).rglob("*.py"):
+            assert (site / "heteroshards" / path.relative_to(ROOT)).exists()
     project = tmp_path / "project"
     project.mkdir()
     for name in ("trainer", "pipeline", "schemas"):

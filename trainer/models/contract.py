@@ -22,7 +22,7 @@ first rows, `x[:n]`, and multiplied, `x.linear(weight, bias)`; `apply_linear(lay
 Features of pad rows are zeros then, whatever the store's pad value.
 """
 
-from typing import Any, Dict, NamedTuple, Protocol, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Protocol, Tuple, Union
 
 from torch import Tensor, nn
 
@@ -71,7 +71,8 @@ class Declared(NamedTuple):
         Raises:
             ModelError: an attribute is none that it can be.
         """
-        extras, layers, is_sparse = (getattr(model, key, default) for key, default in zip(cls._fields, cls()))
+        found: List[Any] = [getattr(model, key, default) for key, default in zip(cls._fields, cls())]
+        extras, layers, is_sparse = found
         if isinstance(extras, str) or not set(extras) <= set(EXTRA_INPUTS):
             what, limit = "extra_inputs of the model are unknown", f"any of {EXTRA_INPUTS}"
             raise ModelError(what, actual=extras, limit=limit, where=name)

@@ -13,6 +13,7 @@ from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.errors import ModelError
 from heteroshards.schemas.graph import GraphSchema
+from heteroshards.trainer.models.contract import Declared
 from heteroshards.trainer.models.featureless import Featureless
 from heteroshards.trainer.models.resident import ResidentFeatures
 from heteroshards.trainer.models.sparse import SparseRows
@@ -51,13 +52,12 @@ class SeedModel(nn.Module):
         self.model = model
         self.resident = resident
         self.featureless = Featureless(graph, config)
-        self.extra_inputs: Tuple[str, ...] = tuple(getattr(model, "extra_inputs", ()))
+        self.extra_inputs, self._trimmed_layers, _ = Declared.by(model)
         self.graph = graph
         self._node_names = graph.node_names
         self._edge_types = {edge.key: edge.type for edge in graph.edge_types}
         self._seed_type = graph.seed_type
         self._num_classes = graph.num_classes
-        self._trimmed_layers: int = getattr(model, "trimmed_layers", 0)
         self._take(budget, sparse_entries)
 
     def _take(self, budget: Budget, sparse_entries: Optional[Mapping[str, int]]) -> None:

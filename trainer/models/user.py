@@ -6,10 +6,10 @@ from typing import Any, Callable, Sequence
 
 from torch import nn
 
-from heteroshards.schemas.batch import EXTRA_INPUTS
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.errors import HeteroShardsError, ModelError
 from heteroshards.schemas.graph import GraphSchema
+from heteroshards.trainer.models.contract import Declared
 from heteroshards.trainer.models.user_errors import model_failed
 
 _SIGNATURE = "factory(graph: GraphSchema, config: ModelConfig) -> torch.nn.Module"
@@ -57,18 +57,7 @@ def user_model(factory: Callable[..., Any], graph: GraphSchema, config: ModelCon
         raise ModelError(
             "the factory returned no module", actual=type(model).__name__, limit=_SIGNATURE, where=config.name
         )
-    extras = getattr(model, "extra_inputs", ())
-    if isinstance(extras, str) or not set(extras) <= set(EXTRA_INPUTS):
-        raise ModelError(
-            "extra_inputs of the model are unknown", actual=extras, limit=f"any of {EXTRA_INPUTS}", where=config.name
-        )
-    layers = getattr(model, "trimmed_layers", 0)
-    if not isinstance(layers, int) or isinstance(layers, bool) or layers < 0:
-        limit = "the number of message-passing layers"
-        raise ModelError("trimmed_layers of the model is no count", actual=repr(layers), limit=limit, where=config.name)
-    if not isinstance(getattr(model, "sparse_features", False), bool):
-        what, actual = "sparse_features of the model is neither True nor False", repr(model.sparse_features)
-        raise ModelError(what, actual=actual, where=config.name)
+    Declared.by(model, config.name)
     return model
 
 
