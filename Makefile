@@ -33,7 +33,7 @@ BENCH_ARGS_step = $(CONFIG) --threads 1
 BENCH_ARGS_startup = $(CONFIG)
 BENCH_ARGS_padding = $(CONFIG) --epochs 1
 
-.PHONY: help plan prepare inspect verify train evaluate predict compile bench test test-jit-free test-packed test-ipu-host has-python38 fuzz soak lint clean
+.PHONY: help plan prepare inspect verify train evaluate predict compile bench test test-jit-free test-packed test-pythons test-ipu-host has-python38 fuzz soak lint clean
 
 help:  ## list the targets
 	@echo 'make TARGET [CONFIG=configs/quickstart.toml] [STORE=...] [MODEL=...] [BACKEND=...] [RUN=...]'
@@ -80,6 +80,24 @@ test-ipu-host: $(READY) $(IPU_READY)  ## run schemas' and trainer's tests with a
 	rm -rf build/ipu-host
 	$(RUN_PYTHON) -m tests.contract.write_stores build/ipu-host
 	HETEROSHARDS_FOREIGN_STORES=build/ipu-host $(IPU_PYTHON) -m pytest tests/schemas tests/trainer
+
+# Other Pythons than .venv's, each set up afresh where it is found: the quickstart's store is the same, and trains.
+PYTHONS ?= 3.10 3.12 3.13
+test-pythons: $(READY)  ## prepare and train the quickstart with other Pythons, and compare the stores byte for byte
+	@rm -rf build/pythons && mkdir -p build/pythons
+	@$(RUN_PYTHON) -m heteroshards prepare --config configs/quickstart.toml --store build/pythons/store >/dev/null 2>&1
+	@set -e; for version in $(PYTHONS); do \
+		python=$$(command -v python$$version || ls $(HOME)/.pyenv/versions/$$version.*/bin/python 2>/dev/null | tail -1); \
+		if ! [ -x "$$python" ]; then echo "Python $$version: not here"; continue; fi; \
+		here=build/pythons/$$version; "$$python" -m venv $$here/venv; \
+		$$here/venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check \
+			-e '.[pipeline,trainer]' -c constraints.txt; \
+		$$here/venv/bin/python -m heteroshards prepare --config configs/quickstart.toml --store $$here/store 2>&1 | tail -1; \
+		$$here/venv/bin/python -m heteroshards train --config configs/quickstart.toml --store $$here/store \
+			--run $$here/run --backend eager --set train.epochs=2 >/dev/null 2>$$here/train.log || { tail $$here/train.log; exit 1; }; \
+		echo "Python $$version: $$($(RUN_PYTHON) -m tests.compare_stores build/pythons/store $$here/store)"; \
+		rm -rf $$here; \
+	done
 
 has-python38:
 	@[ -n '$(PYTHON38)' ]
