@@ -6,14 +6,13 @@ from typing import Dict, List, NamedTuple, Sequence
 import numpy as np
 import torch
 
-from heteroshards.schemas.batch import LABEL_PAD
 from heteroshards.schemas.chunks import REBUILD
 from heteroshards.schemas.errors import ConfigError, CorruptChunkError, StoreError
 from heteroshards.schemas.layout import PREDICT
 from heteroshards.schemas.seam import require, typed
 from heteroshards.trainer.job import Job, naming
 from heteroshards.trainer.runs.report import SILENT, Console
-from heteroshards.trainer.tasks.metrics import scores
+from heteroshards.trainer.tasks.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -21,13 +20,15 @@ class Answers:
     """What a model says about every seed of a split, ordered by global id.
 
     Attributes:
+        objective: what was asked.
         node_id: global ids, int64 [seeds].
-        label: classes, int64 [seeds]; -100 where unknown.
-        probability: mean over rounds of the softmax, float64 [seeds, classes].
-        loss: cross entropy, the mean over all seeds with a label of all rounds; NaN where none has one.
+        label: targets, int64 [seeds]; the objective's pad where unknown.
+        probability: mean over rounds of the objective's answers, float64 [seeds, width].
+        loss: the mean over all seeds with a target of all rounds; NaN where none has one.
         num_batches_left_out: damaged ones; their seeds are answered by other rounds, or not at all.
     """
 
+    objective: Objective
     node_id: np.ndarray
     label: np.ndarray
     probability: np.ndarray
@@ -36,20 +37,20 @@ class Answers:
 
     @property
     def prediction(self) -> np.ndarray:
-        """The most probable class, int64 [seeds]."""
-        return self.probability.argmax(axis=1)
+        """What the model says in the end, [seeds]."""
+        return self.objective.predictions(self.probability)
 
     def scores(self) -> Dict[str, float]:
-        """`loss`, `accuracy` and `macro_f1` of the seeds with a label, and `batches_left_out` where there are any.
+        """`loss` and the objective's metrics of the seeds with a target, and `batches_left_out` where there are any.
 
         Raises:
             ConfigError: no seed has a label, as may be so in split predict.
         """
-        has_label = self.label >= 0
+        has_label = self.objective.is_known(self.label)
         if not has_label.any():
             hint = "Evaluate a split with labels; predictions need none: `make predict`."
             raise ConfigError("no seed has a label, so there is nothing to score", actual=len(self.label), hint=hint)
-        found = {"loss": self.loss, **scores(self.label[has_label], self.prediction[has_label])}
+        found = {"loss": self.loss, **self.objective.scores(self.probability[has_label], self.label[has_label])}
         return {**found, **({"batches_left_out": self.num_batches_left_out} if self.num_batches_left_out else {})}
 
 
@@ -103,13 +104,14 @@ class _Seeds(NamedTuple):
         masks[is_out] = False
         node_id = np.unique(ids[masks]).astype(np.int64)
         places = np.searchsorted(node_id, ids)
-        label = np.full(len(node_id), LABEL_PAD, dtype=np.int64)
+        label = np.full(len(node_id), job.objective.target_pad, dtype=np.int64)
         label[places[masks]] = labels[masks]
         return cls(np.flatnonzero(~is_out), node_id, label, masks, places)
 
 
 def _answer_intact(job: Job, split: str, seeds: _Seeds, console: Console) -> Answers:
-    total = np.zeros((len(seeds.node_id), job.store.manifest.graph.num_classes))
+    objective = job.objective
+    total = np.zeros((len(seeds.node_id), objective.width))
     counts = np.zeros(len(seeds.node_id), dtype=np.int64)
     loss_sum = 0.0
     group, num_batches = job.compiled.infer_batches, len(seeds.batches)
@@ -119,36 +121,29 @@ def _answer_intact(job: Job, split: str, seeds: _Seeds, console: Console) -> Ans
     with job.stream(split, order, group=group) as stream, console.bar(f"evaluate {split}", len(order)) as bar:
         for batches, tensors in stream:
             with naming(f"split {split}, batches {batches.tolist()}"):
-                out, losses = job.compiled.infer(_with_classes(job, tensors) if is_open else tensors)
-            shares = torch.softmax(out.float(), dim=-1).cpu().numpy().reshape(group, seeds.masks.shape[1], -1)
+                out, losses = job.compiled.infer(_askable(job, tensors) if is_open else tensors)
+            shares = objective.answers(out).cpu().numpy().reshape(group, seeds.masks.shape[1], -1)
             num_real = group - max(0, stream.position - num_batches)
             for batch, share, loss in zip(batches[:num_real], shares, losses.reshape(-1).tolist()):
                 mask = seeds.masks[batch]
                 rows = seeds.places[batch][mask]  # no seed stands twice in a batch, so adding by index is safe
                 total[rows] += share[mask]
                 counts[rows] += 1
-                loss_sum += _loss_sum(share[mask], seeds.label[rows]) if is_open else loss * len(rows)
+                loss_sum += objective.loss_sum(share[mask], seeds.label[rows]) if is_open else loss * len(rows)
             bar.update(group)
-    probability, num_scored = total / counts[:, None], int(counts[seeds.label >= 0].sum())
+    probability, num_scored = total / counts[:, None], int(counts[objective.is_known(seeds.label)].sum())
     loss = loss_sum / num_scored if num_scored else float("nan")
-    return Answers(seeds.node_id, seeds.label, probability, loss, len(seeds.masks) - num_batches)
+    return Answers(objective, seeds.node_id, seeds.label, probability, loss, len(seeds.masks) - num_batches)
 
 
-def _with_classes(job: Job, tensors: Sequence[torch.Tensor]) -> List[torch.Tensor]:
-    """A batch in which every seed has a class, so that the loss that a backend computes is a number; it is not used.
+def _askable(job: Job, tensors: Sequence[torch.Tensor]) -> List[torch.Tensor]:
+    """A batch in which every seed has a target, so that the loss that a backend computes is a number; it is not used.
 
-    A batch of nothing but unknown labels would have the loss NaN, at which an IPU may stop, and which does not tell
+    A batch of nothing but unknown targets would have the loss NaN, at which an IPU may stop, and which does not tell
     in which order replicas answer.
     """
     kinds = [spec.kind for spec in job.inputs[0]]
-    return [torch.where(t < 0, 0, t) if kind == "y" else t for kind, t in zip(kinds, tensors)]
-
-
-def _loss_sum(shares: np.ndarray, label: np.ndarray) -> float:
-    """The cross entropy of the seeds with a label, added up; `shares` float32 [seeds, classes], `label` [seeds]."""
-    known = np.flatnonzero(label >= 0)
-    tiny = np.finfo(np.float32).tiny
-    return float(-np.log(np.maximum(shares[known, label[known]], tiny), dtype=np.float64).sum())
+    return [job.objective.askable(t) if kind == "y" else t for kind, t in zip(kinds, tensors)]
 
 
 @typed("evaluating", StoreError)

@@ -32,6 +32,7 @@ from heteroshards.trainer.reading.store import Store
 from heteroshards.trainer.reading.stream import BatchStream
 from heteroshards.trainer.runs.quarantine import Quarantine
 from heteroshards.trainer.runs.report import SILENT, Console
+from heteroshards.trainer.tasks.objective import Objective, objective_of
 
 FEATURES = ("x", "edge_attr")  # kinds of inputs
 
@@ -78,6 +79,11 @@ class Job:
     extra_inputs: Tuple[str, ...] = ()
     weights: Dict[str, Any] = field(default_factory=dict)
     padding_dependence: Optional[str] = None
+
+    @property
+    def objective(self) -> Objective:
+        """What the model is asked."""
+        return objective_of(self.graph)
 
     def stream(self, split: str, order: np.ndarray, start: int = 0, group: int = 1) -> BatchStream:
         """Batches of a split as the model takes them, `group` a call."""

@@ -87,14 +87,6 @@ def _names(job: Job, split: str, answers: Answers) -> np.ndarray:
 def _table(splits: np.ndarray, answers: Answers) -> Any:
     import pyarrow as pa
 
-    num_classes = answers.probability.shape[1]
-    flat = pa.array(answers.probability.astype(np.float32).reshape(-1))
-    return pa.table(
-        {
-            "split": pa.array(splits, pa.string()),
-            "node_id": pa.array(answers.node_id, pa.int64()),
-            "label": pa.array(answers.label, pa.int64(), mask=answers.label < 0),
-            "prediction": pa.array(answers.prediction, pa.int64()),
-            "probability": pa.FixedSizeListArray.from_arrays(flat, num_classes).cast(pa.list_(pa.float32())),
-        }
-    )
+    columns = answers.objective.columns(answers.probability, answers.label)
+    named = {"split": pa.array(splits, pa.string()), "node_id": pa.array(answers.node_id, pa.int64())}
+    return pa.table({**named, **columns})

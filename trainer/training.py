@@ -25,7 +25,7 @@ from heteroshards.trainer.runs.names import BEST, LAST, RESULT
 from heteroshards.trainer.runs.report import SILENT, Console, RunLog, epoch_line
 from heteroshards.trainer.runs.signals import Stop, stop_on_signals
 from heteroshards.trainer.settle import settle
-from heteroshards.trainer.tasks.metrics import is_better
+from heteroshards.trainer.tasks.objective import is_better
 
 
 @typed("training", CheckpointError)
@@ -267,7 +267,7 @@ def _validate(job: Job, progress: TrainingProgress, run_dir: Path, console: Cons
     compiled_before = job.compiled.compiling.seconds["infer"]
     found = evaluate(job, "val", console)
     progress.last_eval_epoch = number
-    if is_better(train.monitor, found[train.monitor], progress.best_score):
+    if is_better(job.objective, train.monitor, found[train.monitor], progress.best_score):
         progress.best_epoch, progress.best_score = number, found[train.monitor]
         save_checkpoint(run_dir / BEST, job, progress)
     compile_s = job.compiled.compiling.seconds["infer"] - compiled_before

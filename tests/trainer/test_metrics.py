@@ -7,9 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heteroshards.trainer.tasks.metrics import accuracy, is_better, macro_f1, scores
+from heteroshards.trainer.tasks.classification import Classification
+from heteroshards.trainer.tasks.metrics import accuracy, macro_f1, scores
+from heteroshards.trainer.tasks.objective import is_better
 
 pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)
+
+TASK = Classification(3)
 
 
 def loop_f1(labels, predictions):
@@ -46,8 +50,8 @@ def test_unknown_labels_do_not_count():
 @pytest.mark.parametrize("monitor", ["accuracy", "macro_f1", "loss"])
 def test_better_is_strictly_better_and_a_number(monitor):
     up, down = (0.25, 0.5) if monitor == "loss" else (0.5, 0.25)
-    assert is_better(monitor, up, down) and not is_better(monitor, down, up)
-    assert not is_better(monitor, up, up)
-    assert is_better(monitor, down, None)
+    assert is_better(TASK, monitor, up, down) and not is_better(TASK, monitor, down, up)
+    assert not is_better(TASK, monitor, up, up)
+    assert is_better(TASK, monitor, down, None)
     for odd in (float("nan"), float("inf"), float("-inf")):
-        assert not is_better(monitor, odd, None) and not is_better(monitor, odd, down)
+        assert not is_better(TASK, monitor, odd, None) and not is_better(Classification(3), monitor, odd, down)

@@ -5,10 +5,9 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.nn.parameter import is_lazy
 
-from heteroshards.schemas.batch import LABEL_PAD, SPARSE_X, InputSpec, model_inputs
+from heteroshards.schemas.batch import SPARSE_X, InputSpec, model_inputs
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.errors import ModelError
@@ -20,6 +19,7 @@ from heteroshards.trainer.models.sparse import SparseRows
 from heteroshards.trainer.models.stack import HeteroStack
 from heteroshards.trainer.models.trimming import LayerTrimmer
 from heteroshards.trainer.models.user_errors import telling
+from heteroshards.trainer.tasks.objective import objective_of
 
 
 class SeedModel(nn.Module):
@@ -57,7 +57,7 @@ class SeedModel(nn.Module):
         self._node_names = graph.node_names
         self._edge_types = {edge.key: edge.type for edge in graph.edge_types}
         self._seed_type = graph.seed_type
-        self._num_classes = graph.num_classes
+        self.objective = objective_of(graph)
         self._take(budget, sparse_entries)
 
     def _take(self, budget: Budget, sparse_entries: Optional[Mapping[str, int]]) -> None:
@@ -89,13 +89,12 @@ class SeedModel(nn.Module):
         """The tensors of `inputs`, in that order.
 
         Returns:
-            Logits `[max_seeds, num_classes]` and the scalar cross entropy, the mean over real seeds (NaN when a
-            batch has none, which no store holds).
+            What the model says of the seeds, `[max_seeds, objective.width]`, and the scalar loss, the mean over real
+            seeds (NaN when a batch has none, which no store holds).
         """
         batch = self._unflatten(tensors)
         out = self._seed_rows(self._run(batch))[: self._max_seeds]
-        target = torch.where(batch["seed_mask"][self._seed_type], batch["y"][self._seed_type].long(), LABEL_PAD)
-        return out, cross_entropy(out.float(), target, ignore_index=LABEL_PAD)
+        return out, self.objective.loss(out, batch["y"][self._seed_type], batch["seed_mask"][self._seed_type])
 
     def initialise(self, example: Sequence[Tensor]) -> None:
         """Run once without gradients, which materialises lazy parameters, and check the output.
@@ -142,13 +141,13 @@ class SeedModel(nn.Module):
         most = self._num_seed_rows
         least = self._max_seeds if self._trimmed_layers else most
         is_tensor = isinstance(out, Tensor) and out.is_floating_point() and out.dim() == 2
-        if is_tensor and least <= out.size(0) <= most and out.size(1) == self._num_classes:
+        if is_tensor and least <= out.size(0) <= most and out.size(1) == self.objective.width:
             return
         rows = f"{least} to {most}" if self._trimmed_layers else most
         raise ModelError(
             "the model's output has the wrong shape",
             actual=f"{tuple(out.shape)} ({out.dtype})" if isinstance(out, Tensor) else type(out).__name__,
-            limit=f"floats ({rows}, {self._num_classes}): a logit per row of '{self._seed_type}' and class",
+            limit=f"floats ({rows}, {self.objective.width}): rows of '{self._seed_type}', {self.objective.row_holds}",
             where=self.name,
         )
 

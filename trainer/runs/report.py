@@ -12,6 +12,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, TextIO, Type
 
 from heteroshards.schemas.errors import CheckpointError
 from heteroshards.trainer.runs.files import write_text, writing
+from heteroshards.trainer.tasks.metrics import SHOWN
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
@@ -123,10 +124,10 @@ def terminal() -> Console:
 def epoch_line(record: Mapping[str, Any], num_epochs: int, best_epoch: int = 0) -> str:
     """One line of an epoch's metrics; it is marked where it is the best so far by its validation."""
     parts = [f"epoch {record['epoch']:>3}/{num_epochs}", f"loss {record['loss']:.4f}"]
-    if "val_accuracy" in record:
+    if "val_loss" in record:
         parts.append(f"val loss {record['val_loss']:.4f}")
-        parts.append(f"accuracy {record['val_accuracy']:.4f}")
-        parts.append(f"macro-F1 {record['val_macro_f1']:.4f}{' (best)' if record['epoch'] == best_epoch else ''}")
+        parts += _metrics(record, "val_")
+        parts[-1] += " (best)" if record["epoch"] == best_epoch else ""
     speed = [f"{record['steps_per_s']:.0f} steps/s"] if "steps_per_s" in record else []
     parts.append(", ".join([*speed, f"{record['waited_percent']:.0f}% waiting for data"]))
     compile_s = record.get("compile_s", 0) + record.get("val_compile_s", 0)
@@ -140,9 +141,12 @@ def result_line(result: Mapping[str, Any]) -> str:
     parts = [f"{result['epochs']} epochs, best {result['best_epoch']} by {result['monitor']}"]
     for split in ("val", "test"):
         if split in result:
-            found = result[split]
-            parts.append(f"{split} accuracy {found['accuracy']:.4f} macro-F1 {found['macro_f1']:.4f}")
+            parts.append(f"{split} {' '.join(_metrics(result[split]))}")
     return "  ".join(parts)
+
+
+def _metrics(found: Mapping[str, Any], prefix: str = "") -> List[str]:
+    return [f"{label} {found[prefix + name]:.4f}" for name, label in SHOWN.items() if prefix + name in found]
 
 
 class RunLog:

@@ -1,9 +1,11 @@
 """Classification scores in numpy."""
 
-import math
-from typing import Dict, Optional
+from typing import Dict
 
 import numpy as np
+
+# Metrics that a line on the screen shows, in this order, and what they are called there.
+SHOWN = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 
 
 def accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
@@ -30,18 +32,3 @@ def scores(labels: np.ndarray, predictions: np.ndarray) -> Dict[str, float]:
     known = labels >= 0
     labels, predictions = labels[known], predictions[known]
     return {"accuracy": accuracy(labels, predictions), "macro_f1": macro_f1(labels, predictions)}
-
-
-LOWER_IS_BETTER = ("loss",)
-
-
-def is_better(monitor: str, score: float, best: Optional[float]) -> bool:
-    """Whether `score` of `monitor` ("accuracy", "macro_f1" or "loss") beats the best so far, None before there is one.
-
-    An equal score does not, nor does one that is no finite number.
-    """
-    if not math.isfinite(score):
-        return False
-    if best is None:
-        return True
-    return score < best if monitor in LOWER_IS_BETTER else score > best
