@@ -136,16 +136,13 @@ class Shard(NamedTuple):
     stop: int
 
 
-def shards_of(part: str, num_batches: int, chunk_batches: int) -> Iterator[Shard]:
-    """Cut a part into shards of K batches, the last one shorter.
+def shards_of(
+    part: str, num_batches: int, chunk_batches: int, first: int = 0, end: int | None = None
+) -> Iterator[Shard]:
+    """Cut a part into shards of K batches, the last one shorter; numbers `first` to `end` - 1 of them.
 
     >>> [(s.start, s.stop) for s in shards_of("train", 5, 2)]
     [(0, 2), (2, 4), (4, 5)]
     """
-    for index in range(-(-num_batches // chunk_batches)):
+    for index in range(first, -(-num_batches // chunk_batches) if end is None else end):
         yield Shard(part, index, index * chunk_batches, min((index + 1) * chunk_batches, num_batches))
-
-
-def partitions_of(shards: list[Shard], shards_per_partition: int) -> list[list[Shard]]:
-    """Contiguous runs of shards: what one worker writes in one go."""
-    return [shards[i : i + shards_per_partition] for i in range(0, len(shards), shards_per_partition)]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from heteroshards.pipeline.reporting import Progress
 from heteroshards.pipeline.sampling.protocol import Sampler
-from heteroshards.pipeline.writing.partitions import Partition, Planned, partitions_of_store
+from heteroshards.pipeline.writing.encode import Encoder
+from heteroshards.pipeline.writing.partitions import Partition, Planned, partitions_of_store, write
 from heteroshards.pipeline.writing.writer import StoreWriter
 from heteroshards.schemas import locks
 
@@ -27,7 +28,11 @@ class Preparation:
     @cached_property
     def partitions(self) -> dict[str, Partition]:
         """All there are, by name, in an order that never changes."""
-        return partitions_of_store(self.planned, self.writer)
+        return partitions_of_store(self.planned.manifest)
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return Encoder(self.planned.graph, self.writer)
 
     @property
     def missing(self) -> tuple[int, ...]:
@@ -50,7 +55,7 @@ class Preparation:
         partition = self.partitions[name]
         with _alone(self.writer.work, name):
             if not self.writer.is_finished(name):
-                self.writer.finish_partition(name, partition.write(sampler))
+                self.writer.finish_partition(name, write(partition, self.planned.parts, self._encoder, sampler))
         return partition.num_batches
 
     def finalise(self) -> None:

@@ -1,20 +1,21 @@
 """What there is to write of a store, as named, independent pieces."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
 from heteroshards.pipeline.executors.threads import Workers
 from heteroshards.pipeline.graph.hetero import HeteroGraph
-from heteroshards.pipeline.grouping.split_plan import Shard, SplitPlan, partitions_of, shards_of
+from heteroshards.pipeline.grouping.split_plan import shards_of
 from heteroshards.pipeline.sampling.protocol import Sampler
 from heteroshards.pipeline.sizing.estimate import Fitted
 from heteroshards.pipeline.writing.encode import Encoder
-from heteroshards.pipeline.writing.writer import Checksums, StoreWriter
+from heteroshards.pipeline.writing.writer import Checksums
 from heteroshards.schemas import layout
-from heteroshards.schemas.budget import Budget
-from heteroshards.schemas.manifest import Manifest
+from heteroshards.schemas.manifest import Manifest, Part
 
 SHARDS_PER_PARTITION = 16
 SAMPLING_COST = 4  # a byte of a batch takes about as long as so many of a table
@@ -36,53 +37,78 @@ class Planned:
     fitted: dict[str, list[Fitted]]
     most_edges: np.ndarray
 
+    @cached_property
+    def parts(self) -> dict[str, Fitted]:
+        """Where batches lie in the store -> what will be written there."""
+        return {
+            layout.part_path(split, fit.shape, len(parts)): fit for split, parts in self.fitted.items() for fit in parts
+        }
+
 
 @dataclass(frozen=True)
 class Partition:
-    """A named, independent piece of a store. `write` returns the checksums of its chunks; `cost` is how long it takes,
-    in bytes of a table."""
+    """A named, independent piece of a store, as plain data: whoever has what was planned can write it, see `write`.
 
-    write: Callable[[Sampler], Checksums]
+    Attributes:
+        kind: a feature `table`, the `ledger` of a part, or some `shards` of one.
+        place: the path of the table, or of the part.
+        first, end: of shards: their numbers are first to end - 1.
+        cost: how long it takes, in bytes of a table.
+    """
+
+    name: str
+    kind: Literal["table", "ledger", "shards"]
+    place: str
+    first: int = 0
+    end: int = 0
     cost: int = 0
     num_batches: int = 0
 
 
-def partitions_of_store(planned: Planned, writer: StoreWriter) -> dict[str, Partition]:
+def partitions_of_store(manifest: Manifest) -> dict[str, Partition]:
     """Everything there is to write, by name, in an order that never changes."""
-    return dict(_partitions(Encoder(planned.graph, writer), planned.fitted))
+    found = list(_tables(manifest))
+    for split in manifest.splits:
+        for part in manifest.parts(split):
+            found += _of_part(manifest, part)
+    return {partition.name: partition for partition in found}
 
 
-def _partitions(encoder: Encoder, fitted: dict[str, list[Fitted]]) -> Iterator[tuple[str, Partition]]:
-    manifest = encoder.writer.manifest
+def _tables(manifest: Manifest) -> Iterator[Partition]:
     for spec in manifest.tensors:
         if layout.section_of(spec.path) == layout.FEATURES:
-            name = spec.path.replace("/", "-")
-            yield name, Partition(lambda _, spec=spec: encoder.write_table(spec), spec.num_bytes)  # type: ignore[misc]
-    for split, parts in fitted.items():
-        for fit in parts:
-            yield from _part_partitions(encoder, layout.part_path(split, fit.shape, len(parts)), fit)
+            yield Partition(spec.path.replace("/", "-"), "table", spec.path, cost=spec.num_bytes)
 
 
-def _part_partitions(encoder: Encoder, part: str, fit: Fitted) -> Iterator[tuple[str, Partition]]:
-    manifest, name, num_batches = encoder.writer.manifest, part.replace("/", "-"), fit.plan.num_batches
-    yield f"stats-{name}", Partition(lambda _: encoder.write_stats(part, fit))
-    shards = list(shards_of(part, num_batches, min(manifest.chunk_batches, num_batches)))
-    num_bytes = sum(spec.num_bytes for spec in manifest.tensors if spec.path.startswith(f"{part}/"))
-    cost = SAMPLING_COST * num_bytes // num_batches
-    for index, run in enumerate(partitions_of(shards, SHARDS_PER_PARTITION)):
-        yield f"{name}-{index:06d}", _shard_partition(encoder, fit.plan, manifest.budgets[fit.shape], run, cost)
+def _of_part(manifest: Manifest, part: Part) -> Iterator[Partition]:
+    name = part.path.replace("/", "-")
+    yield Partition(f"stats-{name}", "ledger", part.path)
+    size = min(manifest.chunk_batches, part.num_batches)
+    num_shards = -(-part.num_batches // size)
+    num_bytes = sum(spec.num_bytes for spec in manifest.tensors if spec.path.startswith(f"{part.path}/"))
+    cost = SAMPLING_COST * num_bytes // part.num_batches
+    for index, first in enumerate(range(0, num_shards, SHARDS_PER_PARTITION)):
+        end = min(first + SHARDS_PER_PARTITION, num_shards)
+        num_batches = min(end * size, part.num_batches) - first * size
+        yield Partition(f"{name}-{index:06d}", "shards", part.path, first, end, cost * num_batches, num_batches)
 
 
-def _shard_partition(
-    encoder: Encoder, plan: SplitPlan, budget: Budget, shards: list[Shard], cost_per_batch: int
-) -> Partition:
-    def write(sampler: Sampler) -> Checksums:
-        checksums: Checksums = {}
-        for shard in shards:
-            written = encoder.write_shard(sampler, shard, plan.block(shard.start, shard.stop), budget)
-            for path, chunks in written.items():
-                checksums.setdefault(path, {}).update(chunks)
-        return checksums
+def write(partition: Partition, parts: Mapping[str, Fitted], encoder: Encoder, sampler: Sampler) -> Checksums:
+    """Write a partition; returns the checksums of its chunks.
 
-    num_batches = sum(shard.stop - shard.start for shard in shards)
-    return Partition(write, cost_per_batch * num_batches, num_batches)
+    Args:
+        parts: see `Planned.parts`.
+    """
+    if partition.kind == "table":
+        return encoder.write_table(encoder.writer.specs[partition.place])
+    fit = parts[partition.place]
+    if partition.kind == "ledger":
+        return encoder.write_stats(partition.place, fit)
+    manifest, checksums = encoder.writer.manifest, Checksums()
+    num_batches = fit.plan.num_batches
+    size = min(manifest.chunk_batches, num_batches)
+    for shard in shards_of(partition.place, num_batches, size, partition.first, partition.end):
+        block = fit.plan.block(shard.start, shard.stop)
+        for path, chunks in encoder.write_shard(sampler, shard, block, manifest.budgets[fit.shape]).items():
+            checksums.setdefault(path, {}).update(chunks)
+    return checksums

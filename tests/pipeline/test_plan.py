@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heteroshards.pipeline.grouping.groups import random_plan
-from heteroshards.pipeline.grouping.split_plan import partitions_of, shards_of
+from heteroshards.pipeline.grouping.split_plan import shards_of
 
 plans = st.builds(
     lambda count, batch, rounds, seed: random_plan("train", np.arange(count, dtype=np.int32) * 3, batch, rounds, seed),
@@ -87,8 +87,9 @@ def test_position_in_a_permutation_is_uniform():
 
 
 @given(st.integers(1, 500), st.integers(1, 40), st.integers(1, 10))
-def test_shards_and_partitions_tile_the_batches(num_batches, chunk, per_partition):
+def test_shards_tile_the_batches(num_batches, chunk, run):
     shards = list(shards_of("train", num_batches, chunk))
     assert [b for s in shards for b in range(s.start, s.stop)] == list(range(num_batches))
     assert all(s.start == s.chunk * chunk and s.stop - s.start <= chunk for s in shards)
-    assert [s for part in partitions_of(shards, per_partition) for s in part] == shards
+    runs = [shards_of("train", num_batches, chunk, i, min(i + run, len(shards))) for i in range(0, len(shards), run)]
+    assert [s for some in runs for s in some] == shards
