@@ -87,8 +87,9 @@ test-pythons: $(READY)  ## prepare and train the quickstart with other Pythons, 
 	@rm -rf build/pythons && mkdir -p build/pythons
 	@$(RUN_PYTHON) -m heteroshards prepare --config configs/quickstart.toml --store build/pythons/store >/dev/null 2>&1
 	@set -e; for version in $(PYTHONS); do \
-		python=$$(command -v python$$version || ls $(HOME)/.pyenv/versions/$$version.*/bin/python 2>/dev/null | tail -1); \
-		if ! [ -x "$$python" ]; then echo "Python $$version: not here"; continue; fi; \
+		python=$$(for found in python$$version $(HOME)/.pyenv/versions/$$version.*/bin/python; do \
+			if "$$found" -c '' >/dev/null 2>&1; then echo "$$found"; break; fi; done); \
+		if [ -z "$$python" ]; then echo "Python $$version: not here"; continue; fi; \
 		here=build/pythons/$$version; "$$python" -m venv $$here/venv; \
 		$$here/venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check \
 			-e '.[pipeline,trainer]' -c constraints.txt; \

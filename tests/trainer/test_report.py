@@ -61,7 +61,8 @@ def test_lines():
     record.update(val_loss=0.25, val_accuracy=0.75, val_macro_f1=0.5)
     assert "accuracy 0.7500  macro-F1 0.5000  10" in epoch_line(record, 30, best_epoch=4)
     assert "macro-F1 0.5000 (best)  10" in epoch_line(record, 30, best_epoch=5)
-    result = {"epochs": 5, "best_epoch": 3, "monitor": "loss", "test": {"accuracy": 0.5, "macro_f1": 0.25}}
+    scores = {"loss": 1.0, "accuracy": 0.5, "macro_f1": 0.25}
+    result = {"epochs": 5, "best_epoch": 3, "monitor": "loss", "test": scores}
     assert result_line(result) == "5 epochs, best 3 by loss  test accuracy 0.5000 macro-F1 0.2500"
 
 

@@ -141,7 +141,9 @@ def result_line(result: Mapping[str, Any]) -> str:
     parts = [f"{result['epochs']} epochs, best {result['best_epoch']} by {result['monitor']}"]
     for split in ("val", "test"):
         if split in result:
-            parts.append(f"{split} {' '.join(_metrics(result[split]))}")
+            found = result[split]
+            loss = found["loss"]  # every task has one, so a record without is malformed: a KeyError
+            parts.append(f"{split} {' '.join(_metrics(found)) or f'loss {loss:.4f}'}")
     return "  ".join(parts)
 
 
