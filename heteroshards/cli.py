@@ -2,13 +2,14 @@
 
 from importlib import import_module
 from pathlib import Path
+from typing import Dict, List, Optional
 
 import click
 
 from heteroshards import __version__
 from heteroshards.commands import CONTEXT, Commands
 
-ROOMS: dict[str, str] = {
+ROOMS: Dict[str, str] = {
     **dict.fromkeys(("plan", "prepare", "inspect", "verify"), "heteroshards.pipeline.cli"),
     **dict.fromkeys(("train", "evaluate", "predict", "compile"), "heteroshards.trainer.cli"),
 }
@@ -17,10 +18,10 @@ ROOMS: dict[str, str] = {
 class AllCommands(Commands):
     """Commands of a room are imported when they are called, or asked for help: `--version` needs neither."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> List[str]:
         return [*ROOMS, *super().list_commands(ctx)]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> Optional[click.Command]:
         if cmd_name not in ROOMS:
             return super().get_command(ctx, cmd_name)
         room: click.Group = import_module(ROOMS[cmd_name]).main
@@ -44,7 +45,7 @@ def main() -> None:
 
 @main.command()
 @click.option("--init", "path", metavar="FILE", help="Write it there; a file that exists is left alone.")
-def config(path: str | None) -> None:
+def config(path: Optional[str]) -> None:
     """A config with every key: its meaning and its default, as comments to be uncommented."""
     from heteroshards.schemas.config_template import annotated_config
     from heteroshards.schemas.errors import ConfigError

@@ -1,9 +1,8 @@
 """What all commands have in common: how they end, and options for any key of a config."""
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict, Mapping, Optional, Union
 
 import click
 
@@ -13,7 +12,7 @@ from heteroshards.schemas.seam import prepare_streams, seam, told
 from heteroshards.schemas.signals import Terminated, sigterm_raises
 
 INTERRUPTED, TERMINATED = 130, 143
-CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+CONTEXT: Dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _SETTINGS = "heteroshards.settings"
 
 
@@ -43,7 +42,7 @@ class Commands(click.Group):
 
 
 def _keep(ctx: click.Context, _: click.Parameter, given: Any) -> None:
-    settings: dict[str, Any] = ctx.meta.setdefault(_SETTINGS, {})
+    settings: Dict[str, Any] = ctx.meta.setdefault(_SETTINGS, {})
     for text in given:
         key, is_one, value = text.partition("=")
         if not is_one or not key.strip():
@@ -61,7 +60,7 @@ SET = click.option(
 )
 
 
-def job_config(path: str | Path, overrides: Mapping[str, Any] | None = None) -> JobConfig:
+def job_config(path: Union[str, Path], overrides: Optional[Mapping[str, Any]] = None) -> JobConfig:
     """The config at `path`, with what `--set` of the running command says, and `overrides` on top.
 
     Raises:

@@ -124,10 +124,14 @@ def test_only_tests_of_the_whole_import_both_sides() -> None:
     assert {path for path in both if not path.startswith(whole)} == set()
 
 
-@pytest.mark.parametrize("path", sources("schemas", "trainer"), ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path", sources("schemas", "trainer", "heteroshards"), ids=lambda path: path.relative_to(ROOT).as_posix()
+)
 def test_the_trainers_side_is_python_3_8(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=OLD_HOST)
     for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
+            assert node.value.id not in ("dict", "list", "tuple", "set", "type"), f"{path}:{node.lineno}"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "zip":
             assert "strict" not in {keyword.arg for keyword in node.keywords}, f"{path}:{node.lineno}"
 
