@@ -48,7 +48,7 @@ def disk(store: Path) -> tuple[int, float]:
 
 def reading(store: Path) -> tuple[Callable[[], object], int]:
     """Reading split train once, to a model's tensors; and its batches."""
-    from heteroshards.schemas.batch import model_inputs
+    from heteroshards.schemas.inputs import model_inputs
     from heteroshards.trainer.reading.buffers import BufferPool
     from heteroshards.trainer.reading.shards import ShardReader
     from heteroshards.trainer.reading.store import open_store

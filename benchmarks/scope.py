@@ -19,8 +19,8 @@ from heteroshards.pipeline.sampling.resolve import resolve_sampling
 from heteroshards.pipeline.sizing.budgets import resolve_budgets
 from heteroshards.pipeline.sizing.counting import Counted, count_all, sampler_factory
 from heteroshards.pipeline.sources import SourceGraph, load_dataset
-from heteroshards.schemas.batch import bytes_to_device, model_inputs
 from heteroshards.schemas.config import BudgetConfig, JobConfig, load_config
+from heteroshards.schemas.inputs import bytes_to_device, model_inputs
 
 COLUMNS = ("seeds", "scope", "split", "batches", "node fill", "edge fill", "MiB/batch")
 

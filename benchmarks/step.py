@@ -124,21 +124,21 @@ class Sampled:
         graph = build_graph(source)
         spec = resolve_sampling(job.sampling, graph)
         self.schema = graph.schema
-        self.sampler = NeighborSampler(graph.packed(), graph.schema, spec)
-        seeds = {"train": graph.seeds["train"].astype(np.int32)}
+        self.sampler = NeighborSampler(graph.packed(), graph.schema, spec, ids=graph.seeds.ids)
+        seeds = {"train": graph.seeds.rows("train")}
         plan = make_plans(Workers(lambda: self.sampler, 1), seeds, spec, None)["train"]
         self.block = plan.block(0, plan.num_batches)
         self.features = {name: torch.from_numpy(x) for name, x in graph.features.items()}
-        self.labels = torch.from_numpy(graph.labels).long()
+        self.labels = torch.from_numpy(graph.seeds.targets[graph.schema.task.target.name]).long()
 
     def __iter__(self) -> Iterator[Sample]:
-        for seeds, key in zip(self.block.seeds, self.block.keys, strict=True):
-            seeds = seeds[seeds >= 0]
-            batch = self.sampler.sample(seeds, key)
+        for rows, key in zip(self.block.seeds, self.block.keys, strict=True):
+            rows = rows[rows >= 0]
+            batch = self.sampler.sample(rows, key)
             n_id = {name: torch.from_numpy(ids) for name, ids in batch.n_id.items()}
             x_dict = {name: x[n_id[name]] for name, x in self.features.items()}
             edges = {edge.type: torch.from_numpy(batch.edge_index[edge.key]) for edge in self.schema.edge_types}
-            yield Sample(x_dict, n_id, edges, self.labels[torch.from_numpy(seeds).long()])
+            yield Sample(x_dict, n_id, edges, self.labels[torch.from_numpy(rows).long()])
 
 
 class Plain:

@@ -25,8 +25,8 @@ import numpy as np
 
 from benchmarks.measure import in_turns, show, table
 from heteroshards.schemas import layout
-from heteroshards.schemas.batch import InputSpec, model_inputs
 from heteroshards.schemas.config import JobConfig, load_config
+from heteroshards.schemas.inputs import InputSpec, model_inputs
 from heteroshards.trainer import open_store
 from heteroshards.trainer.features import sparse_entries, sparse_types
 from heteroshards.trainer.reading.buffers import BufferPool, aligned_empty

@@ -30,7 +30,7 @@ DECIDING = {
         ),
     ),
     "grouping": Deciding(
-        1,
+        2,
         (
             "grouping.contribution_kernels",
             "grouping.contributions",
@@ -42,7 +42,7 @@ DECIDING = {
     "sizing": Deciding(
         1, ("sizing.budgets", "sizing.certificate", "sizing.counting", "sizing.estimate", "sizing.shape_classes")
     ),
-    "writing": Deciding(1, ("writing.batch_options", "writing.encode")),
+    "writing": Deciding(2, ("writing.batch_options", "writing.encode")),
 }
 
 

@@ -10,9 +10,9 @@ from typing import Any, Callable, Dict, Union
 import numcodecs
 import numpy as np
 
-from heteroshards.schemas.batch import TensorSpec
 from heteroshards.schemas.errors import CorruptChunkError
 from heteroshards.schemas.integrity import difference
+from heteroshards.schemas.tensors import TensorSpec
 
 Bytes = Union[np.ndarray, bytes]
 REBUILD = "The store is damaged: build it again with `make prepare` (or `python -m pipeline prepare --force`)."

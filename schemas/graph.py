@@ -1,18 +1,17 @@
 """The schema of a heterogeneous graph: types and sizes, no data."""
 
-import re
 from typing import Any, Dict, Iterable, Optional, Tuple
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from heteroshards.schemas.base import Frozen
+from heteroshards.schemas.names import MAX_NAME_BYTES, check_name
+from heteroshards.schemas.task import Task
 
 EdgeTypeTuple = Tuple[str, str, str]
 
-MAX_NAME_BYTES = 200
 FEATURE_DTYPES = ("float16", "float32", "float64")
-_FORBIDDEN = re.compile(r"[/\\\x00-\x1f]")
 
 
 def edge_key(edge_type: EdgeTypeTuple) -> str:
@@ -20,20 +19,8 @@ def edge_key(edge_type: EdgeTypeTuple) -> str:
     return "__".join(edge_type)
 
 
-def is_safe_name(name: str) -> bool:
-    """Whether it can be one component of a path in a store."""
-    is_reserved = name.startswith(".") or name == "zarr.json"
-    return bool(name) and not is_reserved and len(name.encode()) <= MAX_NAME_BYTES and not _FORBIDDEN.search(name)
-
-
-def check_name(name: str) -> str:
-    """Type names become folder names in a store, so they must be safe as one path component."""
-    if not is_safe_name(name):
-        raise ValueError(
-            f"type name {name!r} cannot name a folder: it must be 1 to {MAX_NAME_BYTES} bytes, without slashes, "
-            "backslashes or control characters, not start with a dot, and not be zarr.json"
-        )
-    return name
+def _check_type_name(name: str) -> str:
+    return check_name(name)
 
 
 def _require_both(what: str, width: Optional[int], dtype: Optional[str]) -> None:
@@ -50,7 +37,7 @@ class NodeTypeSchema(Frozen):
     num_features: Optional[int] = Field(default=None, ge=1, lt=2**31)
     feature_dtype: Optional[str] = None
 
-    _check_name = field_validator("name")(check_name)
+    _check_name = field_validator("name")(_check_type_name)
 
     @model_validator(mode="after")
     def _check_features(self) -> Any:
@@ -68,7 +55,7 @@ class EdgeTypeSchema(Frozen):
     num_attributes: Optional[int] = Field(default=None, ge=1, lt=2**31)
     attribute_dtype: Optional[str] = None
 
-    _check_names = field_validator("src", "relation", "dst")(check_name)
+    _check_names = field_validator("src", "relation", "dst")(_check_type_name)
 
     @model_validator(mode="after")
     def _check_attributes(self) -> Any:
@@ -85,12 +72,11 @@ class EdgeTypeSchema(Frozen):
 
 
 class GraphSchema(Frozen):
-    """Types in a fixed order (the source graph's), the seed type, and the number of label classes."""
+    """Types in a fixed order (the source graph's), and what is asked of them."""
 
     node_types: Tuple[NodeTypeSchema, ...] = Field(min_length=1)
     edge_types: Tuple[EdgeTypeSchema, ...]
-    seed_type: str
-    num_classes: int = Field(ge=1, lt=2**31)
+    task: Task
 
     @model_validator(mode="after")
     def _check_types(self) -> Any:
@@ -111,6 +97,16 @@ class GraphSchema(Frozen):
         return self
 
     @property
+    def seed_type(self) -> str:
+        """The node type of which something is predicted."""
+        return self.task.seed_type
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes the target has."""
+        return self.task.target.num_classes
+
+    @property
     def node_names(self) -> Tuple[str, ...]:
         return tuple(t.name for t in self.node_types)
 
@@ -129,8 +125,7 @@ class GraphSchema(Frozen):
         return GraphSchema(
             node_types=tuple(node for node in self.node_types if node.name not in nodes),
             edge_types=tuple(edge for edge in self.edge_types if edge.key not in edges),
-            seed_type=self.seed_type,
-            num_classes=self.num_classes,
+            task=self.task,
         )
 
     def too_narrow_for(self, value: float) -> Optional[str]:

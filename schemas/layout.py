@@ -8,7 +8,8 @@
   <part>/edges/<edge key>/edge_index        [batches, 2, edges]     (+ mask, e_id, edge_attr when inline)
   <part>/all_nodes/n_id, mask               [batches, all nodes]    packed: instead of those of each type
   <part>/all_edges/edge_index               [batches, 2, all edges] packed (+ mask, e_id)
-  <part>/seeds/n_id, y, mask                [batches, max_seeds]    split predict: y is -100 where no label is known
+  <part>/seeds/n_id, row, mask              [batches, max_seeds]    row: which one it is of all seeds of the source
+  <part>/seeds/targets/<name>               [batches, max_seeds]    its pad value where nothing is known
   <part>/stats/...                          [batches, ...]          the ledger: what `inspect` reads
   checksums                                 [all chunks, 2]         crc32c and size of each chunk file
 
@@ -27,8 +28,12 @@ INTEGRITY_ATTRIBUTE = "integrity"
 ORIGINAL_ID = "original_id"
 CHECKSUMS = "checksums"
 FEATURES = "features"
-SECTIONS = ("nodes", "edges", "seeds", "stats", "all_nodes", "all_edges")  # of a part
 Layout = Literal["per_type", "packed"]
+Role = Literal[
+    "node_table", "edge_table", "nodes", "edges", "all_nodes", "all_edges", "seeds", "targets", "stats", "checksums"
+]
+TABLES: Tuple[Role, ...] = ("node_table", "edge_table")  # stored once, a row per global id
+PACKED: Tuple[Role, ...] = ("all_nodes", "all_edges")  # of all types together
 ZarrFormat = Literal[2, 3]
 
 
@@ -37,16 +42,30 @@ def purpose_of(split: str) -> Purpose:
     return "train" if split == "train" else "inference"
 
 
+def tensor_path(role: Role, part: str, owner: str, name: str) -> str:
+    """Where a tensor lies; nobody takes a path apart to learn what it is, `TensorSpec` says so.
+
+    Args:
+        part: of whose batches it is; "features" for tables, "" for what is of the whole store.
+        owner: the node type or edge type key that it is of; "" for what is of none.
+
+    >>> tensor_path("nodes", "train/shape_2", "author", "n_id"), tensor_path("node_table", FEATURES, "author", "x")
+    ('train/shape_2/nodes/author/n_id', 'features/author/x')
+    """
+    folder = "seeds/targets" if role == "targets" else "" if role in (*TABLES, "checksums") else role
+    return "/".join(component for component in (part, folder, owner, name) if component)
+
+
 def feature_path(node_type: str) -> str:
-    return f"features/{node_type}/x"
+    return tensor_path("node_table", FEATURES, node_type, "x")
 
 
 def edge_feature_path(edge_key: str) -> str:
-    return f"features/{edge_key}/edge_attr"
+    return tensor_path("edge_table", FEATURES, edge_key, "edge_attr")
 
 
 def original_id_path(node_type: str) -> str:
-    return f"features/{node_type}/{ORIGINAL_ID}"
+    return tensor_path("node_table", FEATURES, node_type, ORIGINAL_ID)
 
 
 def part_path(split: str, shape: int, num_parts: int) -> str:
@@ -59,42 +78,23 @@ def part_path(split: str, shape: int, num_parts: int) -> str:
 
 
 def node_path(part: str, node_type: str, tensor: str) -> str:
-    return f"{part}/nodes/{node_type}/{tensor}"
+    return tensor_path("nodes", part, node_type, tensor)
 
 
 def edge_path(part: str, edge_key: str, tensor: str) -> str:
-    return f"{part}/edges/{edge_key}/{tensor}"
-
-
-def packed_path(part: str, path: str) -> str:
-    """Where a packed store keeps a tensor of a node or edge type, with those of all other types.
-
-    >>> packed_path("train/shape_2", "train/shape_2/nodes/author/n_id")
-    'train/shape_2/all_nodes/n_id'
-    """
-    return f"{part}/all_{section_of(path)}/{path.rpartition('/')[2]}"
+    return tensor_path("edges", part, edge_key, tensor)
 
 
 def seed_path(part: str, tensor: str) -> str:
-    return f"{part}/seeds/{tensor}"
+    return tensor_path("seeds", part, "", tensor)
+
+
+def target_path(part: str, name: str) -> str:
+    return tensor_path("targets", part, "", name)
 
 
 def stats_path(part: str, tensor: str) -> str:
-    return f"{part}/stats/{tensor}"
-
-
-def section_of(path: str) -> str:
-    """What a tensor belongs to: "features" or one of `SECTIONS`, whatever its type is called.
-
-    Of what is no path of ours, anything.
-
-    >>> section_of("train/shape_2/stats/round"), section_of("train/nodes/stats/n_id"), section_of("features/stats/x")
-    ('stats', 'nodes', 'features')
-    """
-    first, second, third, *_ = [*path.split("/"), "", ""]  # a hostile manifest may list anything
-    if first == FEATURES:
-        return first
-    return second if second in SECTIONS else third
+    return tensor_path("stats", part, "", tensor)
 
 
 def chunk_name(zarr_format: ZarrFormat, index: int, num_dims: int) -> str:

@@ -3,12 +3,19 @@
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple
 
 from heteroshards.schemas import layout
-from heteroshards.schemas.batch import BatchOptions, TensorSpec, feature_tensors, part_tensors
 from heteroshards.schemas.errors import ManifestError
 from heteroshards.schemas.manifest import Manifest, Part
-from heteroshards.schemas.packing import Columns, columns, is_packable, pack
+from heteroshards.schemas.packing import Columns, columns, pack
+from heteroshards.schemas.tensors import BatchOptions, TensorSpec, feature_tensors, part_tensors
 
-LAYOUT_FIELDS = ("dims", "shape", "dtype", "pad_value")
+LAYOUT_FIELDS = ("role", "part", "owner", "dims", "shape", "dtype", "pad_value")
+
+
+class PackedTensor(NamedTuple):
+    """A tensor that is columns of another one."""
+
+    spec: TensorSpec
+    columns: Columns
 
 
 class Problem(NamedTuple):
@@ -36,7 +43,7 @@ def listing_problems(manifest: Manifest) -> Iterator[Problem]:
             if actual != limit:
                 yield Problem(f"{name} of tensor '{path}' does not follow from graph and budget", actual, limit)
     for path, spec in listed.items():
-        if layout.section_of(path) not in (layout.FEATURES, "stats"):
+        if spec.role not in (*layout.TABLES, "stats"):
             most = min(manifest.chunk_batches, spec.shape[0])
             if spec.chunk_rows != most:
                 yield Problem(f"chunks of tensor '{path}' are no shards", spec.chunk_rows, most)
@@ -56,25 +63,19 @@ def _derived(manifest: Manifest) -> Iterator[TensorSpec]:
     """Every tensor that there must be; codecs and chunks are the writer's choice."""
     if manifest.features == "table":
         yield from feature_tensors(manifest.graph, _no_codecs(manifest), 1)
-    for part in _parts(manifest):
+    for part in manifest.all_parts():
         tensors = _by_type(manifest, part)
-        yield from pack(part.path, tensors) if manifest.layout == "packed" else tensors
+        yield from pack(tensors) if manifest.layout == "packed" else tensors
 
 
-def packed_tensors(manifest: Manifest) -> Dict[str, TensorSpec]:
+def packed_tensors(manifest: Manifest) -> Dict[str, PackedTensor]:
     """path -> tensor of a node or edge type, where it is no array of its own: in packed stores."""
-    parts = _parts(manifest) if manifest.layout == "packed" else ()
-    return {spec.path: spec for part in parts for spec in _by_type(manifest, part) if is_packable(spec.path)}
-
-
-def packed_columns(manifest: Manifest) -> Dict[str, Columns]:
-    """path -> where `packed_tensors` lie."""
-    parts = _parts(manifest) if manifest.layout == "packed" else ()
-    return {path: at for part in parts for path, at in columns(part.path, _by_type(manifest, part)).items()}
-
-
-def _parts(manifest: Manifest) -> Iterator[Part]:
-    return (part for split in manifest.splits for part in manifest.parts(split))
+    found: Dict[str, PackedTensor] = {}
+    for part in manifest.all_parts() if manifest.layout == "packed" else ():
+        tensors = _by_type(manifest, part)
+        place = columns(tensors)
+        found.update({spec.path: PackedTensor(spec, place[spec.path]) for spec in tensors if spec.path in place})
+    return found
 
 
 def _no_codecs(manifest: Manifest) -> Dict[str, str]:

@@ -1,18 +1,18 @@
 """The manifest: what a store says of itself, kept as one attribute of its root group."""
 
-from typing import Any, Dict, List, Literal, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Literal, Mapping, NamedTuple, Optional, Tuple
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_serializer, model_validator
 
 from heteroshards.schemas import FORMAT_VERSION
 from heteroshards.schemas.base import Frozen, validate
-from heteroshards.schemas.batch import TensorSpec
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.errors import FormatVersionError, ManifestError
 from heteroshards.schemas.graph import GraphSchema
 from heteroshards.schemas.layout import SPLITS, Layout, Purpose, ZarrFormat, part_path, purpose_of
 from heteroshards.schemas.notes import Note
 from heteroshards.schemas.sampling import SamplingSpec
+from heteroshards.schemas.tensors import TensorSpec
 
 NUMBERING = "numbering_sha256"  # in `Manifest.source`: node type -> digest; equal ones number the same nodes alike
 
@@ -93,15 +93,21 @@ class Part(NamedTuple):
     """A part of a split with what a reader needs of it.
 
     Attributes:
-        path: where it lies in the store.
+        path: where it lies in the store. split: whose it is.
         first_batch: number of its first batch in the split.
+        round_starts: see `PartInfo`.
     """
 
     path: str
+    split: str
     shape: int
     budget: Budget
     first_batch: int
-    num_batches: int
+    round_starts: Tuple[int, ...]
+
+    @property
+    def num_batches(self) -> int:
+        return self.round_starts[-1]
 
 
 class Unreached(Frozen):
@@ -136,6 +142,7 @@ class Manifest(Frozen):
             splits have, each in ascending order of bytes. `PartInfo.shape` says who has which.
         layout: whether node and edge types have arrays of their own, or are columns of one array per kind.
         chunk_batches: batches per chunk: one shard, which never spans two parts.
+        dimensions: part -> name of a dimension -> its size, in all tensors of that part; tables are part "features".
         tensors: every array of the store, in order.
         checksums_crc32c: crc32c of the array `checksums` as little-endian uint32 bytes. That array has a row (crc32c,
             size in bytes) per chunk, tensor after tensor in the order of `tensors`.
@@ -158,6 +165,7 @@ class Manifest(Frozen):
     layout: Layout
     pad_value: float = Field(allow_inf_nan=False)
     chunk_batches: int = Field(ge=1)
+    dimensions: Dict[str, Dict[str, int]]
     tensors: Tuple[TensorSpec, ...]
     checksums_crc32c: int = Field(ge=0, lt=2**32)
     config: Dict[str, Any]
@@ -165,6 +173,19 @@ class Manifest(Frozen):
     provenance: Dict[str, Any]
     unreached: Unreached = Unreached()
     notes: Tuple[Note, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _add_shapes(cls, values: Any) -> Any:
+        """What is read says the sizes of dimensions once."""
+        dimensions, tensors = (values.get(key) for key in ("dimensions", "tensors"))
+        if not isinstance(dimensions, Mapping) or not isinstance(tensors, (list, tuple)):
+            return values
+        return {**values, "tensors": [_with_shape(tensor, dimensions) for tensor in tensors]}
+
+    @field_serializer("tensors")
+    def _without_shapes(self, tensors: Tuple[TensorSpec, ...]) -> List[Dict[str, Any]]:
+        return [tensor.model_dump(mode="json", exclude={"shape"}) for tensor in tensors]
 
     @model_validator(mode="after")
     def _check(self) -> Any:
@@ -174,6 +195,8 @@ class Manifest(Frozen):
         paths = [tensor.path for tensor in self.tensors]
         if len(set(paths)) != len(paths):
             raise ValueError("a tensor is listed twice")
+        if dimensions_of(self.tensors) != self.dimensions:
+            raise ValueError("the dimensions are not those of the tensors")
         for budget in self.budgets:
             if set(budget.num_nodes) != set(self.graph.node_names):
                 raise ValueError("the budget and the graph name different node types")
@@ -249,14 +272,46 @@ class Manifest(Frozen):
         found = []
         for info, first in zip(split.parts, split.first_batches):
             path = part_path(split.name, info.shape, len(split.parts))
-            found.append(Part(path, info.shape, self.budgets[info.shape], first, info.num_batches))
+            found.append(Part(path, split.name, info.shape, self.budgets[info.shape], first, info.round_starts))
         return found
+
+    def all_parts(self) -> List[Part]:
+        """Those of every split."""
+        return [part for split in self.splits for part in self.parts(split)]
 
     def split(self, name: str) -> Optional[SplitInfo]:
         return next((split for split in self.splits if split.name == name), None)
 
     def tensor(self, path: str) -> Optional[TensorSpec]:
         return next((tensor for tensor in self.tensors if tensor.path == path), None)
+
+
+def dimensions_of(tensors: Iterable[TensorSpec]) -> Dict[str, Dict[str, int]]:
+    """See `Manifest.dimensions`.
+
+    Raises:
+        ValueError: a dimension has two sizes.
+    """
+    found: Dict[str, Dict[str, int]] = {}
+    for tensor in tensors:
+        sizes = found.setdefault(tensor.part, {})
+        for name, size in zip(tensor.dims, tensor.shape):
+            if sizes.setdefault(name, size) != size:
+                raise ValueError(f"dimension '{name}' of '{tensor.part}' has sizes {sizes[name]} and {size}")
+    return found
+
+
+def _with_shape(tensor: Any, dimensions: Mapping[str, Any]) -> Any:
+    """A tensor as a manifest lists it, with its shape. What is malformed is left to the checks that follow."""
+    if not isinstance(tensor, Mapping) or "shape" in tensor:
+        return tensor
+    sizes, dims = dimensions.get(tensor.get("part", "")), tensor.get("dims")
+    if not isinstance(sizes, Mapping) or not isinstance(dims, (list, tuple)):
+        return tensor
+    unknown = [name for name in dims if not isinstance(name, str) or name not in sizes]
+    if unknown:
+        raise ValueError(f"dimension {unknown[0]!r} of '{tensor.get('part')}' has no size")
+    return {**tensor, "shape": [sizes[name] for name in dims]}
 
 
 def parse_manifest(values: Any, where: str) -> Manifest:

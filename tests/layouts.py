@@ -7,9 +7,9 @@ import os
 from typing import NamedTuple
 
 from heteroshards.schemas import layout, packing
-from heteroshards.schemas.batch import TensorSpec, checksum_tensor
-from heteroshards.schemas.listing import packed_columns
+from heteroshards.schemas.listing import packed_tensors
 from heteroshards.schemas.manifest import Manifest
+from heteroshards.schemas.tensors import TensorSpec, checksum_tensor
 
 IS_PACKED = os.environ.get("HETEROSHARDS_TEST_LAYOUT", "per_type") == "packed"
 
@@ -28,7 +28,8 @@ class StoredAt(NamedTuple):
 
 
 def stored_at(manifest: Manifest, path: str) -> StoredAt:
-    at = packed_columns(manifest).get(path)
+    packed = packed_tensors(manifest).get(path)
+    at = packed.columns if packed else None
     spec = manifest.tensor(at.path if at else path)
     if path == layout.CHECKSUMS:
         spec = checksum_tensor(manifest.num_chunks)

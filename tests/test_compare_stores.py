@@ -22,7 +22,7 @@ def test_every_difference_but_versions_is_told(tmp_path: Path) -> None:
     assert differences(one, other) == []
     root["manifest"]["pad_value"] = 1.0
     (other / ".zattrs").write_text(json.dumps(root))
-    chunk = other / "train" / "seeds" / "y" / "0.0"
+    chunk = other / "train" / "seeds" / "targets" / "y" / "0.0"
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"?")
     (other / "more").touch()
-    assert differences(one, other) == ["more", "train/seeds/y/0.0", "manifest"]
+    assert differences(one, other) == ["more", "train/seeds/targets/y/0.0", "manifest"]

@@ -17,28 +17,28 @@ from heteroshards.trainer.tasks.objective import Objective
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model says about every seed of a split, ordered by global id.
+    """What a model says about every seed of a split, ordered by row of the seed table: by global id.
 
     Attributes:
         objective: what was asked.
         node_id: global ids, int64 [seeds].
-        label: targets, int64 [seeds]; the objective's pad where unknown.
-        probability: mean over rounds of the objective's answers, float64 [seeds, width].
+        targets: by name, [seeds]; the target's pad value where unknown.
+        values: mean over rounds of the objective's answers, float64 [seeds, width].
         loss: the mean over all seeds with a target of all rounds; NaN where none has one.
         num_batches_left_out: damaged ones; their seeds are answered by other rounds, or not at all.
     """
 
     objective: Objective
     node_id: np.ndarray
-    label: np.ndarray
-    probability: np.ndarray
+    targets: Dict[str, np.ndarray]
+    values: np.ndarray
     loss: float
     num_batches_left_out: int = 0
 
     @property
     def prediction(self) -> np.ndarray:
         """What the model says in the end, [seeds]."""
-        return self.objective.predictions(self.probability)
+        return self.objective.predictions(self.values)
 
     def scores(self) -> Dict[str, float]:
         """`loss` and the objective's metrics of the seeds with a target, and `batches_left_out` where there are any.
@@ -46,11 +46,10 @@ class Answers:
         Raises:
             ConfigError: no seed has a label, as may be so in split predict.
         """
-        has_label = self.objective.is_known(self.label)
-        if not has_label.any():
+        if not self.objective.is_known(self.targets).any():
             hint = "Evaluate a split with labels; predictions need none: `make predict`."
-            raise ConfigError("no seed has a label, so there is nothing to score", actual=len(self.label), hint=hint)
-        found = {"loss": self.loss, **self.objective.scores(self.probability[has_label], self.label[has_label])}
+            raise ConfigError("no seed has a label, so there is nothing to score", actual=len(self.node_id), hint=hint)
+        found = {"loss": self.loss, **self.objective.scores(self.values, self.targets)}
         return {**found, **({"batches_left_out": self.num_batches_left_out} if self.num_batches_left_out else {})}
 
 
@@ -83,30 +82,31 @@ class _Seeds(NamedTuple):
 
     Attributes:
         batches: their numbers, ascending.
-        node_id: global ids of all their seeds, ascending. label: of each.
+        node_id: global ids of all their seeds, in the order of rows. targets: of each, by name.
         masks: bool [all batches, max_seeds]; False throughout a batch that is left out.
         places: where each seed of each batch stands in `node_id`, [all batches, max_seeds].
     """
 
     batches: np.ndarray
     node_id: np.ndarray
-    label: np.ndarray
+    targets: Dict[str, np.ndarray]
     masks: np.ndarray
     places: np.ndarray
 
     @classmethod
     def read(cls, job: Job, split: str) -> "_Seeds":
-        ids, labels, masks = (job.store.read_seeds(split, name, job.quarantine.add) for name in ("n_id", "y", "mask"))
+        store, on_corrupt = job.store, job.quarantine.add
+        ids, rows, masks = (store.read_seeds(split, name, on_corrupt) for name in ("n_id", "row", "mask"))
+        read = {of.name: store.read_target(split, of.name, on_corrupt) for of in store.manifest.graph.task.targets}
         is_out = job.quarantine.is_out(split, np.arange(len(masks)))
         if is_out.all():
             what, where = f"no batch of split {split} is left", job.store.path
             raise CorruptChunkError(what, actual=f"{len(masks)} left out", where=where, hint=REBUILD)
         masks[is_out] = False
-        node_id = np.unique(ids[masks]).astype(np.int64)
-        places = np.searchsorted(node_id, ids)
-        label = np.full(len(node_id), job.objective.target_pad, dtype=np.int64)
-        label[places[masks]] = labels[masks]
-        return cls(np.flatnonzero(~is_out), node_id, label, masks, places)
+        row, first = np.unique(rows[masks], return_index=True)
+        targets = {name: values[masks][first] for name, values in read.items()}
+        node_id = ids[masks][first].astype(np.int64)
+        return cls(np.flatnonzero(~is_out), node_id, targets, masks, np.searchsorted(row, rows))
 
 
 def _answer_intact(job: Job, split: str, seeds: _Seeds, console: Console) -> Answers:
@@ -129,11 +129,12 @@ def _answer_intact(job: Job, split: str, seeds: _Seeds, console: Console) -> Ans
                 rows = seeds.places[batch][mask]  # no seed stands twice in a batch, so adding by index is safe
                 total[rows] += share[mask]
                 counts[rows] += 1
-                loss_sum += objective.loss_sum(share[mask], seeds.label[rows]) if is_open else loss * len(rows)
+                asked = {name: values[rows] for name, values in seeds.targets.items()}
+                loss_sum += objective.loss_sum(share[mask], asked) if is_open else loss * len(rows)
             bar.update(group)
-    probability, num_scored = total / counts[:, None], int(counts[objective.is_known(seeds.label)].sum())
+    values, num_scored = total / counts[:, None], int(counts[objective.is_known(seeds.targets)].sum())
     loss = loss_sum / num_scored if num_scored else float("nan")
-    return Answers(objective, seeds.node_id, seeds.label, probability, loss, len(seeds.masks) - num_batches)
+    return Answers(objective, seeds.node_id, seeds.targets, values, loss, len(seeds.masks) - num_batches)
 
 
 def _askable(job: Job, tensors: Sequence[torch.Tensor]) -> List[torch.Tensor]:
@@ -142,8 +143,10 @@ def _askable(job: Job, tensors: Sequence[torch.Tensor]) -> List[torch.Tensor]:
     A batch of nothing but unknown targets would have the loss NaN, at which an IPU may stop, and which does not tell
     in which order replicas answer.
     """
-    kinds = [spec.kind for spec in job.inputs[0]]
-    return [job.objective.askable(t) if kind == "y" else t for kind, t in zip(kinds, tensors)]
+    return [
+        job.objective.askable(spec.key, tensor) if spec.kind == "target" else tensor
+        for spec, tensor in zip(job.inputs[0], tensors)
+    ]
 
 
 @typed("evaluating", StoreError)

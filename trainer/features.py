@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from heteroshards.schemas import layout
-from heteroshards.schemas.batch import table_bytes
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import TrainConfig
 from heteroshards.schemas.errors import ConfigError
 from heteroshards.schemas.graph import GraphSchema
+from heteroshards.schemas.tensors import table_bytes
 from heteroshards.trainer.backends import Backend
 from heteroshards.trainer.models.contract import Declared
 from heteroshards.trainer.models.resident import ResidentFeatures

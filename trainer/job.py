@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from heteroshards.schemas.backends import BACKENDS
-from heteroshards.schemas.batch import EXTRA_INPUTS, InputSpec, model_inputs, shape_signature
 from heteroshards.schemas.chunks import REBUILD
 from heteroshards.schemas.config import JobConfig, ModelConfig
 from heteroshards.schemas.errors import BackendError, CorruptChunkError, ModelError, StoreError
 from heteroshards.schemas.graph import GraphSchema
+from heteroshards.schemas.inputs import EXTRA_INPUTS, InputSpec, model_inputs, shape_signature
 from heteroshards.schemas.layout import Purpose
 from heteroshards.schemas.manifest import Part, SplitInfo
 from heteroshards.schemas.paths import as_path
@@ -83,7 +83,7 @@ class Job:
     @property
     def objective(self) -> Objective:
         """What the model is asked."""
-        return objective_of(self.graph)
+        return objective_of(self.graph.task)
 
     def stream(self, split: str, order: np.ndarray, start: int = 0, group: int = 1) -> BatchStream:
         """Batches of a split as the model takes them, `group` a call."""

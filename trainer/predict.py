@@ -87,6 +87,6 @@ def _names(job: Job, split: str, answers: Answers) -> np.ndarray:
 def _table(splits: np.ndarray, answers: Answers) -> Any:
     import pyarrow as pa
 
-    columns = answers.objective.columns(answers.probability, answers.label)
+    columns = answers.objective.columns(answers.values, answers.targets)
     named = {"split": pa.array(splits, pa.string()), "node_id": pa.array(answers.node_id, pa.int64())}
     return pa.table({**named, **columns})

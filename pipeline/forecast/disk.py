@@ -13,8 +13,8 @@ from heteroshards.pipeline.sizing.estimate import Fitted
 from heteroshards.pipeline.writing.encode import Encoder
 from heteroshards.pipeline.writing.writer import Checksums, encode_chunk
 from heteroshards.schemas import layout
-from heteroshards.schemas.batch import TensorSpec, checksum_tensor
 from heteroshards.schemas.manifest import Manifest
+from heteroshards.schemas.tensors import TensorSpec, checksum_tensor
 
 MAX_SHARDS = 8
 MAX_TABLE_CHUNKS = 16
@@ -92,7 +92,7 @@ def measure_disk(
         num_batches: split -> batches of the whole job.
     """
     encoder = Encoder(graph, _Scale(manifest))
-    tables = [spec for spec in manifest.tensors if layout.section_of(spec.path) == layout.FEATURES]
+    tables = [spec for spec in manifest.tensors if spec.role in layout.TABLES]
     parts = [_part("features", _tables(workers, encoder, tables))] if tables else []
     stats = []
     for name, fits in fitted.items():

@@ -14,26 +14,26 @@ import numpy as np
 from heteroshards.pipeline.executors.threads import Workers
 from heteroshards.pipeline.forecast.disk import DiskForecast, measure_disk
 from heteroshards.pipeline.forecast.trial import Alternative, Trial, Trim
-from heteroshards.pipeline.graph.hetero import HeteroGraph, build_graph
+from heteroshards.pipeline.graph.hetero import HeteroGraph
+from heteroshards.pipeline.preparation.planning import request_of
 from heteroshards.pipeline.reporting import Progress
 from heteroshards.pipeline.sampling.batches import Sizes
-from heteroshards.pipeline.sampling.resolve import resolve_sampling
 from heteroshards.pipeline.sizing.budgets import resolve_budgets, shape_sizes, sharing
 from heteroshards.pipeline.sizing.certificate import certainty_lines
 from heteroshards.pipeline.sizing.counting import Counted, Coverage, count_all, cover, fit_all, sampler_factory
 from heteroshards.pipeline.sizing.estimate import Fitted, parts_of
 from heteroshards.pipeline.sources import SourceGraph
 from heteroshards.pipeline.writing.batch_options import resolve_batch_options
-from heteroshards.pipeline.writing.manifest import all_inline_bytes, fingerprint_of, make_manifest
-from heteroshards.pipeline.writing.place import store_path
-from heteroshards.schemas.batch import device_bytes, model_inputs, table_bytes
+from heteroshards.pipeline.writing.manifest import all_inline_bytes, make_manifest
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import BudgetConfig, JobConfig
 from heteroshards.schemas.errors import BudgetError, StoreError
 from heteroshards.schemas.graph import GraphSchema
+from heteroshards.schemas.inputs import device_bytes, model_inputs
 from heteroshards.schemas.manifest import Manifest
 from heteroshards.schemas.sampling import SamplingSpec
 from heteroshards.schemas.seam import require, require_count, typed
+from heteroshards.schemas.tensors import table_bytes
 
 MAX_BATCHES = 20000
 MAX_SHAPES = 8
@@ -48,7 +48,7 @@ class TypeForecast:
         budget: rows (columns) per batch, the pad slot included.
         mean, max: real rows per batch, after trimming.
         fill: mean over budget.
-        bytes_per_batch: of its rows as a device receives them, see `schemas.batch.device_bytes`.
+        bytes_per_batch: of its rows as a device receives them, see `schemas.inputs.device_bytes`.
     """
 
     kind: str
@@ -160,23 +160,22 @@ def forecast(
     Raises:
         GraphError, ConfigError, BudgetError: as `prepare` would, except that batches over the budget are a `refusal`.
     """
-    graph = build_graph(_checked(source, config, workers, max_batches))
-    spec = resolve_sampling(config.sampling, graph)
+    wanted = request_of(_checked(source, config, workers, max_batches), config)
+    graph, spec = wanted.graph, wanted.spec
     part, part_spec, coverage = cover(graph, spec, max_batches)
     counted = _counted(graph, spec, part, part_spec, config.budget, workers, progress)
     budgets, shape_of = resolve_budgets(config.budget, graph.schema, counted.sizes, counted.max_seeds, spec.rng_seed)
     refusal, fitted = _fit(counted, budgets, shape_of, config.budget, graph.schema)
     splits = tuple(_split(name, fits, budgets, coverage[name], counted) for name, fits in fitted.items())
     options = resolve_batch_options(config.store, graph, budgets, spec.num_hops, fitted)
-    fingerprint = fingerprint_of(config, spec, content := graph.digest())
-    draws = counted.edge_draws
-    manifest = make_manifest(config, part, part_spec, budgets, fitted, draws, options, fingerprint, content)
+    digests, draws = (wanted.fingerprint, wanted.content), counted.edge_draws
+    manifest = make_manifest(config, part, part_spec, budgets, fitted, draws, options, *digests)
     num_batches = {split.name: split.num_batches for split in splits}
     trial = Trial(graph, config, workers, progress)
     alternatives, left_out = trial.alternatives()
     return Forecast(
-        path=str(store_path(config, fingerprint)),
-        is_there=store_path(config, fingerprint).exists(),
+        path=str(wanted.path),
+        is_there=wanted.path.exists(),
         grouping=spec.grouping,
         mode=config.budget.mode,
         oversize=config.budget.oversize,

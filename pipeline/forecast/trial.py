@@ -22,10 +22,10 @@ from heteroshards.pipeline.sizing.counting import (
     sampler_factory,
 )
 from heteroshards.pipeline.sizing.estimate import exceeding, given_sizes
-from heteroshards.schemas.batch import bytes_to_device, model_inputs
 from heteroshards.schemas.budget import Budget, OverSizePolicy
 from heteroshards.schemas.config import BudgetConfig, JobConfig
 from heteroshards.schemas.errors import BudgetError
+from heteroshards.schemas.inputs import bytes_to_device, model_inputs
 
 MAX_BATCHES = 4000
 MAX_ROUNDS = 4

@@ -13,11 +13,12 @@ import numpy as np
 from pydantic import ValidationError
 
 from heteroshards.pipeline.graph.csc import PackedGraph, pack_graph
+from heteroshards.pipeline.graph.seeds import SeedTable
 from heteroshards.pipeline.memory import require_memory
-from heteroshards.schemas.batch import LABEL_PAD
 from heteroshards.schemas.errors import GraphError
 from heteroshards.schemas.graph import EdgeTypeSchema, EdgeTypeTuple, GraphSchema, NodeTypeSchema, edge_key
 from heteroshards.schemas.notes import Note
+from heteroshards.schemas.task import TargetSpec, Task
 
 if TYPE_CHECKING:
     from heteroshards.pipeline.sources import SourceGraph
@@ -34,8 +35,7 @@ class HeteroGraph:
         features: node type -> float32 or float16 [num_nodes, F], for the types that have `x`.
         edge_attr: edge type key -> float32 or float16 [num_edges, D], likewise.
         edge_index: edge type key -> integers [2, num_edges], global ids per type.
-        labels: int32 [nodes of the seed type], -100 for every node that is no seed of any split or has no label.
-        seeds: split -> int64 ids of its seed nodes, ascending.
+        seeds: what is asked. The labels of all other nodes are withheld, so that none can leak into a store.
         original_ids: node type -> int64 [num_nodes], only where a subset renumbered the nodes.
         description: where the graph came from, in words.
         told: what was said when it was loaded.
@@ -45,8 +45,7 @@ class HeteroGraph:
     features: dict[str, np.ndarray]
     edge_attr: dict[str, np.ndarray]
     edge_index: dict[str, np.ndarray]
-    labels: np.ndarray
-    seeds: dict[str, np.ndarray]
+    seeds: SeedTable
     original_ids: dict[str, np.ndarray]
     description: dict[str, Any]
     told: tuple[Note, ...] = ()
@@ -74,7 +73,8 @@ class HeteroGraph:
     def digest(self) -> str:
         """sha256 over the whole content: schema, edges, features, labels and splits."""
         groups: list[Mapping[str, np.ndarray]] = [self.features, self.edge_attr]
-        groups += [{"labels": self.labels}, self.seeds, self.original_ids]
+        rows = {name: self.seeds.rows(name) for name in self.seeds.splits}
+        groups += [{"ids": self.seeds.ids}, self.seeds.targets, rows, self.original_ids]
         parts = [_digest(group) for group in groups]
         text = json.dumps([self.schema.model_dump_json(), parts, self._edge_digests], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -122,16 +122,14 @@ def build_graph(source: "SourceGraph") -> HeteroGraph:
         schema = GraphSchema(
             node_types=tuple(nodes),
             edge_types=tuple(edges),
-            seed_type=source.seed_type,
-            num_classes=source.num_classes,
+            task=Task.classification(source.seed_type, source.num_classes, source.label),
         )
     return HeteroGraph(
         schema,
         features,
         edge_attr,
         edge_index,
-        _labels(source),
-        dict(source.seeds),
+        _seeds(source, schema.task.target),
         dict(source.node_ids),
         source.description,
         source.told,
@@ -201,10 +199,7 @@ def _naming(where: str, hint: str) -> Iterator[None]:
         raise GraphError(message[2] or message[0], where=where, hint=hint) from None
 
 
-def _labels(source: "SourceGraph") -> np.ndarray:
-    """Classes of the seeds; every other node's label is withheld, so that none can leak into a store."""
+def _seeds(source: "SourceGraph", target: TargetSpec) -> SeedTable:
     values = source.data[source.seed_type][source.label].numpy()
-    labels = np.full(len(values), LABEL_PAD, np.int32)
-    for seeds in source.seeds.values():
-        labels[seeds] = np.where(values[seeds] < 0, LABEL_PAD, values[seeds])
-    return labels
+    known = np.where(values < 0, target.pad_value, values).astype(np.int32)
+    return SeedTable.of_splits(source.seeds, {target.name: known})

@@ -35,9 +35,9 @@ from heteroshards.pipeline.grouping.kernels import EMPTY, Groups
 from heteroshards.pipeline.grouping.split_plan import RoundPlan, SplitPlan
 from heteroshards.pipeline.sampling.neighbor import NeighborSampler
 from heteroshards.pipeline.sampling.rng import keyed, stream_root
-from heteroshards.schemas.batch import ID_PAD
 from heteroshards.schemas.errors import BudgetError
 from heteroshards.schemas.sampling import SamplingSpec
+from heteroshards.schemas.tensors import ID_PAD
 
 TRIES_PER_SEED = 3  # per phase; more lowers the budget by a percent or two and takes its time
 MAX_PHASES = 40  # fewer where several in a row bring little:
@@ -88,7 +88,7 @@ def make_plans(
     """The plan of every split, all with the same number of seed rows.
 
     Args:
-        seeds: split -> int32, ascending.
+        seeds: split -> its rows of the seed table, int32, ascending.
         limits: a given budget, which grouping `packed` fills.
 
     Raises:
@@ -133,7 +133,9 @@ def _grouped_plans(
     def group(sampler: NeighborSampler, block: Block) -> RoundPlan:
         traced = trace(sampler, block.seeds, block.key, block.num_elements * 6 // 5, _open_nodes(sampler, block))
         if is_packed and limits is not None:
-            groups = _pack(traced, block, spec.max_seeds, limits, _sizes_alone(sampler, block))
+            if limits.is_strict:
+                _require_each_fits(sampler, block, limits)
+            groups = _pack(traced, block, spec.max_seeds, limits)
         else:
             groups = _level(traced, block, spec.max_seeds if is_packed else 0)
         groups = [np.sort(group) for group in groups]  # which seed comes first must not depend on what it brings
@@ -226,15 +228,8 @@ def _level(traced: Contributions, block: Block, max_seeds: int) -> list[np.ndarr
     return _members(groups)
 
 
-def _pack(
-    traced: Contributions, block: Block, max_seeds: int, limits: GroupLimits, sizes_alone: np.ndarray
-) -> list[np.ndarray]:
-    """As few groups as a given budget allows: tried with few, then with 2% more at a time.
-
-    `sizes_alone`, int64 [N, D], are what seeds really bring alone: where neighbors are open, `traced` may say more.
-    """
-    if limits.is_strict and (sizes_alone > limits.most).any():
-        _refuse_seed(sizes_alone, block, limits)
+def _pack(traced: Contributions, block: Block, max_seeds: int, limits: GroupLimits) -> list[np.ndarray]:
+    """As few groups as a given budget allows: tried with few, then with 2% more at a time."""
     is_too_large = (traced.own > limits.most).any(axis=1)
     alone = [np.array([i]) for i in np.flatnonzero(is_too_large)]
     fitting = np.flatnonzero(~is_too_large)
@@ -276,10 +271,6 @@ def _halved_until_they_fit(
     return found
 
 
-def _sizes_alone(sampler: NeighborSampler, block: Block) -> np.ndarray:
-    return _sizes(sampler, block, np.arange(len(block.seeds))[:, None])
-
-
 def _sizes(sampler: NeighborSampler, block: Block, rows: np.ndarray) -> np.ndarray:
     """int64 [B, D]: the sizes of batches of the block's seeds at `rows`, int64 [B, S] (-1 pads)."""
     seeds = np.where(rows == ID_PAD, np.int32(ID_PAD), block.seeds[rows])
@@ -287,11 +278,15 @@ def _sizes(sampler: NeighborSampler, block: Block, rows: np.ndarray) -> np.ndarr
     return np.concatenate([sizes.node_totals, sizes.edge_totals], axis=1)
 
 
-def _refuse_seed(sizes_alone: np.ndarray, block: Block, limits: GroupLimits) -> None:
+def _require_each_fits(sampler: NeighborSampler, block: Block, limits: GroupLimits) -> None:
+    """Raises BudgetError for a seed that alone is too large; where neighbors are open, more may be traced than that."""
+    sizes_alone = _sizes(sampler, block, np.arange(len(block.seeds))[:, None])
+    if (sizes_alone <= limits.most).all():
+        return
     row = int(np.flatnonzero((sizes_alone > limits.most).any(axis=1))[0])
     kind = int(np.flatnonzero(sizes_alone[row] > limits.most)[0])
     raise BudgetError(
-        f"seed {block.seeds[row]} alone does not fit the budget",
+        f"seed {sampler.nodes(block.seeds)[row]} alone does not fit the budget",
         actual=f"{sizes_alone[row, kind]} of type '{limits.names[kind]}'",
         limit=f"at most {limits.most[kind]} (one slot is reserved for padding)",
         where=f"split '{block.split}', round {block.round}",

@@ -6,11 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heteroshards.schemas.batch import ID_PAD
+from heteroshards.schemas.tensors import ID_PAD
 
 
 class BatchBlock(NamedTuple):
-    """Consecutive batches: seeds int32 [B, S] (-1 pads), keys uint64 [B] (root of all draws), rounds int32 [B]."""
+    """Consecutive batches.
+
+    Attributes:
+        seeds: rows of the seed table, int32 [B, S], -1 in pads.
+        keys: uint64 [B], root of each batch's draws. rounds: int32 [B].
+    """
 
     seeds: np.ndarray
     keys: np.ndarray
@@ -21,7 +26,7 @@ class RoundPlan(NamedTuple):
     """One round's batches.
 
     Attributes:
-        seeds: int32 [seeds of the split], batch after batch.
+        seeds: rows of the seed table, int32 [seeds of the split], batch after batch.
         sizes: int64 [B], seeds of each batch.
         keys: uint64 [B], root of each batch's draws.
     """
@@ -36,7 +41,7 @@ class SplitPlan:
     """Batches of one split, round after round; every round holds every seed once. `grouping.groups` makes plans.
 
     Attributes:
-        seeds: int32 [rounds * seeds], batch after batch.
+        seeds: rows of the seed table, int32 [rounds * seeds], batch after batch.
         starts: int64 [planned + 1], where each batch starts in `seeds`.
         keys: uint64 [planned].
         planned_rounds: int64 [rounds + 1], where each round starts among the planned batches.

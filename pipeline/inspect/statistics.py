@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from heteroshards.pipeline.inspect.ledger import Ledger, LedgerReader
-from heteroshards.schemas import layout
-from heteroshards.schemas.batch import TensorSpec, device_bytes, model_inputs
+from heteroshards.schemas.inputs import device_bytes, model_inputs
 from heteroshards.schemas.layout import purpose_of
 from heteroshards.schemas.manifest import Manifest, Part, SplitInfo
 
@@ -40,7 +39,7 @@ class TypeUse:
         mean_by_hop, num_trimmed_by_hop: real rows per batch, and rows dropped from all batches, hop by hop.
         share_trimmed: share of batches from which rows of this type were dropped.
         share_limiter: share of batches that this type closed.
-        row_bytes: bytes of one row as a device receives it, see `schemas.batch.device_bytes`.
+        row_bytes: bytes of one row as a device receives it, see `schemas.inputs.device_bytes`.
         bytes_per_batch, wasted_bytes_per_batch: of all rows of this type, and of pad rows (the mean).
     """
 
@@ -224,7 +223,7 @@ def part_use(manifest: Manifest, part: Part, ledger: Ledger) -> PartUse:
     found = device_bytes(model_inputs(manifest.reached, budget))
     nodes = [(name, budget.num_nodes[name], found.get(("nodes", name), 0)) for name in graph.node_names]
     edges = [(key, budget.num_edges[key], found.get(("edges", key), 0)) for key in graph.edge_keys]
-    seed_row_bytes = found["seeds", graph.seed_type] // budget.max_seeds
+    seed_row_bytes = found["seeds", ""] // budget.max_seeds
     closed = np.bincount(ledger.limiter, minlength=len(nodes) + len(edges)) / part.num_batches
     num_nodes, num_edges = ledger.num_nodes.sum(axis=2), ledger.num_edges.sum(axis=2)
     types = _types("nodes", nodes, num_nodes, ledger.num_nodes, ledger.num_nodes_trimmed, closed[: len(nodes)])
@@ -335,16 +334,13 @@ def _fill(types: Iterable[TypeUse], kind: str) -> float:
 
 def _disk_use(reader: LedgerReader) -> list[DiskUse]:
     parts: dict[str, list[tuple[int, int, int]]] = {}
+    splits = {part.path: part.split for part in reader.manifest.all_parts()}
     for spec in reader.manifest.tensors:
-        parts.setdefault(_disk_part(spec), []).append((spec.num_chunks, reader.stored_bytes(spec), spec.num_bytes))
+        name = "stats" if spec.role == "stats" else splits.get(spec.part, spec.part)
+        parts.setdefault(name, []).append((spec.num_chunks, reader.stored_bytes(spec), spec.num_bytes))
     ledgers, size = parts.pop("stats"), 8 * reader.manifest.num_chunks
     parts.update(stats=ledgers, checksums=[(1, size, size)])
     return [_disk(name, files) for name, files in parts.items()]
-
-
-def _disk_part(spec: TensorSpec) -> str:
-    """The first folder of a tensor's path, "stats" for ledgers."""
-    return "stats" if layout.section_of(spec.path) == "stats" else spec.path.partition("/")[0]
 
 
 def _disk(name: str, files: Iterable[tuple[int, int, int]]) -> DiskUse:

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from heteroshards.pipeline.executors.threads import Workers
 from heteroshards.pipeline.graph.hetero import HeteroGraph, build_graph
-from heteroshards.pipeline.reporting import Progress
+from heteroshards.pipeline.reporting import Progress, Report, silent
 from heteroshards.pipeline.sampling.reach import unreached_notes
 from heteroshards.pipeline.sampling.resolve import resolve_sampling
 from heteroshards.pipeline.sizing.budgets import resolve_budgets
@@ -15,18 +14,6 @@ from heteroshards.pipeline.sizing.counting import count_all, fit_all, sampler_fa
 from heteroshards.pipeline.sizing.estimate import Fitted
 from heteroshards.pipeline.sources import SourceGraph
 from heteroshards.pipeline.writing.batch_options import require_encodable, resolve_batch_options
-from heteroshards.pipeline.writing.partitions import Planned
-from heteroshards.schemas.batch import (
-    table_bytes,
-)
-from heteroshards.schemas.config import JobConfig
-from heteroshards.schemas.manifest import Manifest
-from heteroshards.schemas.sampling import SamplingSpec
-
-if TYPE_CHECKING:
-    pass
-
-from heteroshards.pipeline.reporting import Report, silent
 from heteroshards.pipeline.writing.manifest import (
     all_inline_bytes,
     fingerprint_of,
@@ -34,7 +21,12 @@ from heteroshards.pipeline.writing.manifest import (
     notes_of,
     unreached_by,
 )
+from heteroshards.pipeline.writing.partitions import Planned
 from heteroshards.pipeline.writing.place import store_path
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.manifest import Manifest
+from heteroshards.schemas.sampling import SamplingSpec
+from heteroshards.schemas.tensors import table_bytes
 
 
 @dataclass(frozen=True)
@@ -55,7 +47,7 @@ class Request:
     path: Path
 
 
-def request_of(source: SourceGraph, config: JobConfig, store: Path | None) -> Request:
+def request_of(source: SourceGraph, config: JobConfig, store: Path | None = None) -> Request:
     """The store at `store`, or where stores of the config lie.
 
     Raises:

@@ -13,6 +13,7 @@ from heteroshards.pipeline.sampling.workspace import Padded, Workspace
 from heteroshards.schemas.budget import Budget, OverSizePolicy
 from heteroshards.schemas.graph import GraphSchema
 from heteroshards.schemas.sampling import SamplingSpec
+from heteroshards.schemas.tensors import ID_PAD
 
 
 @dataclass(frozen=True)
@@ -36,21 +37,29 @@ class SampledBatch:
 class NeighborSampler:
     """Samples, counts and pads batches. Holds one worker's scratch, so give each thread its own.
 
-    Every result is a pure function of the graph, the spec and each batch's (seeds, key).
+    Every result is a pure function of the graph, the spec and each batch's (seeds, key). Seeds are rows of a seed
+    table, -1 in pads.
 
     Args:
         graph: all edge types, packed.
         schema: names and order of types.
         spec: fanouts and replacement.
         oversize: whether batches over a budget are trimmed, and of what.
+        ids: int32, the node of each row of the seed table; None: row i is node i.
     """
 
     def __init__(
-        self, graph: PackedGraph, schema: GraphSchema, spec: SamplingSpec, oversize: OverSizePolicy = "error"
+        self,
+        graph: PackedGraph,
+        schema: GraphSchema,
+        spec: SamplingSpec,
+        oversize: OverSizePolicy = "error",
+        ids: np.ndarray | None = None,
     ) -> None:
         self.graph = graph
         self.schema = schema
         self.seed_type = schema.node_index[schema.seed_type]
+        self._ids = ids
         self.replace = spec.replace
         self.trim_nodes = oversize in ("trim_nodes", "trim_nodes_and_edges")
         self.trim_edges = oversize in ("trim_edges", "trim_nodes_and_edges")
@@ -83,7 +92,11 @@ class NeighborSampler:
 
     def _batch_arguments(self, seeds: np.ndarray, keys: np.ndarray) -> tuple[object, ...]:
         num_seeds = (seeds >= 0).sum(axis=1)
-        return self.graph, self.seed_type, seeds, num_seeds, keys, self.fanouts, self.replace, self._work
+        return self.graph, self.seed_type, self.nodes(seeds), num_seeds, keys, self.fanouts, self.replace, self._work
+
+    def nodes(self, seeds: np.ndarray) -> np.ndarray:
+        """int32: the nodes of some seeds, -1 in pads."""
+        return seeds if self._ids is None else np.where(seeds == ID_PAD, np.int32(ID_PAD), self._ids[seeds])
 
     def _empty_sizes(self, num_batches: int) -> Sizes:
         return Sizes(
@@ -112,7 +125,7 @@ class NeighborSampler:
             node_end=np.ascontiguousarray(self._work.node_end[:, 1:]),
             edge_end=np.ascontiguousarray(self._work.edge_end[:, 1:]),
         )
-        arguments = (self.graph, self.seed_type, seeds, key, self.fanouts[:-1], self.replace, shorter)
+        arguments = (self.graph, self.seed_type, self.nodes(seeds), key, self.fanouts[:-1], self.replace, shorter)
         with np.errstate(over="ignore"):
             kernels.count_reached(*arguments, reached)
         return reached
@@ -133,7 +146,7 @@ class NeighborSampler:
         """
         first = np.zeros(len(seeds) + 1, np.int64)
         work = self._work if is_open is None else self._work._replace(is_open=is_open)
-        arguments = (self.graph, self.seed_type, seeds, key, self.fanouts, self.replace, work, first)
+        arguments = (self.graph, self.seed_type, self.nodes(seeds), key, self.fanouts, self.replace, work, first)
         room, num = -1, expected
         with np.errstate(over="ignore"):
             while num > room:
@@ -195,7 +208,7 @@ class NeighborSampler:
         self.reserve_edges(sizes.edge_totals[0])
         with np.errstate(over="ignore"):
             kernels.sample_batch(
-                self.graph, self.seed_type, row[0], keys[0], self.fanouts, self.replace, self._work, True
+                self.graph, self.seed_type, self.nodes(row)[0], keys[0], self.fanouts, self.replace, self._work, True
             )
             kernels.forget_batch(self.graph, self._work)
         return self._unpack(sizes)

@@ -1,4 +1,4 @@
-"""What every kind of sampling offers."""
+"""What every kind of sampling offers. Seeds are rows of the seed table: int32 [B, S], -1 in pads."""
 
 from typing import Protocol
 

@@ -22,7 +22,7 @@ def reach_notes(graph: "HeteroGraph", spec: SamplingSpec) -> list[Note]:
     """Lines on seeds that no edge leads to, and on types that lie farther from the seeds than sampling goes."""
     has_edge = _has_incoming(graph, spec)
     is_seed = np.zeros(len(has_edge), bool)
-    is_seed[np.concatenate(list(graph.seeds.values()))] = True
+    is_seed[graph.seeds.ids] = True
     if not (has_edge & is_seed).any():
         return [_no_edges(graph, spec)]
     return [*_isolated(graph, has_edge), *_unreachable(graph, spec)]
@@ -69,10 +69,11 @@ def _no_edges(graph: "HeteroGraph", spec: SamplingSpec) -> Note:
 
 
 def _isolated(graph: "HeteroGraph", has_edge: np.ndarray) -> Iterator[Note]:
-    alone = {split: int((~has_edge[ids]).sum()) for split, ids in graph.seeds.items()}
-    total, num_seeds = sum(alone.values()), sum(map(len, graph.seeds.values()))
+    splits = graph.seeds.splits
+    alone = {split: int((~has_edge[graph.seeds.ids_of(split)]).sum()) for split in splits}
+    total, num_seeds = sum(alone.values()), len(graph.seeds)
     if total:
-        each = ", ".join(f"{split} {count} of {len(graph.seeds[split])}" for split, count in alone.items() if count)
+        each = ", ".join(f"{split} {count} of {len(splits[split])}" for split, count in alone.items() if count)
         message = f"no edge leads to {total} of {num_seeds} seeds ({each}): a model sees nothing but their own features"
         level: NoteLevel = "warning" if 2 * total >= num_seeds else "note"
         concerns = f"seed type '{graph.schema.seed_type}'"

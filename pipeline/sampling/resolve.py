@@ -18,9 +18,10 @@ def resolve_sampling(config: SamplingConfig, graph: HeteroGraph) -> SamplingSpec
     """
     is_full = config.mode == "full"
     rounds = {
-        split: 1 if is_full else config.rounds if split == "train" else config.eval_rounds for split in graph.seeds
+        split: 1 if is_full else config.rounds if split == "train" else config.eval_rounds
+        for split in graph.seeds.splits
     }
-    batch_size = max(len(seeds) for seeds in graph.seeds.values()) if is_full else config.batch_size
+    batch_size = max(map(len, graph.seeds.splits.values())) if is_full else config.batch_size
     return SamplingSpec(
         mode=config.mode,
         fanouts={} if is_full else _fanouts(config, graph.schema.edge_keys),

@@ -23,7 +23,7 @@ class WholeGraph:
     def pad(self, seeds: np.ndarray, keys: np.ndarray, budget: Budget) -> PaddedBatches:
         """The batches, padded to the budget."""
         padded = PaddedBatches.empty(len(seeds), self.schema, budget)
-        for b, row in enumerate(seeds):
+        for b, row in enumerate(self.graph.seeds.nodes(seeds)):
             local = {}
             for node in self.schema.node_types:
                 first = row[row >= 0] if node.name == self.schema.seed_type else row[:0]

@@ -11,10 +11,10 @@ from heteroshards.pipeline.sampling.batches import Sizes
 from heteroshards.pipeline.sizing.certificate import are_enough
 from heteroshards.pipeline.sizing.estimate import TRAIN, plus_one, raw_budget, resolve_budget
 from heteroshards.pipeline.sizing.shape_classes import Shaping, shape_batches
-from heteroshards.schemas.batch import device_bytes, model_inputs
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import BudgetConfig
 from heteroshards.schemas.graph import GraphSchema
+from heteroshards.schemas.inputs import device_bytes, model_inputs
 from heteroshards.schemas.layout import purpose_of
 
 

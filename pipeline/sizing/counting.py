@@ -9,6 +9,7 @@ import numpy as np
 
 from heteroshards.pipeline.executors.threads import Workers
 from heteroshards.pipeline.graph.hetero import HeteroGraph
+from heteroshards.pipeline.graph.seeds import SeedTable
 from heteroshards.pipeline.grouping.groups import GroupLimits, make_plans
 from heteroshards.pipeline.grouping.split_plan import SplitPlan
 from heteroshards.pipeline.reporting import Progress
@@ -34,12 +35,14 @@ class Counted:
 
     Attributes:
         workers: samplers of the graph.
+        seeds: what is asked, numbered as the plans have them.
         plans: split -> which seeds make which batch.
         sizes: split -> untrimmed sizes of every planned batch.
         edge_draws: split -> edge type -> what was drawn in its first round.
     """
 
     workers: Workers[Sampler]
+    seeds: SeedTable
     plans: dict[str, SplitPlan]
     sizes: dict[str, Sizes]
     edge_draws: dict[str, dict[str, EdgeDraws]]
@@ -88,7 +91,7 @@ def sampler_factory(graph: HeteroGraph, spec: SamplingSpec, oversize: OverSizePo
             raise ConfigError(f"[budget] oversize = '{oversize}' has no meaning with [sampling] mode = 'full'")
         return lambda: WholeGraph(graph)
     packed = graph.packed()
-    return lambda: NeighborSampler(packed, graph.schema, spec, oversize)
+    return lambda: NeighborSampler(packed, graph.schema, spec, oversize, graph.seeds.ids)
 
 
 def count_all(
@@ -99,14 +102,14 @@ def count_all(
     Raises:
         ConfigError, BudgetError: see `given_sizes` and `make_plans`.
     """
-    seeds = {name: ids.astype(np.int32) for name, ids in graph.seeds.items()}
+    seeds = {name: graph.seeds.rows(name) for name in graph.seeds.splits}
     plans = make_plans(workers, seeds, spec, _limits(budget, graph.schema))
     sizes, draws = {}, {}
     for name, plan in plans.items():
         seen = np.zeros(0 if spec.mode == "full" else graph.packed().row.size, np.uint8)
         sizes[name] = _count(workers, plan, seen, progress)
         draws[name] = _edge_draws(graph, sizes[name], int(plan.planned_rounds[1]), seen) if seen.size else {}
-    return Counted(workers, plans, sizes, draws)
+    return Counted(workers, graph.seeds, plans, sizes, draws)
 
 
 def _edge_draws(graph: HeteroGraph, sizes: Sizes, num_batches: int, seen: np.ndarray) -> dict[str, EdgeDraws]:
@@ -184,14 +187,15 @@ def _fit_one(
     def recount(plan: SplitPlan, positions: np.ndarray) -> Sizes:
         return count_trimmed(counted.workers, plan, positions, budget)
 
-    def count_alone(plan: SplitPlan, position: int) -> Sizes:
+    def count_alone(plan: SplitPlan, position: int) -> tuple[np.ndarray, Sizes]:
         block = plan.keep(np.array([position])).block(0, 1)
         seeds = block.seeds[block.seeds >= 0].reshape(-1, 1)
 
-        def count(sampler: Sampler, keys: np.ndarray) -> Sizes:
+        def count(sampler: Sampler, keys: np.ndarray) -> tuple[np.ndarray, Sizes]:
+            nodes = counted.seeds.nodes(seeds)[:, 0]
             if is_trimming and isinstance(sampler, NeighborSampler):
-                return sampler.count_trimmed(seeds, keys, budget)
-            return sampler.count(seeds, keys)
+                return nodes, sampler.count_trimmed(seeds, keys, budget)
+            return nodes, sampler.count(seeds, keys)
 
         return next(counted.workers.map(count, [block.keys.repeat(len(seeds))]))
 
@@ -221,19 +225,20 @@ def cover(
     Returns:
         the graph with the seeds and the spec with the rounds to count, and what they are of each split.
     """
-    per_round = {name: -(-len(ids) // spec.batch_size) for name, ids in graph.seeds.items()}
+    per_round = {name: -(-len(rows) // spec.batch_size) for name, rows in graph.seeds.splits.items()}
     one = sum(per_round.values())
     more = sum(num * (spec.rounds[name] - 1) for name, num in per_round.items())
     share_of_rounds = min(1.0, max(0, max_batches - one) / more) if more else 1.0
     share_of_seeds = min(1.0, max_batches / one)
     seeds, rounds, coverage = {}, {}, {}
-    for name, ids in graph.seeds.items():
-        num = min(len(ids), spec.batch_size * max(1, int(per_round[name] * share_of_seeds)))
-        order = np.argsort(keyed(stream_root(spec.rng_seed, "forecast", name, 0), ids), kind="stable")
-        seeds[name] = np.sort(ids[order[:num]])
+    for name in graph.seeds.splits:
+        rows = graph.seeds.rows(name)
+        num = min(len(rows), spec.batch_size * max(1, int(per_round[name] * share_of_seeds)))
+        order = np.argsort(keyed(stream_root(spec.rng_seed, "forecast", name, 0), rows), kind="stable")
+        seeds[name] = np.sort(rows[order[:num]])
         rounds[name] = min(1 + int((spec.rounds[name] - 1) * share_of_rounds), max_rounds or spec.rounds[name])
-        coverage[name] = Coverage(spec.rounds[name], rounds[name], len(ids), num)
-    return replace(graph, seeds=seeds), spec.model_copy(update={"rounds": rounds}), coverage
+        coverage[name] = Coverage(spec.rounds[name], rounds[name], len(rows), num)
+    return replace(graph, seeds=graph.seeds.only(seeds)), spec.model_copy(update={"rounds": rounds}), coverage
 
 
 def reserve_edges(counted: Counted) -> None:

@@ -177,7 +177,7 @@ class Fitted:
 
 
 Recount = Callable[[SplitPlan, np.ndarray], Sizes]
-CountAlone = Callable[[SplitPlan, int], Sizes]
+CountAlone = Callable[[SplitPlan, int], tuple[np.ndarray, Sizes]]
 
 
 def fit_split(
@@ -263,9 +263,9 @@ def _refuse(
 ) -> None:
     """Raise for the batches that do not fit: for a seed that alone does not, if there is one, else for the first."""
     for position in positions[:MOST_SEARCHED]:
-        alone = count_alone(plan, int(position))
+        nodes, alone = count_alone(plan, int(position))
         for row in np.flatnonzero(exceeding(alone, budget, schema)):
-            seed = f"seed {plan.seeds[plan.starts[position] + row]} of type '{schema.seed_type}' alone"
+            seed = f"seed {nodes[row]} of type '{schema.seed_type}' alone"
             _require_fits(alone, int(row), budget, schema, _where(plan, int(position)), seed)
     where = f"{_where(plan, int(positions[0]))} (the first of {len(positions)} such batches out of {plan.num_planned})"
     _require_fits(sizes, 0, budget, schema, where, "the batch")

@@ -5,9 +5,10 @@ Letters: K batches of a shard, N rows and M columns of a type, H hops.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,12 +20,11 @@ from heteroshards.pipeline.verify.files import chunk_file
 from heteroshards.pipeline.verify.findings import Findings
 from heteroshards.pipeline.writing import zarr_compat
 from heteroshards.schemas import layout
-from heteroshards.schemas.batch import ID_PAD, LABEL_PAD, TensorSpec
-from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.graph import EdgeTypeSchema, NodeTypeSchema
-from heteroshards.schemas.listing import packed_columns
-from heteroshards.schemas.manifest import Manifest, SplitInfo
-from heteroshards.schemas.packing import Columns
+from heteroshards.schemas.listing import PackedTensor, packed_tensors
+from heteroshards.schemas.manifest import Manifest, Part, SplitInfo
+from heteroshards.schemas.task import TargetSpec
+from heteroshards.schemas.tensors import ID_PAD, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class Chunks:
     store: Path
     manifest: Manifest
     damaged: set[str]
+
+    @cached_property
+    def packed(self) -> dict[str, PackedTensor]:
+        """Tensors that are no arrays of their own."""
+        return packed_tensors(self.manifest)
 
     def is_sound(self, spec: TensorSpec, index: int) -> bool:
         return chunk_file(self.manifest, spec, index) not in self.damaged
@@ -54,25 +59,6 @@ class Chunks:
         return rows[start - first * spec.chunk_rows : stop - first * spec.chunk_rows]
 
 
-class PartView(NamedTuple):
-    """Batches of one split that lie together and have one shape: where they lie, their budget and rounds."""
-
-    path: str
-    shape: int
-    budget: Budget
-    round_starts: tuple[int, ...]
-
-    @property
-    def num_batches(self) -> int:
-        return self.round_starts[-1]
-
-
-def parts_of(manifest: Manifest, split: SplitInfo) -> list[PartView]:
-    """The parts of a split."""
-    infos = zip(manifest.parts(split), split.parts, strict=True)
-    return [PartView(part.path, part.shape, part.budget, info.round_starts) for part, info in infos]
-
-
 @dataclass(frozen=True)
 class ShardView:
     """The arrays of one shard and the way to report what is wrong with them.
@@ -84,7 +70,7 @@ class ShardView:
 
     manifest: Manifest
     split: SplitInfo
-    part: PartView
+    part: Part
     start: int
     arrays: dict[str, np.ndarray]
     findings: Findings
@@ -105,6 +91,9 @@ class ShardView:
 
     def seeds(self, tensor: str) -> np.ndarray:
         return self.arrays[layout.seed_path(self.part.path, tensor)]
+
+    def target(self, name: str) -> np.ndarray:
+        return self.arrays[layout.target_path(self.part.path, name)]
 
     def stats(self, name: str) -> np.ndarray:
         return self.arrays[layout.stats_path(self.part.path, name)]
@@ -134,11 +123,11 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 
-def shards(chunks: Chunks, split: SplitInfo, part: PartView, findings: Findings) -> Iterator[ShardView | None]:
+def shards(chunks: Chunks, split: SplitInfo, part: Part, findings: Findings) -> Iterator[ShardView | None]:
     """A part's shards, one at a time; None for one with a damaged chunk, which cannot be looked into."""
     manifest = chunks.manifest
-    specs = [spec for spec in manifest.tensors if spec.path.startswith(f"{part.path}/")]
-    size, columns = min(manifest.chunk_batches, part.num_batches), packed_columns(manifest)
+    specs = [spec for spec in manifest.tensors if spec.part == part.path]
+    size = min(manifest.chunk_batches, part.num_batches)
     for shard in shards_of(part.path, part.num_batches, size):
         arrays = {}
         for spec in specs:
@@ -152,15 +141,16 @@ def shards(chunks: Chunks, split: SplitInfo, part: PartView, findings: Findings)
                 break
             arrays[spec.path] = rows
         is_whole = len(arrays) == len(specs)
-        by_type = _by_type(arrays, columns) if is_whole else {}
+        by_type = _by_type(arrays, chunks.packed) if is_whole else {}
         yield ShardView(manifest, split, part, shard.start, by_type, findings) if is_whole else None
 
 
-def _by_type(arrays: dict[str, np.ndarray], columns: dict[str, Columns]) -> dict[str, np.ndarray]:
+def _by_type(arrays: dict[str, np.ndarray], packed: dict[str, PackedTensor]) -> dict[str, np.ndarray]:
     """Stored arrays as a store with an array per type has them."""
-    found = {path: arrays[at.path][..., at.start : at.stop] for path, at in columns.items() if at.path in arrays}
-    packed = {at.path for at in columns.values()}
-    return found | {path: rows for path, rows in arrays.items() if path not in packed}
+    places = {path: tensor.columns for path, tensor in packed.items() if tensor.columns.path in arrays}
+    found = {path: arrays[at.path][..., at.start : at.stop] for path, at in places.items()}
+    joined = {at.path for at in places.values()}
+    return found | {path: rows for path, rows in arrays.items() if path not in joined}
 
 
 def check_shard(view: ShardView, coverage: SeedCoverage, graph: HeteroGraph | None) -> None:
@@ -278,20 +268,26 @@ def _check_limiter(view: ShardView) -> None:
 
 
 def _check_seeds(view: ShardView) -> None:
-    name, num_classes = view.part.path, view.manifest.graph.num_classes
-    n_id, y, mask = (view.seeds(tensor) for tensor in ("n_id", "y", "mask"))
-    seed_type = view.manifest.graph.seed_type
-    paths = {tensor: layout.seed_path(name, tensor) for tensor in ("n_id", "y", "mask")}
+    name, seed_type = view.part.path, view.manifest.graph.seed_type
+    n_id, rows, mask = (view.seeds(tensor) for tensor in ("n_id", "row", "mask"))
+    paths = {tensor: layout.seed_path(name, tensor) for tensor in ("n_id", "row", "mask")}
     _check_real_first(view, paths["mask"], mask, view.stats("num_seeds"), view.part.budget.max_seeds)
     _check_ids(view, paths["n_id"], n_id, mask, view.manifest.graph.node(seed_type).num_nodes, is_unique=True)
-    view.require(paths["y"], (y == LABEL_PAD) | mask, f"a pad row is not {LABEL_PAD}")
-    is_class = (y >= 0) & (y < num_classes)
-    if view.split.name == layout.PREDICT:
-        is_class |= y == LABEL_PAD
-    view.require(paths["y"], is_class | ~mask, f"a label lies outside 0..{num_classes - 1}")
+    _check_ids(view, paths["row"], rows, mask, sum(split.num_seeds for split in view.manifest.splits), is_unique=True)
+    for target in view.manifest.graph.task.targets:
+        _check_target(view, target, mask)
     first_rows = view.node(seed_type, "n_id")[:, : n_id.shape[1]]
     path = layout.node_path(name, seed_type, "n_id")
     view.require(path, (first_rows == n_id) | ~mask, "the first rows are not the seeds")
+
+
+def _check_target(view: ShardView, target: TargetSpec, mask: np.ndarray) -> None:
+    path, values, pad = layout.target_path(view.part.path, target.name), view.target(target.name), target.pad_value
+    view.require(path, (values == pad) | mask, f"a pad row is not {pad}")
+    is_class = (values >= 0) & (values < target.num_classes)
+    if view.split.name == layout.PREDICT:
+        is_class |= values == pad
+    view.require(path, is_class | ~mask, f"a label lies outside 0..{target.num_classes - 1}")
 
 
 def _check_rounds(view: ShardView, coverage: SeedCoverage) -> None:
@@ -305,8 +301,9 @@ def _check_rounds(view: ShardView, coverage: SeedCoverage) -> None:
     for start, stop in pairwise(cuts):
         mask = view.seeds("mask")[start:stop]
         place = Place(view.part.path, view.split.name, (view.start + start, view.start + stop))
-        ids, labels = view.seeds("n_id")[start:stop][mask], view.seeds("y")[start:stop][mask]
-        coverage.see(int(expected[start]), ids, labels, place)
+        rows, ids = (view.seeds(tensor)[start:stop][mask] for tensor in ("row", "n_id"))
+        targets = {name: view.target(name)[start:stop][mask] for name in coverage.targets}
+        coverage.see(int(expected[start]), rows, ids, targets, place)
 
 
 def _check_source_edges(view: ShardView, edge: EdgeTypeSchema, graph: HeteroGraph) -> None:
@@ -324,11 +321,12 @@ def _check_source_edges(view: ShardView, edge: EdgeTypeSchema, graph: HeteroGrap
 
 def _check_inline(view: ShardView, graph: HeteroGraph) -> None:
     """Features copied into batches are those of their ids."""
-    tables = [(layout.node_path(view.part.path, name, ""), "n_id", "x", x) for name, x in graph.features.items()]
-    tables += [(layout.edge_path(view.part.path, k, ""), "e_id", "edge_attr", x) for k, x in graph.edge_attr.items()]
-    for folder, id_name, name, table in tables:
-        ids = view.arrays.get(folder + id_name)
-        if folder + name in view.arrays and ids is not None and len(table):
-            is_same = view.arrays[folder + name] == table[np.clip(ids, 0, len(table) - 1)]
-            is_same |= np.isnan(view.arrays[folder + name])
-            view.require(folder + name, is_same | (ids == ID_PAD)[..., None], "features are not those of their id")
+    part = view.part.path
+    tables = [(partial(layout.node_path, part, name), "n_id", "x", x) for name, x in graph.features.items()]
+    tables += [(partial(layout.edge_path, part, key), "e_id", "edge_attr", x) for key, x in graph.edge_attr.items()]
+    for path_of, id_name, name, table in tables:
+        path, ids = path_of(name), view.arrays.get(path_of(id_name))
+        if path in view.arrays and ids is not None and len(table):
+            is_same = view.arrays[path] == table[np.clip(ids, 0, len(table) - 1)]
+            is_same |= np.isnan(view.arrays[path])
+            view.require(path, is_same | (ids == ID_PAD)[..., None], "features are not those of their id")

@@ -1,17 +1,19 @@
-"""Which seeds were seen: each once per round, none in two splits, always with the same label.
+"""Which seeds were seen: each once per round, none in two splits, always with the same row and label.
 
 Split predict holds whatever nodes it was asked for, so it owns none and takes none away.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from heteroshards.pipeline.graph.hetero import HeteroGraph
+from heteroshards.pipeline.graph.seeds import SeedTable
 from heteroshards.pipeline.verify.findings import Findings
 from heteroshards.schemas import layout
-from heteroshards.schemas.batch import LABEL_PAD
 from heteroshards.schemas.manifest import Manifest, SplitInfo
+from heteroshards.schemas.tensors import ID_PAD
 
 NOBODY = -1
 
@@ -28,8 +30,11 @@ class SeedCoverage:
     """Follows the seeds of a store, split after split. Holds a byte per round and node of the seed type.
 
     Args:
-        graph: the source graph, which says whose seed a node is and what its label is. Without it the first sight of
-            a seed says so, and everything after must agree.
+        graph: the source graph, which says whose seed a node is, which row, and what its label is. Without it the first
+            sight of a seed says so, and everything after must agree.
+
+    Attributes:
+        targets: name -> what is known of each node of the seed type, its pad value where nothing is.
     """
 
     def __init__(self, manifest: Manifest, findings: Findings, graph: HeteroGraph | None) -> None:
@@ -37,17 +42,27 @@ class SeedCoverage:
         self._findings = findings
         self._names = [split.name for split in manifest.splits]
         self._owner = np.full(num_nodes, NOBODY, np.int8)
-        self._labels = np.full(num_nodes, LABEL_PAD, np.int32)
+        self._pads = {target.name: target.pad_value for target in manifest.graph.task.targets}
+        self.targets = {of.name: np.full(num_nodes, of.pad_value, of.dtype) for of in manifest.graph.task.targets}
         self._knows = graph is not None
         self._asked = np.zeros(num_nodes, bool)  # the seeds of split predict
-        self._asked[[] if graph is None else graph.seeds.get(layout.PREDICT, [])] = True
+        self._splits = _rows_of_splits(manifest)
+        self._nodes = np.full(sum(map(len, self._splits.values())), ID_PAD, np.int32)
         if graph is not None:
-            self._labels[:] = graph.labels
-            for name in self._names:
-                if name != layout.PREDICT:
-                    self._owner[graph.seeds.get(name, [])] = self._names.index(name)
+            self._take(graph.seeds)
         self._seen = np.zeros((0, num_nodes), bool)
         self._is_whole = True
+
+    def _take(self, seeds: SeedTable) -> None:
+        """Everything that the source says."""
+        self._splits, self._nodes = seeds.splits, seeds.ids
+        for name, values in seeds.targets.items():
+            self.targets[name][seeds.ids] = values
+        for name in seeds.splits:
+            if name == layout.PREDICT:
+                self._asked[seeds.ids_of(name)] = True
+            else:
+                self._owner[seeds.ids_of(name)] = self._names.index(name)
 
     def start_split(self, split: SplitInfo) -> None:
         self._seen = np.zeros((split.num_rounds, self._owner.size), bool)
@@ -57,10 +72,12 @@ class SeedCoverage:
         """Some batches of this split cannot be read, so nothing can be said of what is missing."""
         self._is_whole = False
 
-    def see(self, round_index: int, ids: np.ndarray, labels: np.ndarray, place: Place) -> None:
-        """Seeds (int32 [S]) with their labels, of some batches of one round."""
+    def see(
+        self, round_index: int, rows: np.ndarray, ids: np.ndarray, targets: Mapping[str, np.ndarray], place: Place
+    ) -> None:
+        """Seeds of some batches of one round: their rows and nodes, int32 [S], and what is known of each, by name."""
         is_id = (ids >= 0) & (ids < self._owner.size)  # the others are findings already
-        ids, labels = ids[is_id], labels[is_id]
+        rows, ids = rows[is_id], ids[is_id]
         seen = self._seen[round_index]
         distinct, counts = np.unique(ids, return_counts=True)
         self._report("n_id", distinct[seen[distinct] | (counts > 1)], "occur twice in a round", place)
@@ -69,11 +86,31 @@ class SeedCoverage:
             self._ask(distinct, place)
         else:
             self._own(distinct, place)
+        self._place(rows, ids, place)
+        for name, values in targets.items():
+            self._compare(name, ids, values[is_id], place)
+
+    def _place(self, rows: np.ndarray, ids: np.ndarray, place: Place) -> None:
+        """Each row is one node, and of this split."""
+        own = self._splits[place.split]
+        is_own = (rows >= own.start) & (rows < own.stop)
+        self._report("row", ids[~is_own], f"are rows of another split, not {own.start} to {own.stop - 1}", place)
+        rows, ids = rows[is_own], ids[is_own]
         if not self._knows:
-            fresh = self._labels[ids] == LABEL_PAD
-            self._labels[ids[fresh]] = labels[fresh]
-        wrong = ids[self._labels[ids] != labels]
-        self._report("y", wrong, f"have another label than {'the source data' if self._knows else 'elsewhere'}", place)
+            fresh = self._nodes[rows] == ID_PAD
+            self._nodes[rows[fresh]] = ids[fresh]
+        self._report("row", ids[self._nodes[rows] != ids], f"have another row than {self._source}", place)
+
+    def _compare(self, name: str, ids: np.ndarray, values: np.ndarray, place: Place) -> None:
+        known = self.targets[name]
+        if not self._knows:
+            fresh = known[ids] == self._pads[name]
+            known[ids[fresh]] = values[fresh]
+        self._report(f"targets/{name}", ids[known[ids] != values], f"have another label than {self._source}", place)
+
+    @property
+    def _source(self) -> str:
+        return "the source data" if self._knows else "elsewhere"
 
     def _own(self, ids: np.ndarray, place: Place) -> None:
         """A node is a seed of one split only, or its label leaks."""
@@ -111,3 +148,12 @@ class SeedCoverage:
             shown = ", ".join(str(i) for i in ids[:5]) + (", ..." if len(ids) > 5 else "")
             path = layout.seed_path(place.part, tensor)
             self._findings.add(path, f"{len(ids)} seeds {what}", f"ids {shown}", None, place.split, place.batches)
+
+
+def _rows_of_splits(manifest: Manifest) -> dict[str, range]:
+    """The rows of the source's seeds that each split holds: those of one split after those of another."""
+    splits, start = {}, 0
+    for split in manifest.splits:
+        splits[split.name] = range(start, start + split.num_seeds)
+        start += split.num_seeds
+    return splits

@@ -10,10 +10,10 @@ import numpy as np
 
 from heteroshards.pipeline.verify.findings import Findings
 from heteroshards.schemas import integrity, layout
-from heteroshards.schemas.batch import TensorSpec
 from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.layout import ZarrFormat
 from heteroshards.schemas.manifest import Manifest, parse_manifest
+from heteroshards.schemas.tensors import TensorSpec
 
 
 @dataclass
@@ -172,11 +172,11 @@ def chunk_file(manifest: Manifest, spec: TensorSpec, index: int) -> str:
 
 def _place(manifest: Manifest, spec: TensorSpec, index: int) -> dict[str, Any]:
     """The split and the batches that a chunk holds; nothing for tables."""
-    split = manifest.split(spec.path.partition("/")[0])
-    if split is None:
+    if spec.role in layout.TABLES:
         return {}
+    split = next((part.split for part in manifest.all_parts() if part.path == spec.part), spec.part)
     start = index * spec.chunk_rows
-    return {"split": split.name, "batches": (start, min(start + spec.chunk_rows, spec.shape[0]))}
+    return {"split": split, "batches": (start, min(start + spec.chunk_rows, spec.shape[0]))}
 
 
 def _check_listing(manifest: Manifest, metadata: dict[str, int], findings: Findings) -> set[str]:

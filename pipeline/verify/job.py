@@ -5,7 +5,7 @@ from pathlib import Path
 from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.reporting import Progress
 from heteroshards.pipeline.sources import SourceGraph
-from heteroshards.pipeline.verify.content import Chunks, check_shard, parts_of, shards
+from heteroshards.pipeline.verify.content import Chunks, check_shard, shards
 from heteroshards.pipeline.verify.coverage import SeedCoverage
 from heteroshards.pipeline.verify.files import check_files
 from heteroshards.pipeline.verify.findings import Findings, Verified
@@ -88,7 +88,7 @@ def _check_content(chunks: Chunks, graph: HeteroGraph | None, progress: Progress
     coverage, num_read = SeedCoverage(chunks.manifest, findings, graph), 0
     for split in chunks.manifest.splits:
         coverage.start_split(split)
-        for part in parts_of(chunks.manifest, split):
+        for part in chunks.manifest.parts(split):
             for view in shards(chunks, split, part, findings):
                 if view is None:
                     coverage.miss()

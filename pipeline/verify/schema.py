@@ -3,9 +3,9 @@
 from heteroshards.pipeline.verify.content import Chunks
 from heteroshards.pipeline.verify.findings import Findings
 from heteroshards.pipeline.writing import zarr_compat
-from heteroshards.schemas.batch import checksum_tensor
 from heteroshards.schemas.listing import listing_problems
 from heteroshards.schemas.manifest import Manifest
+from heteroshards.schemas.tensors import checksum_tensor
 
 
 def check_listing(manifest: Manifest, findings: Findings) -> bool:

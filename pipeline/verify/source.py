@@ -3,24 +3,22 @@
 import numpy as np
 
 from heteroshards.pipeline.executors.threads import Workers
-from heteroshards.pipeline.graph.hetero import HeteroGraph, build_graph
+from heteroshards.pipeline.graph.hetero import HeteroGraph
+from heteroshards.pipeline.preparation.planning import request_of
 from heteroshards.pipeline.reporting import Progress
 from heteroshards.pipeline.sampling.protocol import Sampler
-from heteroshards.pipeline.sampling.resolve import resolve_sampling
 from heteroshards.pipeline.sampling.rng import keyed, stream_root
 from heteroshards.pipeline.sizing.budgets import resolve_budgets
 from heteroshards.pipeline.sizing.counting import count_all, fit_all, sampler_factory
 from heteroshards.pipeline.sizing.estimate import Fitted
 from heteroshards.pipeline.sources import SourceGraph
-from heteroshards.pipeline.verify.content import Chunks, PartView, parts_of
+from heteroshards.pipeline.verify.content import Chunks
 from heteroshards.pipeline.verify.findings import Findings
-from heteroshards.pipeline.writing.encode import Encoder
-from heteroshards.pipeline.writing.manifest import fingerprint_of
+from heteroshards.pipeline.writing.encode import Encoder, table_of
 from heteroshards.pipeline.writing.writer import StoreWriter
 from heteroshards.schemas import layout
-from heteroshards.schemas.batch import TensorSpec
 from heteroshards.schemas.config import JobConfig
-from heteroshards.schemas.manifest import Manifest, SplitInfo
+from heteroshards.schemas.manifest import Manifest, Part, SplitInfo
 
 RESAMPLED_BATCHES = 4
 
@@ -29,11 +27,10 @@ def matching_graph(
     manifest: Manifest, source: SourceGraph, config: JobConfig, findings: Findings
 ) -> HeteroGraph | None:
     """The source graph, when the store was made from it by this config; else None, and findings that say why not."""
-    graph = build_graph(source)
-    spec, content = resolve_sampling(config.sampling, graph), graph.digest()
-    fingerprint = fingerprint_of(config, spec, content)
+    wanted = request_of(source, config)
+    content, fingerprint = wanted.content, wanted.fingerprint
     if fingerprint == manifest.fingerprint:
-        return graph
+        return wanted.graph
     before = findings.count
     stored = str(manifest.source.get("content_sha256"))
     if content != stored:
@@ -53,22 +50,15 @@ def matching_graph(
 def check_tables(chunks: Chunks, graph: HeteroGraph, findings: Findings) -> None:
     """Feature tables and original ids, chunk by chunk."""
     for spec in chunks.manifest.tensors:
-        if layout.section_of(spec.path) != layout.FEATURES:
+        if spec.role not in layout.TABLES:
             continue
-        expected = _table(spec, graph)
+        expected = table_of(graph, spec)
         for index in range(spec.num_chunks):
             start = index * spec.chunk_rows
             if chunks.is_sound(spec, index):
                 rows = chunks.rows(spec, index)
                 if rows.tobytes() != expected[start : start + len(rows)].tobytes():
                     findings.add(spec.path, f"rows {start} to {start + len(rows) - 1} differ from the source data")
-
-
-def _table(spec: TensorSpec, graph: HeteroGraph) -> np.ndarray:
-    _, name, tensor = spec.path.split("/")
-    if tensor == layout.ORIGINAL_ID:
-        return graph.original_ids[name].astype(spec.dtype)
-    return np.ascontiguousarray((graph.features if tensor == "x" else graph.edge_attr)[name])
 
 
 def check_resampled(
@@ -91,12 +81,12 @@ def check_resampled(
     jobs = [
         (split, part, fit)
         for split in manifest.splits
-        for part in parts_of(manifest, split)
+        for part in manifest.parts(split)
         for fit in fitted[split.name]
         if fit.shape == part.shape
     ]
 
-    def compare(sampler: Sampler, job: tuple[SplitInfo, PartView, Fitted]) -> int:
+    def compare(sampler: Sampler, job: tuple[SplitInfo, Part, Fitted]) -> int:
         split, part, fit = job
         if fit.plan.round_starts() != part.round_starts:
             what = "the rounds are not those of the plan"
@@ -111,16 +101,16 @@ def check_resampled(
     return sum(pool.map(compare, jobs))
 
 
-def _choice(manifest: Manifest, part: PartView) -> list[int]:
+def _choice(manifest: Manifest, part: Part) -> list[int]:
     """The first batch, the last, and some between, the same ones in every verification of a store."""
-    root = stream_root(int(manifest.fingerprint[:8], 16), "verify", part.path.partition("/")[0], 0)
+    root = stream_root(int(manifest.fingerprint[:8], 16), "verify", part.split, 0)
     order = np.argsort(keyed(root, np.arange(part.num_batches)), kind="stable")
     chosen = dict.fromkeys([0, part.num_batches - 1, *order.tolist()])
     return sorted(list(chosen)[:RESAMPLED_BATCHES])
 
 
 def _compare_stats(
-    chunks: Chunks, split: SplitInfo, part: PartView, fit: Fitted, encoder: Encoder, findings: Findings
+    chunks: Chunks, split: SplitInfo, part: Part, fit: Fitted, encoder: Encoder, findings: Findings
 ) -> None:
     for path, expected in encoder.stats(part.path, fit).items():
         spec = encoder.writer.specs[path]
@@ -139,7 +129,7 @@ def _compare_batch(
     chunks: Chunks,
     sampler: Sampler,
     split: SplitInfo,
-    part: PartView,
+    part: Part,
     fit: Fitted,
     batch: int,
     encoder: Encoder,

@@ -7,12 +7,12 @@ import numpy as np
 from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.sizing.estimate import Fitted
 from heteroshards.schemas import layout
-from heteroshards.schemas.batch import BatchOptions, TensorSpec, part_tensors
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import StoreConfig
 from heteroshards.schemas.errors import BudgetError, ConfigError
 from heteroshards.schemas.graph import GraphSchema
 from heteroshards.schemas.packing import is_worth_packing
+from heteroshards.schemas.tensors import BatchOptions, TensorSpec, part_tensors
 
 SHARD_BYTES = 4 * 2**20
 MAX_CHUNK_BYTES = 2**31 - 2**16  # blosc takes 2 GiB at most, with its header
@@ -78,7 +78,7 @@ def require_encodable(tensors: Sequence[TensorSpec]) -> None:
             hint = "Lower the budget, or use features = 'table'."
             if spec.chunk_rows > 1:
                 hint = f"Lower [store] chunk_batches (here {spec.chunk_rows}) or the budget, or use features = 'table'."
-            if layout.section_of(spec.path) in ("all_nodes", "all_edges"):
+            if spec.role in layout.PACKED:
                 hint += " With [store] layout = 'per_type', chunks are smaller."
             raise BudgetError(
                 "a chunk is too large to be written",

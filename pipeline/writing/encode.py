@@ -14,11 +14,10 @@ from heteroshards.pipeline.sampling.protocol import Sampler
 from heteroshards.pipeline.sizing.estimate import Fitted
 from heteroshards.pipeline.writing.writer import Checksums
 from heteroshards.schemas import layout
-from heteroshards.schemas.batch import ID_PAD, LABEL_PAD, TensorSpec
 from heteroshards.schemas.budget import Budget
-from heteroshards.schemas.listing import packed_columns
+from heteroshards.schemas.listing import PackedTensor, packed_tensors
 from heteroshards.schemas.manifest import Manifest
-from heteroshards.schemas.packing import Columns
+from heteroshards.schemas.tensors import ID_PAD, TensorSpec
 
 
 class ChunkWriter(Protocol):
@@ -53,19 +52,19 @@ class Encoder:
         """(path, [K, ...]) of every per-batch array that the manifest lists."""
         packed: dict[str, list[np.ndarray]] = {}
         for path, rows in self._tensors_by_type(part, padded, block):
-            if path in self._columns:
-                packed.setdefault(self._columns[path].path, []).append(rows)
+            if path in self._packed:
+                packed.setdefault(self._packed[path].columns.path, []).append(rows)
             else:
                 yield path, rows
         for path, members in packed.items():
             yield path, np.concatenate(members, axis=-1)
 
     @cached_property
-    def _columns(self) -> dict[str, Columns]:
-        return packed_columns(self.writer.manifest)
+    def _packed(self) -> dict[str, PackedTensor]:
+        return packed_tensors(self.writer.manifest)
 
     def _tensors_by_type(self, part: str, padded: PaddedBatches, block: BatchBlock) -> Iterator[tuple[str, np.ndarray]]:
-        listed = {*self.writer.specs, *self._columns}
+        listed = {*self.writer.specs, *self._packed}
         for node in self.graph.schema.node_types:
             n_id = padded.n_id(node.name)
             yield layout.node_path(part, node.name, "n_id"), n_id
@@ -81,9 +80,11 @@ class Encoder:
             if (path := layout.edge_path(part, edge.key, "edge_attr")) in listed:
                 yield path, self._gather(self.graph.edge_attr[edge.key], e_id)
         is_seed = block.seeds != ID_PAD
-        yield layout.seed_path(part, "n_id"), block.seeds
-        yield layout.seed_path(part, "y"), np.where(is_seed, self.graph.labels[block.seeds], np.int32(LABEL_PAD))
+        yield layout.seed_path(part, "n_id"), self.graph.seeds.nodes(block.seeds)
+        yield layout.seed_path(part, "row"), block.seeds
         yield layout.seed_path(part, "mask"), is_seed
+        for target in self.graph.schema.task.targets:
+            yield layout.target_path(part, target.name), self.graph.seeds.answers(target, block.seeds)
 
     def _gather(self, table: np.ndarray, ids: np.ndarray) -> np.ndarray:
         if len(table) == 0:
@@ -94,12 +95,7 @@ class Encoder:
 
     def write_table(self, spec: TensorSpec, chunks: Iterable[int] | None = None) -> Checksums:
         """Write one feature table: the whole one, or some of its chunks."""
-        _, name, tensor = spec.path.split("/")
-        if tensor == layout.ORIGINAL_ID:
-            table = self.graph.original_ids[name].astype(np.int32)
-        else:
-            table = (self.graph.features if tensor == "x" else self.graph.edge_attr)[name]
-        return {spec.path: self._write_rows(spec, table, chunks)}
+        return {spec.path: self._write_rows(spec, table_of(self.graph, spec), chunks)}
 
     def stats(self, part: str, fitted: Fitted) -> dict[str, np.ndarray]:
         """path -> [batches, ...]: the ledger of all batches of the part that lies at `part`."""
@@ -124,3 +120,11 @@ class Encoder:
     ) -> dict[int, tuple[int, int]]:
         step, chunks = spec.chunk_rows, range(spec.num_chunks) if chunks is None else chunks
         return {i: self.writer.write_chunk(spec.path, i, rows[i * step : (i + 1) * step]) for i in chunks}
+
+
+def table_of(graph: HeteroGraph, spec: TensorSpec) -> np.ndarray:
+    """What a table of a store holds, [nodes or edges of its type, ...]."""
+    if spec.name == layout.ORIGINAL_ID:
+        return graph.original_ids[spec.owner].astype(spec.dtype)
+    tables = graph.features if spec.role == "node_table" else graph.edge_attr
+    return np.ascontiguousarray(tables[spec.owner])

@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +13,13 @@ from heteroshards.pipeline.sampling.reach import reach_notes, unreached, unreach
 from heteroshards.pipeline.sizing.estimate import Fitted, with_hop_capacities
 from heteroshards.pipeline.versions import versions
 from heteroshards.schemas import FORMAT_VERSION, layout
-from heteroshards.schemas.batch import (
+from heteroshards.schemas.budget import Budget
+from heteroshards.schemas.config import JobConfig
+from heteroshards.schemas.manifest import NUMBERING, EdgeDraws, Manifest, PartInfo, SplitInfo, Unreached, dimensions_of
+from heteroshards.schemas.notes import Note
+from heteroshards.schemas.packing import pack
+from heteroshards.schemas.sampling import SamplingSpec
+from heteroshards.schemas.tensors import (
     BatchOptions,
     TensorSpec,
     feature_tensors,
@@ -21,15 +27,6 @@ from heteroshards.schemas.batch import (
     original_id_tensors,
     part_tensors,
 )
-from heteroshards.schemas.budget import Budget
-from heteroshards.schemas.config import JobConfig
-from heteroshards.schemas.manifest import NUMBERING, EdgeDraws, Manifest, PartInfo, SplitInfo, Unreached
-from heteroshards.schemas.notes import Note
-from heteroshards.schemas.packing import pack
-from heteroshards.schemas.sampling import SamplingSpec
-
-if TYPE_CHECKING:
-    pass
 
 FEATURE_CHUNK_BYTES = 4 * 2**20
 
@@ -55,6 +52,7 @@ def make_manifest(
 ) -> Manifest:
     """The manifest of the store that is to be written, every tensor listed; `content` is the graph's digest."""
     budgets = _with_hop_capacities(budgets, graph, fitted)
+    tensors = tuple(_tensors(graph, spec.num_hops, budgets, fitted, options))
     splits = [
         SplitInfo(
             name=name,
@@ -79,7 +77,8 @@ def make_manifest(
         layout="packed" if options.is_packed else "per_type",
         pad_value=options.pad_value,
         chunk_batches=options.chunk_batches,
-        tensors=tuple(_tensors(graph, spec.num_hops, budgets, fitted, options)),
+        dimensions=dimensions_of(tensors),
+        tensors=tensors,
         checksums_crc32c=0,
         config=config.content(),
         source={**graph.description, "content_sha256": content, NUMBERING: graph.numbering()},
@@ -105,7 +104,7 @@ def _tensors(
             path, num_batches = layout.part_path(name, fit.shape, len(parts)), fit.plan.num_batches
             chunk = options._replace(chunk_batches=min(options.chunk_batches, num_batches))
             tensors = part_tensors(graph.schema, budgets[fit.shape], num_hops, path, num_batches, chunk)
-            yield from pack(path, tensors) if options.is_packed else tensors
+            yield from pack(tensors) if options.is_packed else tensors
 
 
 def _with_hop_capacities(

@@ -68,15 +68,14 @@ class Partition:
 def partitions_of_store(manifest: Manifest) -> dict[str, Partition]:
     """Everything there is to write, by name, in an order that never changes."""
     found = list(_tables(manifest))
-    for split in manifest.splits:
-        for part in manifest.parts(split):
-            found += _of_part(manifest, part)
+    for part in manifest.all_parts():
+        found += _of_part(manifest, part)
     return {partition.name: partition for partition in found}
 
 
 def _tables(manifest: Manifest) -> Iterator[Partition]:
     for spec in manifest.tensors:
-        if layout.section_of(spec.path) == layout.FEATURES:
+        if spec.role in layout.TABLES:
             yield Partition(spec.path.replace("/", "-"), "table", spec.path, cost=spec.num_bytes)
 
 
@@ -85,7 +84,7 @@ def _of_part(manifest: Manifest, part: Part) -> Iterator[Partition]:
     yield Partition(f"stats-{name}", "ledger", part.path)
     size = min(manifest.chunk_batches, part.num_batches)
     num_shards = -(-part.num_batches // size)
-    num_bytes = sum(spec.num_bytes for spec in manifest.tensors if spec.path.startswith(f"{part.path}/"))
+    num_bytes = sum(spec.num_bytes for spec in manifest.tensors if spec.part == part.path)
     cost = SAMPLING_COST * num_bytes // part.num_batches
     for index, first in enumerate(range(0, num_shards, SHARDS_PER_PARTITION)):
         end = min(first + SHARDS_PER_PARTITION, num_shards)

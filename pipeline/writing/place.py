@@ -4,8 +4,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from heteroshards.pipeline.reporting import Report
 from heteroshards.pipeline.writing.files import read_attributes
 from heteroshards.pipeline.writing.writer import locked
 from heteroshards.schemas import layout
@@ -13,11 +14,6 @@ from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.manifest import Manifest, parse_manifest
 from heteroshards.schemas.paths import as_path
-
-if TYPE_CHECKING:
-    pass
-
-from heteroshards.pipeline.reporting import Report
 
 
 def store_path(config: JobConfig, fingerprint: str) -> Path:

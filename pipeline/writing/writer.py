@@ -22,9 +22,9 @@ import numpy as np
 from heteroshards.pipeline.writing import zarr_compat
 from heteroshards.pipeline.writing.files import read_attributes, write_atomically
 from heteroshards.schemas import integrity, layout, locks
-from heteroshards.schemas.batch import TensorSpec, checksum_tensor
 from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.manifest import Manifest, parse_manifest
+from heteroshards.schemas.tensors import TensorSpec, checksum_tensor
 
 
 @contextmanager

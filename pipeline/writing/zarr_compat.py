@@ -9,9 +9,9 @@ import numcodecs
 import numpy as np
 import zarr
 
-from heteroshards.schemas.batch import TensorSpec
 from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.layout import ZarrFormat
+from heteroshards.schemas.tensors import TensorSpec
 
 IS_ZARR_3 = int(zarr.__version__.split(".")[0]) >= 3
 

@@ -11,7 +11,7 @@ from heteroshards.pipeline.preparation.run import prepare_source
 from heteroshards.pipeline.sampling.batches import Sizes
 from heteroshards.pipeline.sizing.budgets import shape_sizes
 from heteroshards.pipeline.sources import from_data
-from heteroshards.schemas.batch import bytes_to_device, model_inputs
+from heteroshards.schemas.inputs import bytes_to_device, model_inputs
 from heteroshards.trainer import open_store
 from heteroshards.trainer.backends.eager import EagerBackend
 from heteroshards.trainer.job import open_job
@@ -60,6 +60,6 @@ def test_shapes_are_chosen_by_these_bytes(tmp_path):
         ledger = reader.read(written.manifest.parts(split)[0])
         sizes[split.name] = Sizes(ledger.num_nodes, ledger.num_edges)
     num_batches = sum(map(len, sizes.values()))
-    seeds = bytes_to_device([spec for spec in model_inputs(graph, budget) if spec.kind in ("y", "seed_mask")])
+    seeds = bytes_to_device([spec for spec in model_inputs(graph, budget) if spec.kind in ("target", "seed_mask")])
     rows = bytes_to_device(model_inputs(graph, budget)) - seeds  # those of seeds are the same in every shape
     assert shape_sizes(graph, sizes, budget.max_seeds, 1).padded_bytes == (num_batches * rows,)

@@ -93,7 +93,7 @@ def test_the_same_graph_written_otherwise(tmp_path, name):
     assert any(told in line for line in said["differences"]), said
     if name in ("another budget", "shapes", "inline", "pad value"):  # the same samples, so the same answers
         expected, _ = answers(config, store, weights)
-        assert torch.allclose(torch.tensor(found.probability), torch.tensor(expected.probability), atol=1e-6)
+        assert torch.allclose(torch.tensor(found.values), torch.tensor(expected.values), atol=1e-6)
 
 
 def test_all_neighbors_give_what_the_weights_say_of_the_whole_graph(tmp_path):
@@ -102,7 +102,7 @@ def test_all_neighbors_give_what_the_weights_say_of_the_whole_graph(tmp_path):
     full = {"mode": "full", "fanout": [5, 5], "batch_size": 64, "rounds": 8}
     whole = open_store(prepare(graph(), job(tmp_path, sampling=full)))
     sampled, full_batch = (answers(config, store, weights)[0] for store in (every, whole))
-    assert torch.allclose(torch.tensor(sampled.probability), torch.tensor(full_batch.probability), atol=1e-5)
+    assert torch.allclose(torch.tensor(sampled.values), torch.tensor(full_batch.values), atol=1e-5)
 
 
 def test_tomorrows_graph(tmp_path):
@@ -127,7 +127,7 @@ def test_types_in_another_order(tmp_path, name):
     same = open_store(prepare(first, job(tmp_path, sampling={"fanout": [-1, -1]})))
     assert other.manifest.graph.node_names != store.manifest.graph.node_names
     found, expected = (answers(config, each, weights)[0] for each in (other, same))
-    assert torch.allclose(torch.tensor(found.probability), torch.tensor(expected.probability), atol=1e-5)
+    assert torch.allclose(torch.tensor(found.values), torch.tensor(expected.values), atol=1e-5)
     with open_job(config, other, EagerBackend()) as opened, pytest.raises(CheckpointError, match="open_trained"):
         load_model(weights, opened)
 
@@ -206,7 +206,7 @@ def test_fewer_classes_are_used_where_the_config_says_how_many_there_are(tmp_pat
     data = graph()
     _fewer_classes(data)
     other = open_store(prepare(data, job(tmp_path, dataset={"num_classes": 3})))
-    assert answers(config, other, weights)[0].probability.shape == (6, 3)
+    assert answers(config, other, weights)[0].values.shape == (6, 3)
 
 
 def test_learned_vectors_are_used_where_nodes_keep_their_numbers(tmp_path):

@@ -61,9 +61,11 @@ def assert_equal_on_seeds(data, store_path, fanout, name, featureless="embedding
     inputs = [model.inputs for model in models]
     graph = hetero_graph(data)
     fresh = sampler(data, fanout)
-    seeds = {split: ids.astype(np.int32) for split, ids in graph.seeds.items()}
-    plan = make_plans(Workers(lambda: fresh, 1), seeds, store.manifest.sampling, None)["train"]
-    block = as_stored(plan.block(0, plan.num_batches), store)
+    seeds = {split: graph.seeds.rows(split) for split in graph.seeds.splits}
+    of_rows = sampler(data, fanout, of_rows=True)
+    plan = make_plans(Workers(lambda: of_rows, 1), seeds, store.manifest.sampling, None)["train"]
+    block = plan.block(0, plan.num_batches)
+    block = as_stored(block._replace(seeds=graph.seeds.nodes(block.seeds)), store)
     expected = unpadded_outputs(models[0], store, data, block, fresh)
     with torch.no_grad(), BatchStream(store, "train", inputs, np.arange(plan.num_batches)) as stream:
         for ((index,), tensors), logits in zip(stream, expected, strict=True):

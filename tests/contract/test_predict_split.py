@@ -56,7 +56,7 @@ def job(root, predict=None, dataset=(), **sections) -> JobConfig:
 def seeds_of(store, split):
     ids, mask = store.read_seeds(split, "n_id"), store.read_seeds(split, "mask")
     return np.sort(ids[mask]).tolist(), dict(
-        zip(ids[mask].tolist(), store.read_seeds(split, "y")[mask].tolist(), strict=True)
+        zip(ids[mask].tolist(), store.read_target(split, "y")[mask].tolist(), strict=True)
     )
 
 

@@ -26,7 +26,10 @@ def hetero_graph(data: HeteroData, seed_type: str | None = None) -> HeteroGraph:
     return build_graph(from_data(data, config, {"dataset": "test"}))
 
 
-def sampler(data: HeteroData, fanout: Any, replace: bool = False, oversize: str = "error") -> NeighborSampler:
+def sampler(
+    data: HeteroData, fanout: Any, replace: bool = False, oversize: str = "error", of_rows: bool = False
+) -> NeighborSampler:
+    """Seeds are nodes, or with `of_rows` rows of the seed table."""
     graph = hetero_graph(data)
     table = fanout if isinstance(fanout, dict) else {edge_key(t): fanout for t in data.edge_types}
     spec = SamplingSpec(
@@ -39,7 +42,7 @@ def sampler(data: HeteroData, fanout: Any, replace: bool = False, oversize: str 
         rounds={},
         rng_seed=0,
     )
-    return NeighborSampler(graph.packed(), graph.schema, spec, oversize)
+    return NeighborSampler(graph.packed(), graph.schema, spec, oversize, graph.seeds.ids if of_rows else None)
 
 
 def keys_of(count: int, first: int = 0) -> np.ndarray:

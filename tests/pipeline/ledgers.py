@@ -7,12 +7,13 @@ import numpy as np
 from heteroshards.pipeline.sampling.batches import Sizes, limiters
 from heteroshards.pipeline.writing.writer import StoreWriter
 from heteroshards.schemas import FORMAT_VERSION, layout
-from heteroshards.schemas.batch import BatchOptions, feature_tensors, part_tensors
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
-from heteroshards.schemas.manifest import Manifest, PartInfo, SplitInfo
+from heteroshards.schemas.manifest import Manifest, PartInfo, SplitInfo, dimensions_of
 from heteroshards.schemas.sampling import SamplingSpec
+from heteroshards.schemas.task import Task
+from heteroshards.schemas.tensors import BatchOptions, feature_tensors, part_tensors
 
 NUM_HOPS, MAX_SEEDS, FAKE_BYTES = 2, 64, 1000
 RNG_SEED = 5
@@ -38,8 +39,7 @@ def movie_graph(names: tuple[str, str, str] = ("movie", "director", "actor"), re
             )
             for i, (src, dst) in enumerate([(movie, director), (movie, actor), (director, movie), (actor, movie)])
         ),
-        seed_type=movie,
-        num_classes=3,
+        task=Task.classification(movie, 3),
     )
 
 
@@ -90,6 +90,7 @@ def _manifest(graph: GraphSchema, budget: Budget, batches: dict[str, int], zarr_
         tensors += part_tensors(graph, budget, NUM_HOPS, split, count, options)
     rounds = dict.fromkeys(batches, 1)
     return Manifest(
+        dimensions=dimensions_of(tensors),
         format_version=FORMAT_VERSION,
         zarr_format=zarr_format,
         fingerprint="a" * 64,

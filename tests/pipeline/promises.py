@@ -22,7 +22,7 @@ def part_path(split, part):
 
 def check_coverage(store, data, manifest, split):
     """Each seed once per round, across all parts."""
-    own = np.flatnonzero(data[manifest["graph"]["seed_type"]][f"{split['name']}_mask"].numpy())
+    own = np.flatnonzero(data[manifest["graph"]["task"]["seed_type"]][f"{split['name']}_mask"].numpy())
     for round_index in range(0 if split["num_batches_skipped"] else len(split["parts"][0]["round_starts"]) - 1):
         found = []
         for part in split["parts"]:
@@ -33,9 +33,9 @@ def check_coverage(store, data, manifest, split):
 
 
 def check_part(store, data, manifest, split, part):
-    seed_type, budget = manifest["graph"]["seed_type"], manifest["budgets"][part["shape"]]
+    seed_type, budget = manifest["graph"]["task"]["seed_type"], manifest["budgets"][part["shape"]]
     name = part_path(split, part)
-    seeds, y = read(store, f"{name}/seeds/n_id"), read(store, f"{name}/seeds/y")
+    seeds, y = read(store, f"{name}/seeds/n_id"), read(store, f"{name}/seeds/targets/y")
     real = read(store, f"{name}/seeds/mask")
     assert np.array_equal(real, seeds >= 0)
     own = np.flatnonzero(data[seed_type][f"{split['name']}_mask"].numpy())

@@ -18,14 +18,14 @@ from heteroshards.pipeline.sizing.counting import count_all, sampler_factory
 from heteroshards.pipeline.sizing.estimate import exceeding, resolve_budget
 from heteroshards.schemas.errors import BudgetError
 from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
+from heteroshards.schemas.task import Task
 from tests.pipeline.build import hetero_graph, job
 from tests.strategies import random_graph
 
 SCHEMA = GraphSchema(
     node_types=(NodeTypeSchema(name="a", num_nodes=9), NodeTypeSchema(name="b", num_nodes=9)),
     edge_types=(EdgeTypeSchema(src="b", relation="to", dst="a", num_edges=9),),
-    seed_type="a",
-    num_classes=2,
+    task=Task.classification("a", 2),
 )
 
 
@@ -140,7 +140,7 @@ def test_each_purpose_is_certified_by_its_own_batches_where_it_has_enough(tmp_pa
     types = {("b", "to", "a"): 300, ("a", "to", "b"): 200}
     data = random_graph(np.random.default_rng(3), {"a": 90, "b": 60}, types, "a")
     budget = {"mode": "quantile", "quantile": 0.9, "confidence": 0.9, "num_batches": 200, "oversize": "skip"}
-    sampling = {"batch_size": 3, "rounds": 40, "eval_rounds": 10, "fanout": [2, 2]}
+    sampling = {"batch_size": 3, "rounds": 40, "eval_rounds": 20, "fanout": [2, 2]}
     store = pipeline.prepare(data, job(data, tmp_path, sampling=sampling, budget=budget))
     found = [budget.certificate for budget in LedgerReader(store).manifest.budgets]
     assert [certificate.splits for certificate in found] == [("train",), ("val", "test")]

@@ -125,13 +125,15 @@ def test_verify_says_sound_or_damaged_by_its_exit_code(config, tmp_path):
     assert compared.exit_code == 0 and "sampled anew" in compared.output, compared.output
     alone = run("verify", store)
     assert alone.exit_code == 0 and "sampled anew" not in alone.output
-    (store / "train/seeds/y/0.0").write_bytes(b"")
+    (store / "train/seeds/targets/y/0.0").write_bytes(b"")
     damaged = run("verify", store)
     assert damaged.exit_code == 9
-    assert "train/seeds/y/0.0 (split 'train', batch 0): the file has the wrong size; got 0 bytes" in damaged.output
+    assert (
+        "train/seeds/targets/y/0.0 (split 'train', batch 0): the file has the wrong size; got 0 bytes" in damaged.output
+    )
     values = json.loads(run("verify", store, "--json", "--limit", "1").output)
     assert values["is_sound"] is False and values["num_findings"] >= 1 and len(values["findings"]) == 1
-    assert values["findings"][0]["where"] == "train/seeds/y/0.0" and values["findings"][0]["batches"] == [0, 1]
+    assert values["findings"][0]["where"] == "train/seeds/targets/y/0.0" and values["findings"][0]["batches"] == [0, 1]
     assert run("verify", tmp_path).exit_code == 5
 
 

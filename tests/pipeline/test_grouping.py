@@ -47,7 +47,7 @@ def plans_of(data, spec, limits=None, workers=1):
     fanout = next(iter(spec.fanouts.values()))
     graph = hetero_graph(data)
     pool = Workers(lambda: sampler(data, list(fanout)), workers)
-    return make_plans(pool, {name: ids.astype(np.int32) for name, ids in graph.seeds.items()}, spec, limits)
+    return make_plans(pool, {name: graph.seeds.ids_of(name) for name in graph.seeds.splits}, spec, limits)
 
 
 def totals(data, plan, fanout):
@@ -73,12 +73,12 @@ def test_each_seed_exactly_once_per_round(data, grouping, batch_size, rounds, fa
         assert plan.num_rounds == spec.rounds[name]
         for r in range(plan.num_rounds):
             part = block.seeds[starts[r] : starts[r + 1]]
-            assert np.array_equal(np.sort(part[part >= 0]), seeds[name])
+            assert np.array_equal(np.sort(part[part >= 0]), seeds.ids_of(name))
             assert (block.rounds[starts[r] : starts[r + 1]] == r).all()
             sizes = (part >= 0).sum(axis=1)
             assert sizes.min() >= 1 and sizes.max() <= (spec.max_seeds if grouping == "packed" else batch_size)
             assert grouping != "balanced" or sizes.max() - sizes.min() <= 1
-            assert grouping == "random" or len(part) == -(-len(seeds[name]) // batch_size)
+            assert grouping == "random" or len(part) == -(-len(seeds.splits[name]) // batch_size)
 
 
 @settings(max_examples=40, deadline=None)
@@ -106,7 +106,7 @@ def test_what_seeds_bring_is_never_too_little(data, fanouts, rng_seed):
 
 def one_block(data, fanouts, rng_seed):
     spec = spec_of(data, "balanced", fanouts, batch_size=3, rounds=1, rng_seed=rng_seed)
-    (block,) = blocks_of("train", hetero_graph(data).seeds["train"].astype(np.int32), spec, 1)
+    (block,) = blocks_of("train", hetero_graph(data).seeds.ids_of("train"), spec, 1)
     return block, sampler(data, fanouts)
 
 
@@ -150,7 +150,7 @@ def test_nodes_before_the_last_hop_are_counted_by_seed(data, num_hops, fanout, r
 @settings(max_examples=40, deadline=None)
 @given(graphs(), st.lists(st.integers(-1, 4), min_size=1, max_size=3), st.integers(0, 2**32 - 1))
 def test_bundles_are_what_several_seeds_share_and_no_two_are_alike(data, fanouts, key):
-    seeds = hetero_graph(data).seeds["train"].astype(np.int32)
+    seeds = hetero_graph(data).seeds.ids_of("train")
     traced = trace(sampler(data, fanouts), seeds, np.uint64(key))
     brought_by = [set() for _ in traced.part[1:]]
     for seed, (first, last) in enumerate(itertools.pairwise(traced.first)):
@@ -167,7 +167,7 @@ def test_bundles_are_what_several_seeds_share_and_no_two_are_alike(data, fanouts
 def test_tables_and_loads_stay_true_in_a_search(data, batch_size, room, key):
     """Bundles and loads that were kept up to date through all exchanges are those of the members in the end."""
     (block,) = blocks_of(
-        "train", hetero_graph(data).seeds["train"].astype(np.int32), spec_of(data, "packed", [4, 4], batch_size, 1), 1
+        "train", hetero_graph(data).seeds.ids_of("train"), spec_of(data, "packed", [4, 4], batch_size, 1), 1
     )
     traced = trace(sampler(data, [4, 4]), block.seeds, np.uint64(key))
     groups = grouping_module._start(traced, block.sizes, batch_size + room)
@@ -192,7 +192,7 @@ def test_no_type_needs_more_than_before_the_search(data, grouping, batch_size):
     """As far as loads are known before a batch is sampled."""
     spec = spec_of(data, grouping, [3, 3], batch_size, rounds=1)
     plan, fresh = plans_of(data, spec)["train"], sampler(data, [3, 3])
-    (block,) = blocks_of("train", hetero_graph(data).seeds["train"].astype(np.int32), spec, 1)
+    (block,) = blocks_of("train", hetero_graph(data).seeds.ids_of("train"), spec, 1)
     traced = trace(fresh, block.seeds, block.key, 0, grouping_module._open_nodes(fresh, block))
     row_of = {seed: row for row, seed in enumerate(block.seeds.tolist())}
     found = [[row_of[s] for s in row[row >= 0].tolist()] for row in plan.block(0, plan.num_batches).seeds]
@@ -322,13 +322,14 @@ def test_packing_fills_a_given_budget_and_never_overflows_it(data, max_seeds, ex
     alone = totals(data, random_plan("train", np.unique(plans_of(data, spec)["train"].seeds), 1, 1, 0), fanout)
     fresh = sampler(data, fanout)
     most = np.full(alone.shape[1], 0)
-    for name, ids in hetero_graph(data).seeds.items():
-        for block in blocks_of(name, ids.astype(np.int32), spec, 1):
+    seeds = hetero_graph(data).seeds
+    for name in seeds.splits:
+        for block in blocks_of(name, seeds.ids_of(name), spec, 1):
             most = np.maximum(most, trace(fresh, block.seeds, block.key).own.max(axis=0))
     limits = GroupLimits(most + extra, schema.node_names + schema.edge_keys, is_strict=True)
     for name, plan in plans_of(data, spec, limits).items():
         assert (totals(data, plan, fanout) <= limits.most).all()
-        assert np.array_equal(np.sort(plan.seeds[: plan.seeds_per_round]), hetero_graph(data).seeds[name])
+        assert np.array_equal(np.sort(plan.seeds[: plan.seeds_per_round]), hetero_graph(data).seeds.ids_of(name))
         assert plan.num_seeds().max() <= max_seeds
 
 
@@ -346,7 +347,8 @@ def test_packing_takes_few_batches():
 def test_batches_that_turn_out_too_large_are_halved_until_they_fit(data, extra, rng_seed):
     """With more than three hops what seeds bring may be too little; here all of them are put into one batch."""
     block, fresh = one_block(data, [1, 3, 4, 1, 4], rng_seed)
-    limits = GroupLimits(grouping_module._sizes_alone(fresh, block).max(axis=0) + extra, (), is_strict=True)
+    alone = grouping_module._sizes(fresh, block, np.arange(len(block.seeds))[:, None])
+    limits = GroupLimits(alone.max(axis=0) + extra, (), is_strict=True)
     groups = grouping_module._halved_until_they_fit(fresh, block, [np.arange(len(block.seeds))], limits)
     assert np.array_equal(np.sort(np.concatenate(groups)), np.arange(len(block.seeds)))
     for group in groups:
@@ -387,7 +389,7 @@ def test_blocks_have_fewer_seeds_the_more_each_brings(monkeypatch):
     plan = plans_of(data, spec)["train"]
     is_train = [np.isin(seeds, plan.seeds).all() for _, seeds, *_ in traced]
     assert sum(is_train) == 20 // grouping_module.MIN_BLOCK_GROUPS
-    assert np.array_equal(np.sort(plan.seeds), hetero_graph(data).seeds["train"])
+    assert np.array_equal(np.sort(plan.seeds), hetero_graph(data).seeds.ids_of("train"))
 
 
 def test_a_seed_that_does_not_fit_is_named():

@@ -21,12 +21,13 @@ from heteroshards.pipeline.inspect.report import comparison_report, store_report
 from heteroshards.pipeline.inspect.statistics import MAX_BINS, MAX_POINTS, store_use
 from heteroshards.pipeline.sizing.counting import count_all, sampler_factory
 from heteroshards.pipeline.sources import from_data
-from heteroshards.schemas.batch import model_inputs
 from heteroshards.schemas.graph import edge_key
+from heteroshards.schemas.inputs import SEED_INPUTS, model_inputs
 from heteroshards.schemas.manifest import EdgeDraws, Manifest, parse_manifest
 from tests.pipeline.build import hetero_graph, job, sampler
 from tests.pipeline.ledgers import movie_graph, write_ledgers
 from tests.pipeline.stores import manifest_of, read
+from tests.raw_manifest import shape_of
 from tests.strategies import random_graph
 
 TYPES = {("a", "to", "b"): 90, ("b", "to", "a"): 90, ("stats", "of", "a"): 30}
@@ -63,7 +64,7 @@ def test_draws_are_those_of_the_first_round(tmp_path, grouping):
         block, found = plan.block(0, plan.num_batches), {}
         for row in range(plan.round_starts()[1]):
             seeds, key = block.seeds[row], block.keys[row]
-            for name, e_id in fresh.sample(seeds[seeds >= 0], key).e_id.items():
+            for name, e_id in fresh.sample(graph.seeds.nodes(seeds[seeds >= 0]), key).e_id.items():
                 found.setdefault(name, []).extend(e_id.tolist())
         assert split.edge_draws == {n: EdgeDraws(sampled=len(e), distinct=len(set(e))) for n, e in found.items()}
     use = store_use(store)
@@ -127,14 +128,13 @@ def test_bytes_are_those_of_the_tensors(tmp_path, features):
 def check_bytes(split, manifest, budget):
     sizes: dict[str, int] = {}
     for spec in model_inputs(manifest.graph, budget):
-        sizes[spec.key] = sizes.get(spec.key, 0) + int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
-    seeds = 5 * budget.max_seeds  # y and seed_mask belong to no type here
-    sizes["a"] -= seeds
+        name = "seeds" if spec.kind in SEED_INPUTS else spec.key
+        sizes[name] = sizes.get(name, 0) + int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
     for of in (of for part in split.parts for of in part.types):
         assert of.bytes_per_batch == sizes[of.name] == of.row_bytes * of.budget
         assert of.wasted_bytes_per_batch == pytest.approx(of.row_bytes * of.padded_mean)
     total = split.totals
-    assert total.bytes == (sum(sizes.values()) + seeds) * total.num_batches
+    assert total.bytes == sum(sizes.values()) * total.num_batches
     padded_seeds = budget.max_seeds * total.num_batches - total.num_seed_rows
     padded = sum(o.row_bytes * o.num_padded for p in split.parts for o in p.types)
     assert total.wasted_bytes == padded + 5 * padded_seeds
@@ -151,7 +151,8 @@ def test_disk_use_is_that_of_the_chunk_files(stores):
     assert {disk.name: (disk.num_files, disk.stored_bytes) for disk in use.disk} == {
         name: (len(sizes), sum(sizes)) for name, sizes in found.items()
     }
-    arrays = [tensor["shape"] + [np.dtype(tensor["dtype"]).itemsize] for tensor in manifest_of(stores[0])["tensors"]]
+    manifest = manifest_of(stores[0])
+    arrays = [[*shape_of(manifest, of), np.dtype(of["dtype"]).itemsize] for of in manifest["tensors"]]
     checksums = read(stores[0], "checksums").nbytes
     assert use.disk_total.uncompressed_bytes == sum(int(np.prod(shape)) for shape in arrays) + checksums
     assert use.disk_total.compression_ratio == use.disk_total.uncompressed_bytes / use.disk_total.stored_bytes

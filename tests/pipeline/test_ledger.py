@@ -20,9 +20,11 @@ from heteroshards.schemas.errors import (
     StoreIncompleteError,
 )
 from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
+from heteroshards.schemas.task import Task
 from tests.pipeline.build import job
 from tests.pipeline.ledgers import movie_graph, write_ledgers
 from tests.pipeline.stores import read
+from tests.raw_manifest import tensor_at
 from tests.strategies import graphs, random_graph
 
 BUDGETS = [
@@ -112,8 +114,7 @@ def test_the_limiter_is_the_type_nearest_to_its_budget(data):
     graph = GraphSchema(
         node_types=tuple(NodeTypeSchema(name=name, num_nodes=9) for name in names),
         edge_types=tuple(EdgeTypeSchema(src="a", relation=str(i), dst="a", num_edges=9) for i in range(num_edge_types)),
-        seed_type="a",
-        num_classes=2,
+        task=Task.classification("a", 2),
     )
     rows = {name: data.draw(st.integers(1, 9)) for name in (*graph.node_names, *graph.edge_keys)}
     nodes, edges = ({name: rows[name] for name in group} for group in (graph.node_names, graph.edge_keys))
@@ -194,8 +195,7 @@ def edit_manifest(store, change):
 
 
 def rename_limiter(manifest):
-    (tensor,) = [tensor for tensor in manifest["tensors"] if tensor["path"] == "val/stats/limiter"]
-    tensor["path"] = "val/stats/unknown"
+    tensor_at(manifest, "val/stats/limiter")["name"] = "unknown"
 
 
 @pytest.mark.parametrize(

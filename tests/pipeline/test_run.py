@@ -131,8 +131,8 @@ def test_no_label_of_a_node_outside_the_splits_seeds(movies, tmp_path):
     store = pipeline.prepare(data, job(data, tmp_path, **SMALL))
     for split in ("train", "val", "test"):
         own = set(np.flatnonzero(data["movie"][f"{split}_mask"].numpy()).tolist())
-        assert set(read(store, f"{split}/seeds/y").ravel().tolist()) <= own | {-100}
-    assert not [file for file in files_of(store) if "/y/" in file and "/seeds/y/" not in file]
+        assert set(read(store, f"{split}/seeds/targets/y").ravel().tolist()) <= own | {-100}
+    assert not [file for file in files_of(store) if "/y/" in file and "/seeds/targets/y/" not in file]
 
 
 def test_full_mode_holds_the_whole_graph_once_per_split(movies, tmp_path):
@@ -170,8 +170,8 @@ def test_skipping_leaves_a_batch_of_every_round(tmp_path):
         budget = {"mode": "uniform", "nodes": 30, "edges": edges, "oversize": "skip"}
         return pipeline.prepare(data, job(data, tmp_path, sampling=sampling, budget=budget))
 
-    with pytest.raises(BudgetError, match=r"'train', round 5: no batch fits the budget in 1 of 6 rounds, so skipping"):
-        prepare(11)
+    with pytest.raises(BudgetError, match=r"'train', round 4: no batch fits the budget in 1 of 6 rounds, so skipping"):
+        prepare(12)
     with pytest.raises(BudgetError, match=r"split 'train': no batch fits the budget, so skipping leaves none"):
         prepare(8)
     assert list(tmp_path.iterdir()) == []

@@ -15,6 +15,7 @@ from heteroshards.schemas.config import BudgetConfig
 from heteroshards.schemas.errors import ConfigError
 from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
 from heteroshards.schemas.manifest import parse_manifest
+from heteroshards.schemas.task import Task
 from tests.pipeline.build import job
 from tests.pipeline.stores import files_of, manifest_of, read
 from tests.strategies import random_graph
@@ -24,8 +25,7 @@ SAMPLING = {"batch_size": 4, "rounds": 3, "fanout": [3, 2]}
 SCHEMA = GraphSchema(
     node_types=(NodeTypeSchema(name="a", num_nodes=99), NodeTypeSchema(name="b", num_nodes=99)),
     edge_types=(EdgeTypeSchema(src="b", relation="to", dst="a", num_edges=99),),
-    seed_type="a",
-    num_classes=2,
+    task=Task.classification("a", 2),
 )
 MAX_SEEDS = 3
 

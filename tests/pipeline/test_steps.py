@@ -180,7 +180,7 @@ def test_partitions_by_other_versions_are_refused(data, tmp_path, monkeypatch):
 
 
 def test_a_plan_comes_back_as_it_was_saved(data, tmp_path):
-    config = config_of(data, tmp_path, budget={"mode": "uniform", "nodes": 11, "edges": 15, "oversize": "skip"})
+    config = config_of(data, tmp_path, budget={"mode": "uniform", "nodes": 10, "edges": 15, "oversize": "skip"})
     array = Array(data, config)
     planned = steps.plan_store(steps.request_of(array.source, config, None))
     assert any(fit.num_batches_skipped for parts in planned.fitted.values() for fit in parts)

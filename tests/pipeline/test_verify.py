@@ -125,8 +125,8 @@ def swap_columns(rows):
 CORRUPTIONS = {
     "seed id out of range": ("train/seeds/n_id", cell(0, 0)(60), "outside 0..59"),
     "seed id as pad": ("train/seeds/n_id", cell(0, 0)(-1), "outside 0..59"),
-    "label out of range": ("train/seeds/y", cell(0, 0)(3), "outside 0..2"),
-    "withheld label in a real row": ("train/seeds/y", cell(0, 0)(-100), "outside 0..2"),
+    "label out of range": ("train/seeds/targets/y", cell(0, 0)(3), "outside 0..2"),
+    "withheld label in a real row": ("train/seeds/targets/y", cell(0, 0)(-100), "outside 0..2"),
     "mask with a hole": ("train/nodes/movie/mask", cell(0, 1)(False), "real rows do not come first"),
     "node id out of range": ("train/nodes/actor/n_id", cell(1, 0)(50), "outside 0..49"),
     "pad node id": ("train/nodes/actor/n_id", cell(1, -1)(7), "a pad row is not -1"),
@@ -191,7 +191,7 @@ def test_a_seed_of_another_split(store):
 
 
 def test_a_label_that_differs_between_rounds(store):
-    rewrite(store, "train/seeds/y", lambda rows: rows[0].__setitem__(0, (rows[0, 0] + 1) % 3))
+    rewrite(store, "train/seeds/targets/y", lambda rows: rows[0].__setitem__(0, (rows[0, 0] + 1) % 3))
     assert any("have another label than elsewhere" in what for what in whats(verify(store)))
 
 
@@ -207,32 +207,38 @@ def test_tensors_that_do_not_follow_from_graph_and_budget(store):
     others = manifest["budgets"][1:]
     reseal(store, budgets=[{**budget, "num_nodes": {**budget["num_nodes"], "actor": 99}}, *others])
     assert any(re.match("shape of tensor 'train/(nodes/actor|all_nodes)/n_id'", what) for what in whats(verify(store)))
-    reseal(store, budgets=manifest["budgets"], tensors=[t for t in manifest["tensors"] if "seeds/y" not in t["path"]])
+    reseal(
+        store,
+        budgets=manifest["budgets"],
+        tensors=[t for t in manifest["tensors"] if t["role"] != "targets"],
+    )
     assert "a tensor is not listed" in whats(verify(store))
 
 
 def test_metadata_that_zarr_reads_otherwise_than_the_manifest(store):
-    file = store / "train/seeds/y/.zarray"
+    file = store / "train/seeds/targets/y/.zarray"
     file.write_text(file.read_text().replace("<i4", "<u4"))
     reseal(store)
     assert whats(verify(store)) == ["shape, chunks or dtype are not the manifest's"]
 
 
 def test_a_damaged_chunk_is_not_judged_by_its_content(store):
-    chunk_path(store, "train/seeds/y").write_bytes(b"rubbish")
+    chunk_path(store, "train/seeds/targets/y").write_bytes(b"rubbish")
     assert whats(verify(store)) == ["the file has the wrong size"]
 
 
 @pytest.mark.parametrize("codec", ["zstd", "none"])
 def test_a_chunk_that_cannot_be_decoded(movies, tmp_path, codec):
     store = pipeline.prepare(movies, config_of(movies, tmp_path, store={"codec": codec}))
-    rewrite(store, "train/seeds/y", lambda rows: None, encode=lambda data: data[: len(data) // 2])
+    rewrite(store, "train/seeds/targets/y", lambda rows: None, encode=lambda data: data[: len(data) // 2])
     assert "a chunk cannot be decoded" in whats(verify(store))
 
 
 def test_findings_name_split_and_batches(store):
-    rewrite(store, "train/seeds/y", cell(1, 0)(3), index=1)
-    assert str(verify(store).findings[0]) == ("train/seeds/y (split 'train', batch 3): a label lies outside 0..2")
+    rewrite(store, "train/seeds/targets/y", cell(1, 0)(3), index=1)
+    assert str(verify(store).findings[0]) == (
+        "train/seeds/targets/y (split 'train', batch 3): a label lies outside 0..2"
+    )
 
 
 def test_sound_against_its_source(store, movies):
@@ -249,7 +255,7 @@ def test_edges_that_the_source_does_not_have(store, movies):
 
 def test_features_labels_and_tables_that_the_source_does_not_have(store, movies, tmp_path):
     rewrite(store, "train/nodes/movie/x", cell(0, 0, 0)(9.0))
-    rewrite(store, "val/seeds/y", lambda rows: rows[0].__setitem__(0, (rows[0, 0] + 1) % 3))
+    rewrite(store, "val/seeds/targets/y", lambda rows: rows[0].__setitem__(0, (rows[0, 0] + 1) % 3))
     found = whats(against(movies, store))
     assert "features are not those of their id" in found
     assert "1 seeds have another label than the source data" in found

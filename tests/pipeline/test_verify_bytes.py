@@ -131,7 +131,7 @@ def test_every_file_that_is_cut_longer_emptied_or_deleted(store, change):
 
 
 def test_two_chunks_of_one_size_that_were_swapped(store):
-    one, other = (chunk_path(store, f"train/seeds/{name}") for name in ("n_id", "y"))
+    one, other = (chunk_path(store, f"train/seeds/{name}") for name in ("n_id", "targets/y"))
     first, second = one.read_bytes(), other.read_bytes()
     assert len(first) == len(second) and first != second
     one.write_bytes(second)
@@ -139,7 +139,9 @@ def test_two_chunks_of_one_size_that_were_swapped(store):
     assert {str(file.relative_to(store)) for file in (one, other)} <= names_of(verify(store))
 
 
-@pytest.mark.parametrize("name", ["train/seeds/y/7.0", "train/seeds/y/c/7/0", "note.txt", "features/a/x/.zarray~"])
+@pytest.mark.parametrize(
+    "name", ["train/seeds/targets/y/7.0", "train/seeds/targets/y/c/7/0", "note.txt", "features/a/x/.zarray~"]
+)
 def test_files_that_do_not_belong(store, name):
     (store / name).parent.mkdir(parents=True, exist_ok=True)
     (store / name).write_bytes(b"x")
@@ -156,7 +158,7 @@ def test_an_array_that_does_not_belong(store):
 
 
 def test_a_chunk_behind_a_link(store, tmp_path):
-    file = chunk_path(store, "train/seeds/y")
+    file = chunk_path(store, "train/seeds/targets/y")
     file.rename(tmp_path / "elsewhere")
     file.symlink_to(tmp_path / "elsewhere")
     assert [f.what for f in verify(store).findings] == ["the file was replaced by a link"]

@@ -22,6 +22,7 @@ from heteroshards.pipeline.writing.manifest import fingerprint_of
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.sampling import SamplingSpec
 from tests.pipeline.stores import manifest_of, read
+from tests.raw_manifest import path_of
 from tests.strategies import random_graph
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +66,7 @@ def digest_of_store(job: dict[str, Any], folder: Path) -> str:
     store = prepare(data, JobConfig(dataset={"seed_type": "a"}, store=place, **job))
     digest = hashlib.sha256()
     for tensor in manifest_of(store)["tensors"]:
-        digest.update(tensor["path"].encode() + read(store, tensor["path"]).tobytes())
+        digest.update(path_of(tensor).encode() + read(store, path_of(tensor)).tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -10,11 +10,12 @@ import zarr
 from heteroshards import pipeline
 from heteroshards.pipeline.writing import encode, files, zarr_compat
 from heteroshards.pipeline.writing.writer import StoreWriter, locked
-from heteroshards.schemas.batch import TensorSpec
 from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.manifest import parse_manifest
+from heteroshards.schemas.tensors import TensorSpec
 from tests.pipeline.build import job
 from tests.pipeline.stores import files_of, manifest_of
+from tests.raw_manifest import path_of, shape_of
 from tests.strategies import random_graph
 
 
@@ -96,10 +97,11 @@ def test_every_chunk_has_its_checksum(data, tmp_path):
         store = pipeline.prepare(data, config(data, tmp_path, zarr_format=zarr_format))
         root = zarr.open_group(str(store), mode="r")
         table, rows = np.asarray(root["checksums"]), 0
-        for tensor in root.attrs["manifest"]["tensors"]:
-            chunk_dir = store / tensor["path"] / ("c" if zarr_format == 3 else "")
+        manifest = root.attrs["manifest"]
+        for tensor in manifest["tensors"]:
+            chunk_dir = store / path_of(tensor) / ("c" if zarr_format == 3 else "")
             chunks = [f for f in chunk_dir.rglob("*") if f.is_file() and f.name[0].isdigit()]
-            first, num_chunks = rows, -(-tensor["shape"][0] // tensor["chunk_rows"])
+            first, num_chunks = rows, -(-shape_of(manifest, tensor)[0] // tensor["chunk_rows"])
             rows += num_chunks
             assert num_chunks == len(chunks)
             for file in chunks:
@@ -236,7 +238,10 @@ def test_many_writers_of_one_note(tmp_path):
 @pytest.mark.parametrize("dtype", ["int32", "uint32", "bool", "float16", "float32"])
 def test_metadata_of_format_2_is_what_zarr_itself_writes(tmp_path, codec, dtype):
     spec = TensorSpec(
-        path="train/nodes/movie/n_id",
+        role="nodes",
+        part="train",
+        owner="movie",
+        name="n_id",
         dims=("batch", "movie_node"),
         shape=(7, 5),
         chunk_rows=3,

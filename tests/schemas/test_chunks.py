@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heteroshards.schemas.batch import CODECS, TensorSpec
 from heteroshards.schemas.chunks import check_chunk, decode_chunk, require_plausible
 from heteroshards.schemas.errors import CorruptChunkError
+from heteroshards.schemas.tensors import CODECS, TensorSpec
 
 ENCODE = {
     "none": lambda rows: rows.tobytes(),
@@ -19,7 +19,8 @@ ENCODE = {
 
 
 def spec_of(codec, shape=(5, 7)):
-    return TensorSpec(path="a", dims=("x", "y"), shape=shape, chunk_rows=shape[0], dtype="int32", codec=codec)
+    values = {"role": "stats", "part": "train", "name": "a", "dims": ("x", "y"), "shape": shape}
+    return TensorSpec(**values, chunk_rows=shape[0], dtype="int32", codec=codec)
 
 
 def make(size):

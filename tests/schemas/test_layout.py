@@ -1,23 +1,24 @@
-"""Paths of a store."""
+"""Where tensors lie: no two in one place, whatever types and targets are called."""
 
-import pytest
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from heteroshards.schemas import layout
 
-NAMES = ["stats", "nodes", "edges", "seeds", "features", "train", "shape_1", "x", "paper"]
+NAMES = ["stats", "nodes", "edges", "seeds", "features", "targets", "train", "shape_1", "x", "n_id", "row"]
+PARTS = ["train", "val", "train/shape_0", "predict/shape_12"]
 
 
-@pytest.mark.parametrize("part", ["train", "val", "train/shape_0", "predict/shape_12"])
-@pytest.mark.parametrize("name", NAMES)
-def test_a_section_is_told_whatever_a_type_is_called(part, name):
-    assert layout.section_of(layout.node_path(part, name, "mask")) == "nodes"
-    assert layout.section_of(layout.edge_path(part, f"{name}__{name}__{name}", "e_id")) == "edges"
-    assert layout.section_of(layout.seed_path(part, "y")) == "seeds"
-    assert layout.section_of(layout.stats_path(part, "round")) == "stats"
-    for path in (layout.feature_path(name), layout.edge_feature_path(name), layout.original_id_path(name)):
-        assert layout.section_of(path) == "features"
-
-
-@pytest.mark.parametrize("path", ["", "x", "checksums", "a/b", "/", "train/shape_0"])
-def test_no_path_is_too_short(path):
-    assert layout.section_of(path) not in ("features",)
+@given(st.sampled_from(PARTS), st.lists(st.sampled_from(NAMES), min_size=1, unique=True))
+def test_tensors_of_all_roles_have_paths_of_their_own(part, names):
+    found = [layout.node_path(part, name, kind) for name in names for kind in ("n_id", "mask", "x")]
+    found += [layout.edge_path(part, f"{name}__to__{name}", kind) for name in names for kind in ("e_id", "mask")]
+    found += [layout.seed_path(part, kind) for kind in ("n_id", "row", "mask")]
+    found += [layout.target_path(part, name) for name in names]
+    found += [layout.stats_path(part, kind) for kind in ("round", "num_nodes")]
+    found += [layout.tensor_path(role, part, "", kind) for role in layout.PACKED for kind in ("mask",)]
+    found += [path(name) for name in names for path in (layout.feature_path, layout.original_id_path)]
+    assert len(set(found)) == len(found)
+    assert not any(f"{one}/".startswith(f"{other}/") for one, other in itertools.permutations(found, 2))

@@ -54,6 +54,11 @@ def test_parts_number_the_batches_of_a_split(values):
         (("layout",), "sideways", "layout"),
         (("checksums_crc32c",), -1, "checksums_crc32c"),
         (("tensors", 0, "dtype"), "complex64", "complex64"),
+        (("tensors", 0, "dims"), ["nothing"], "dimension 'nothing' of 'features' has no size"),
+        (("tensors", 0, "shape"), [1, 2], "not those of the tensors"),
+        (("dimensions", "train/shape_0"), {}, "has no size"),
+        (("graph", "task", "targets", 0, "pad_value"), 1, "is a class"),
+        (("graph", "task", "seed_type"), "nobody", "is not a node type"),
     ],
 )
 def test_contradictions_are_refused(values, place, to, words):
@@ -78,9 +83,9 @@ def test_arrays_follow_from_graph_and_budgets(values):
     spec = values["tensors"][-1]
     for tensors, words in (
         (values["tensors"][:-1], "a tensor is not listed"),
-        (values["tensors"] + [{**spec, "path": "train/more"}], "follows from nothing"),
+        (values["tensors"] + [{**spec, "name": "more"}], "follows from nothing"),
         (values["tensors"][:-1] + [{**spec, "dtype": "uint8"}], "dtype of tensor"),
-        (values["tensors"][:-1] + [{**spec, "shape": [n + 1 for n in spec["shape"]]}], "shape of tensor"),
+        (values["tensors"][:-1] + [{**spec, "dims": spec["dims"][::-1]}], "dims of tensor"),
     ):
         manifest = parse_manifest(changed(values, "tensors", to=tensors), "here")
         with pytest.raises(ManifestError, match=words):

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heteroshards.schemas.batch import InputSpec
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
+from heteroshards.schemas.inputs import InputSpec
+from heteroshards.schemas.task import Task
 from heteroshards.trainer.models import build_model
 from heteroshards.trainer.models.seed_model import SeedModel
 from heteroshards.trainer.models.sparse import SparseRows
@@ -41,8 +42,7 @@ def schema(
             for name, size in sizes.items()
         ),
         edge_types=tuple(EdgeTypeSchema(src=s, relation=r, dst=d, num_edges=60) for s, r, d in relations),
-        seed_type="movie",
-        num_classes=NUM_CLASSES,
+        task=Task.classification("movie", NUM_CLASSES),
     )
 
 
@@ -79,7 +79,7 @@ def _random(graph: GraphSchema, spec: InputSpec, rows: Dict[str, int], rng: np.r
         return torch.from_numpy(np.stack(ends).astype(spec.dtype))
     if spec.dtype == "bool":
         return torch.ones(spec.shape, dtype=torch.bool)
-    if spec.kind in ("y", "n_id"):
+    if spec.kind in ("target", "n_id"):
         return torch.from_numpy(rng.integers(0, NUM_CLASSES, spec.shape).astype(spec.dtype))
     return torch.from_numpy(rng.normal(size=spec.shape).astype(spec.dtype))
 

@@ -12,13 +12,14 @@ import numpy as np
 import zarr
 
 from heteroshards.schemas import FORMAT_VERSION, integrity, layout
-from heteroshards.schemas.batch import LABEL_PAD, BatchOptions, TensorSpec, feature_tensors, part_tensors
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
-from heteroshards.schemas.manifest import Manifest, PartInfo, SplitInfo
+from heteroshards.schemas.manifest import Manifest, PartInfo, SplitInfo, dimensions_of
 from heteroshards.schemas.packing import columns, is_packable, pack
 from heteroshards.schemas.sampling import SamplingSpec
+from heteroshards.schemas.task import CLASS_PAD, Task
+from heteroshards.schemas.tensors import BatchOptions, TensorSpec, feature_tensors, part_tensors
 from tests.layouts import IS_PACKED
 
 ZARR_MAJOR = int(zarr.__version__.split(".")[0])
@@ -43,8 +44,7 @@ def graph_schema() -> GraphSchema:
             ),
             EdgeTypeSchema(src="movie", relation="to", dst="actor", num_edges=150),
         ),
-        seed_type="movie",
-        num_classes=NUM_CLASSES,
+        task=Task.classification("movie", NUM_CLASSES),
     )
 
 
@@ -100,17 +100,27 @@ def source(rng_seed: int = 0, zeros: float = 0.0) -> Source:
 
 
 def part_arrays(
-    specs: List[TensorSpec], part: str, sizes: Budget, seeds: np.ndarray, src: Source, rng: Any
+    specs: List[TensorSpec], part: str, sizes: Budget, seeds: np.ndarray, first_row: int, src: Source, rng: Any
 ) -> Dict[str, Any]:
-    """Every tensor of a part, filled: `seeds` are the global ids per batch, -1 where there is none."""
+    """Every tensor of a part, filled: `seeds` are the global ids per batch, -1 where there is none.
+
+    `first_row`: of the split, in the table of all seeds.
+    """
     arrays = {spec.path: np.full(spec.shape, spec.pad_value or 0, dtype=spec.dtype) for spec in specs}
     for batch, ids in enumerate(seeds):
-        _fill_batch(arrays, part, sizes, batch, ids[ids >= 0], src, rng)
+        _fill_batch(arrays, part, sizes, batch, ids[ids >= 0], first_row, src, rng)
     return arrays
 
 
 def _fill_batch(
-    arrays: Dict[str, Any], part: str, sizes: Budget, batch: int, seeds: np.ndarray, src: Source, rng: Any
+    arrays: Dict[str, Any],
+    part: str,
+    sizes: Budget,
+    batch: int,
+    seeds: np.ndarray,
+    first_row: int,
+    src: Source,
+    rng: Any,
 ) -> None:
     graph = graph_schema()
     counts = {}
@@ -138,9 +148,11 @@ def _fill_batch(
         inline = layout.edge_path(part, edge.key, "edge_attr")
         if inline in arrays:
             arrays[inline][batch, :num] = src.tables[layout.edge_feature_path(edge.key)][e_id]
-    labels = np.where(is_unknown(seeds), LABEL_PAD, src.labels[seeds]) if part.startswith("pred") else src.labels[seeds]
-    for name, values in (("n_id", seeds), ("y", labels), ("mask", True)):
+    split = part.partition("/")[0]
+    labels = np.where(is_unknown(seeds), CLASS_PAD, src.labels[seeds]) if split == "predict" else src.labels[seeds]
+    for name, values in (("n_id", seeds), ("row", first_row + seeds - SEEDS[split].start), ("mask", True)):
         arrays[layout.seed_path(part, name)][batch, : len(seeds)] = values
+    arrays[layout.target_path(part, "y")][batch, : len(seeds)] = labels
     arrays[layout.stats_path(part, "num_seeds")][batch] = len(seeds)
 
 
@@ -182,7 +194,7 @@ def write_store(
     options = BatchOptions(features == "inline", True, PAD_VALUE, chunk_batches, codec, codecs)
     specs = feature_tensors(graph, codecs, chunk_bytes=200) if features == "table" else []
     arrays: Dict[str, np.ndarray] = {spec.path: src.tables[spec.path] for spec in specs}
-    splits = []
+    splits, first_row = [], 0
     for split, num_rounds in rounds.items():
         passes = [round_batches(np.array(SEEDS[split]), rng) for _ in range(num_rounds)]
         parts, of_split = [], by_shape(passes, shapes, shapes if apart and split != "train" else 0)
@@ -190,11 +202,11 @@ def write_store(
             part = layout.part_path(split, shape, len(of_split))
             parts.append(PartInfo(shape=shape, round_starts=np.cumsum([0] + [len(p) for p in of_shape]).tolist()))
             chunk = options._replace(chunk_batches=min(chunk_batches, parts[-1].num_batches), is_packed=is_packed)
-            of_part, rows = _part(part, budget(shape), np.concatenate(of_shape), chunk, src, rng)
+            of_part, rows = _part(part, budget(shape), np.concatenate(of_shape), first_row, chunk, src, rng)
             arrays.update(rows)
             specs += of_part
+        first_row += len(SEEDS[split])
         splits.append(SplitInfo(name=split, num_seeds=len(SEEDS[split]), parts=tuple(parts)))
-    digest = _write_arrays(path, specs, arrays, zarr_format)
     values: Dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "zarr_format": zarr_format,
@@ -208,8 +220,7 @@ def write_store(
         "layout": "packed" if is_packed else "per_type",
         "pad_value": PAD_VALUE,
         "chunk_batches": chunk_batches,
-        "tensors": tuple(specs),
-        "checksums_crc32c": digest,
+        **_listed(path, specs, arrays, zarr_format),
         "config": (config or JobConfig()).content(),
         "source": {"description": "random"},
         "provenance": {},
@@ -218,20 +229,26 @@ def write_store(
     return path
 
 
+def _listed(path: Path, specs: List[TensorSpec], arrays: Dict[str, Any], zarr_format: int) -> Dict[str, Any]:
+    """Write the arrays; what the manifest says of them."""
+    digest = _write_arrays(path, specs, arrays, zarr_format)
+    return {"dimensions": dimensions_of(specs), "tensors": tuple(specs), "checksums_crc32c": digest}
+
+
 def _part(
-    part: str, sizes: Budget, seeds: np.ndarray, options: BatchOptions, src: Source, rng: Any
+    part: str, sizes: Budget, seeds: np.ndarray, first_row: int, options: BatchOptions, src: Source, rng: Any
 ) -> Tuple[List[TensorSpec], Dict[str, Any]]:
     specs = part_tensors(graph_schema(), sizes, NUM_HOPS, part, len(seeds), options)
-    arrays = part_arrays(specs, part, sizes, seeds, src, rng)
-    return _packed(part, specs, arrays) if options.is_packed else (specs, arrays)
+    arrays = part_arrays(specs, part, sizes, seeds, first_row, src, rng)
+    return _packed(specs, arrays) if options.is_packed else (specs, arrays)
 
 
-def _packed(part: str, specs: List[TensorSpec], arrays: Dict[str, Any]) -> Tuple[List[TensorSpec], Dict[str, Any]]:
+def _packed(specs: List[TensorSpec], arrays: Dict[str, Any]) -> Tuple[List[TensorSpec], Dict[str, Any]]:
     """What a part of a packed store has instead."""
-    packed: Dict[str, Any] = {path: rows for path, rows in arrays.items() if not is_packable(path)}
-    for path, at in columns(part, specs).items():
+    packed: Dict[str, Any] = {spec.path: arrays[spec.path] for spec in specs if not is_packable(spec)}
+    for path, at in columns(specs).items():
         packed[at.path] = np.concatenate([packed[at.path], arrays[path]], -1) if at.start else arrays[path]
-    return pack(part, specs), packed
+    return pack(specs), packed
 
 
 def by_shape(passes: List[np.ndarray], shapes: int, first: int = 0) -> List[Tuple[int, List[np.ndarray]]]:

@@ -54,7 +54,7 @@ def test_a_zip_made_by_hand_opens(store, tmp_path, way, is_junk_beside):
         entries.update({f"__MACOSX/{prefix}._.zattrs": b"mac", f"{prefix}.DS_Store": b"mac", "README.txt": b"hello"})
     archive = write_zip(tmp_path / "hand made.zip", entries, folders)
     there, here = open_store(archive), open_store(store)
-    for path in ("train/nodes/movie/n_id", "features/movie/x", "test/seeds/y"):
+    for path in ("train/nodes/movie/n_id", "features/movie/x", "test/seeds/targets/y"):
         np.testing.assert_array_equal(there.read(path), here.read(path))
 
 

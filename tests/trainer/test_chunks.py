@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import zarr
 
-from heteroshards.schemas.batch import TensorSpec
 from heteroshards.schemas.errors import CorruptChunkError, CorruptMetadataError, ManifestError, StoreError
+from heteroshards.schemas.tensors import TensorSpec
 from heteroshards.trainer.reading.archives import ZipFiles
 from heteroshards.trainer.reading.buffers import PAGE_BYTES, BufferPool, aligned_empty
 from heteroshards.trainer.reading.store import Store, open_store
@@ -30,18 +30,18 @@ def test_reads_what_zarr_reads(store_of, codec, zarr_format, features):
 
 
 def test_last_chunk_is_cut_to_the_rows_of_the_tensor(table_store: Store):
-    reader = table_store.reader("val/seeds/y")
+    reader = table_store.reader("val/seeds/targets/y")
     assert reader.spec.shape[0] % reader.spec.chunk_rows == 0  # 3 batches of 3
-    reader = table_store.reader("test/seeds/y")
+    reader = table_store.reader("test/seeds/targets/y")
     assert (reader.spec.shape[0], reader.spec.chunk_rows, reader.spec.num_chunks) == (5, 3, 2)
     assert [len(reader.read(i)) for i in range(2)] == [3, 2]
 
 
 def test_reads_into_the_given_buffer(table_store: Store):
-    reader = table_store.reader("train/seeds/y")
+    reader = table_store.reader("train/seeds/targets/y")
     buffer = aligned_empty(reader.spec.chunk_bytes)
     assert np.shares_memory(reader.read(1, lambda size: buffer[:size]), buffer)
-    np.testing.assert_array_equal(buffer.view("int32").reshape(3, -1), table_store.read("train/seeds/y")[3:6])
+    np.testing.assert_array_equal(buffer.view("int32").reshape(3, -1), table_store.read("train/seeds/targets/y")[3:6])
 
 
 @pytest.mark.parametrize("codec", ["none", "blosc-lz4"])
@@ -158,13 +158,13 @@ def test_a_changed_checksum_table_is_found(tmp_path):
 
 def test_an_array_that_the_manifest_does_not_describe_is_refused(tmp_path):
     path = write_store(tmp_path / "store")
-    meta = path / "train" / "seeds" / "y" / ".zarray"
+    meta = path / "train" / "seeds" / "targets" / "y" / ".zarray"
     meta.write_text(json.dumps({**json.loads(meta.read_text()), "dtype": "<f4"}))
     with pytest.raises(CorruptMetadataError, match="fails its checksum"):
-        open_store(path).read("train/seeds/y")
+        open_store(path).read("train/seeds/targets/y")
     set_manifest(path, manifest_of(path))  # as a faulty writer would, with checksums that fit
     with pytest.raises(ManifestError, match=r"<f4.*<i4"):
-        open_store(path).read("train/seeds/y")
+        open_store(path).read("train/seeds/targets/y")
 
 
 def test_buffers_are_aligned_and_never_shared_while_in_use():

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from heteroshards.schemas.batch import table_bytes
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import BackendError, ConfigError
+from heteroshards.schemas.tensors import table_bytes
 from heteroshards.trainer import job as job_module
 from heteroshards.trainer.backends import resolve_backend
 from heteroshards.trainer.backends.cuda_graphs import MIN_TORCH, CudaGraphsBackend

@@ -105,15 +105,15 @@ def test_batches_are_named_by_the_splits_numbers(tmp_path):
     """In a store of several shapes, too, where a part's rows begin at 0."""
     path = write_store(tmp_path / "store", shapes=3, chunk_batches=2)
     part = open_store(path).split("train").first_batches[1]
-    flip(chunk(path, "train/shape_1/seeds/y", 1))
+    flip(chunk(path, "train/shape_1/seeds/targets/y", 1))
     with pytest.raises(CorruptChunkError, match=f"split train, batch {part + 2} to {part + 3}"):
         read_all(path)
 
 
 def test_without_checks_a_flipped_byte_is_not_looked_for(tmp_path):
     path = write_store(tmp_path / "store", codec="none")
-    flip(chunk(path, "train/seeds/y", 0))
-    attributes = path / "train" / "seeds" / "y" / ".zattrs"
+    flip(chunk(path, "train/seeds/targets/y", 0))
+    attributes = path / "train" / "seeds" / "targets" / "y" / ".zattrs"
     attributes.write_text(attributes.read_text() + " ")
     root = path / ".zattrs"
     root.write_text(root.read_text() + "\n")
@@ -193,7 +193,7 @@ def test_answers_and_predictions_lack_the_lost_seeds(damaged, tmp_path):
     lost = found[damaged[1]]
     assert lost.node_id.tolist() == sorted(seeds[seeds >= 0].tolist())
     is_kept = np.isin(found[damaged[0]].node_id, lost.node_id)
-    np.testing.assert_array_equal(lost.probability, found[damaged[0]].probability[is_kept])
+    np.testing.assert_array_equal(lost.values, found[damaged[0]].values[is_kept])
     assert len(pq.read_table(str(tmp_path / "damaged.parquet"))) == len(lost.node_id) == 12
 
 
@@ -225,7 +225,7 @@ def test_damage_that_comes_while_training(damaged, tmp_path, monkeypatch):
     def step(self, batch):
         steps.append(1)
         if len(steps) == 9:
-            flip(chunk(whole, "train/seeds/y", 0))
+            flip(chunk(whole, "train/seeds/targets/y", 0))
         return original(self, batch)
 
     monkeypatch.setattr(TorchModel, "step", step)
@@ -254,7 +254,7 @@ def test_calls_of_several_batches_are_filled_with_intact_ones(damaged, tmp_path)
 @pytest.mark.parametrize("what", ["features/movie/x", "checksums", "metadata"])
 def test_what_belongs_to_every_batch_always_stops(tmp_path, what, on_corrupt):
     path = write_store(tmp_path / "store")
-    file = path / "train/seeds/y/.zarray" if what == "metadata" else path / what / "0.0"
+    file = path / "train/seeds/targets/y/.zarray" if what == "metadata" else path / what / "0.0"
     flip(file)
     with pytest.raises((CorruptChunkError, CorruptMetadataError), match="fails its checksum") as caught:
         fit(make_config(tmp_path, on_corrupt=on_corrupt), open_store(path), tmp_path / "run")
@@ -266,7 +266,7 @@ def test_what_belongs_to_every_batch_always_stops(tmp_path, what, on_corrupt):
 )
 def test_a_split_without_an_intact_shard_is_an_error(tmp_path, split, text):
     path = write_store(tmp_path / "store", rounds={"train": 1, "val": 1})
-    for file in (path / split / "seeds" / "y").glob("[0-9]*"):
+    for file in (path / split / "seeds" / "targets" / "y").glob("[0-9]*"):
         flip(file)
     with pytest.raises(CorruptChunkError, match=text):
         fit(make_config(tmp_path, on_corrupt="skip"), open_store(path), tmp_path / "run")
@@ -286,7 +286,7 @@ def test_a_damaged_ledger_costs_no_batch(tmp_path):
 
 def test_an_unreadable_sector_is_damage(tmp_path, monkeypatch):
     path, original = write_store(tmp_path / "store"), os.readv
-    bad = os.stat(chunk(path, "train/seeds/y", 1)).st_ino
+    bad = os.stat(chunk(path, "train/seeds/targets/y", 1)).st_ino
 
     def readv(file, buffers):
         if os.fstat(file).st_ino == bad:

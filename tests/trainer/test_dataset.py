@@ -19,7 +19,13 @@ def test_items_are_the_store_by_name(store_of, features):
     assert len(dataset) == 5
     for index in (3, 0, 4, -5):
         item = dataset[index]
-        for path in ("nodes/movie/n_id", "nodes/actor/mask", "edges/movie__to__actor/e_id", "seeds/n_id", "seeds/y"):
+        for path in (
+            "nodes/movie/n_id",
+            "nodes/actor/mask",
+            "edges/movie__to__actor/e_id",
+            "seeds/n_id",
+            "seeds/targets/y",
+        ):
             np.testing.assert_array_equal(item[path].numpy(), store.read(f"test/{path}")[index], err_msg=path)
         pads = ~item["nodes/movie/mask"]
         assert pads.any()

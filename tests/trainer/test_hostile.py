@@ -12,6 +12,7 @@ from heteroshards.schemas import integrity
 from heteroshards.schemas.errors import StoreError
 from heteroshards.trainer.reading.dataset import ShardDataset
 from heteroshards.trainer.reading.store import open_store
+from tests.raw_manifest import tensor_at
 from tests.trainer.store_factory import manifest_of, set_manifest, write_store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,11 +47,6 @@ def whole(tmp_path_factory):
     return write_store(tmp_path_factory.mktemp("whole") / "store", rounds={"train": 1})
 
 
-def tensor(manifest, path):
-    (found,) = [spec for spec in manifest["tensors"] if spec["path"] == path]
-    return found
-
-
 def rename(manifest, name):
     """Node type `actor` under another name, wherever the manifest says it."""
     text = json.dumps(manifest)
@@ -59,29 +55,28 @@ def rename(manifest, name):
 
 def many_features(manifest, num):
     manifest["graph"]["node_types"][0]["num_features"] = num
-    tensor(manifest, "features/movie/x")["shape"][1] = num
+    manifest["dimensions"]["features"]["movie_feature"] = num
 
 
 def many_nodes(manifest, num):
     manifest["graph"]["node_types"][0]["num_nodes"] = num
-    tensor(manifest, "features/movie/x").update(shape=[num, 6], chunk_rows=num)
+    manifest["dimensions"]["features"]["movie_id"] = num
+    tensor_at(manifest, "features/movie/x")["chunk_rows"] = num
 
 
 def many_batches(manifest, num):
     for spec in manifest["tensors"]:
-        if spec["path"].startswith("train/"):
-            spec["shape"][0] = spec["chunk_rows"] = num
+        if spec["part"] == "train":
+            spec["chunk_rows"] = num
+    manifest["dimensions"]["train"]["batch"] = num
     manifest["splits"][0]["parts"][0]["round_starts"] = [0, num]
     manifest["chunk_batches"] = num
 
 
 def large_budget(manifest, num):
-    budget = manifest["budgets"][0]
-    budget["num_nodes"]["movie"] = num
-    for name in ("n_id", "mask"):
-        paths = (f"train/nodes/movie/{name}", f"train/all_nodes/{name}")
-        (spec,) = (spec for spec in manifest["tensors"] if spec["path"] in paths)
-        spec["shape"][1] = num
+    manifest["budgets"][0]["num_nodes"]["movie"] = num
+    sizes = manifest["dimensions"]["train"]
+    sizes["node" if "node" in sizes else "movie_node"] = num
 
 
 def set_at(*place, value):
@@ -97,7 +92,9 @@ NAMES = ("..", "../../etc", "/etc/passwd", "a\0b", "a\\b", "a/b", "", ".", "\n",
 CHANGES = {
     **{f"type name {name[:20]!r}": (lambda m, n=name: m.update(rename(m, n))) for name in NAMES},
     **{f"split name {name[:20]!r}": set_at("splits", 0, "name", value=name) for name in NAMES},
-    **{f"path {name[:20]!r}": set_at("tensors", 0, "path", value=name) for name in NAMES},
+    **{f"{key} {name[:20]!r}": set_at("tensors", 0, key, value=name) for name in NAMES for key in ("part", "name")},
+    **{f"owner {name[:20]!r}": set_at("tensors", 0, "owner", value=name) for name in NAMES},
+    **{f"target {name[:20]!r}": set_at("graph", "task", "targets", 0, "name", value=name) for name in NAMES},
     **{
         f"dtype {name!r}": set_at("graph", "node_types", 0, "feature_dtype", value=name)
         for name in ("object", "<U9", ">f4", "O", "V8", "M8[s]", "complex64", "bool", "", None, 7)
@@ -171,7 +168,7 @@ def test_giants_that_all_of_the_store_agrees_on(tmp_path, codec):
     path = write_store(tmp_path / "store", rounds={"train": 1}, codec=codec)
     manifest = manifest_of(path)
     num = 2**31 - 1
-    spec = tensor(manifest, "features/movie/x")
+    spec = tensor_at(manifest, "features/movie/x")
     many_nodes(manifest, num)
     file = path / "features" / "movie" / "x" / ".zarray"
     array = json.loads(file.read_text())
@@ -222,7 +219,7 @@ def test_a_file_much_larger_than_its_chunk_is_not_read(whole, tmp_path):
     import shutil
 
     path = shutil.copytree(whole, tmp_path / "store")
-    with (path / "train" / "seeds" / "y" / "0.0").open("r+b") as file:
+    with (path / "train" / "seeds" / "targets" / "y" / "0.0").open("r+b") as file:
         file.truncate(2**40)
     (line,), _ = shown_by([path], check=False)
     assert "wrong size; got 1099511627776 bytes" in line

@@ -25,8 +25,8 @@ WRONG = [
     ("nodes/director/n_id", 2**31 - 1, "expected 0 to 11, -1 in pads"),
     ("edges/actor__to__movie/edge_index", ROWS["actor"], "0 to 9; expected 0 to 8."),
     ("edges/actor__to__movie/edge_index", -1, "-1 to 8; expected 0 to 8."),
-    ("seeds/y", NUM_CLASSES, "-100 to 3; expected 0 to 2, -100 in pads"),
-    ("seeds/y", -3, "expected 0 to 2, -100 in pads"),
+    ("seeds/targets/y", NUM_CLASSES, "-100 to 3; expected 0 to 2, -100 in pads"),
+    ("seeds/targets/y", -3, "expected 0 to 2, -100 in pads"),
 ]
 
 
@@ -93,22 +93,22 @@ def test_a_chunk_is_looked_at_once_where_checksums_vouch_for_it(tmp_path, check_
     store = open_store(path)
     seen = []
     for _ in range(3):
-        reader = store.reader("train/seeds/y", check_chunks=check_chunks)
+        reader = store.reader("train/seeds/targets/y", check_chunks=check_chunks)
         for chunk in (0, 1):
             reader.read(chunk, check=lambda rows: seen.append(rows.copy()))
     assert len(seen) == (2 if check_chunks else 6)
     assert not np.array_equal(seen[0], seen[1])
-    store.reader("train/seeds/y", check_chunks=False).read(0, check=seen.append)
+    store.reader("train/seeds/targets/y", check_chunks=False).read(0, check=seen.append)
     assert len(seen) == (3 if check_chunks else 7)
 
     def refuse(rows):
         raise CorruptChunkError("refused")
 
     for _ in range(2):
-        with pytest.raises(CorruptChunkError, match=r"train/seeds/y/2\.0 .split train, batch 6 to .*: refused"):
-            store.reader("train/seeds/y", check_chunks=check_chunks).read(2, check=refuse)
-    last = store.spec("train/seeds/y").num_chunks - 1
-    store.reader("train/seeds/y", check_chunks=check_chunks).read(last, check=seen.append)
-    spoil(path, "train/seeds/y", NUM_CLASSES)
+        with pytest.raises(CorruptChunkError, match=r"train/seeds/targets/y/2\.0 .split train, batch 6 to .*: refused"):
+            store.reader("train/seeds/targets/y", check_chunks=check_chunks).read(2, check=refuse)
+    last = store.spec("train/seeds/targets/y").num_chunks - 1
+    store.reader("train/seeds/targets/y", check_chunks=check_chunks).read(last, check=seen.append)
+    spoil(path, "train/seeds/targets/y", NUM_CLASSES)
     with pytest.raises(CorruptChunkError, match="checksum" if check_chunks else "refused"):
-        store.reader("train/seeds/y", check_chunks=check_chunks).read(last, check=refuse)
+        store.reader("train/seeds/targets/y", check_chunks=check_chunks).read(last, check=refuse)

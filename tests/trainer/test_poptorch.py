@@ -140,7 +140,7 @@ def test_evaluation_drops_what_fills_up_the_last_call(store_of, tmp_path, poptor
         with open_job(config, store, backend_of(config)) as job:
             assert store.split("test").num_batches % job.compiled.infer_batches or backend == "eager"
             answers.append(answer(job, "test"))
-    np.testing.assert_allclose(answers[0].probability, answers[1].probability, atol=1e-5)
+    np.testing.assert_allclose(answers[0].values, answers[1].values, atol=1e-5)
     assert answers[0].node_id.tolist() == answers[1].node_id.tolist()
     assert answers[0].loss == pytest.approx(answers[1].loss, rel=1e-5)
 
@@ -232,7 +232,7 @@ def test_training_and_inference_have_a_budget_each(store_of, tmp_path, poptorch)
             plain.compiled.load_model_state(job.compiled.model_state())
             for split in ("val", "train"):
                 found, expected = answer(job, split), answer(plain, split)
-                np.testing.assert_allclose(found.probability, expected.probability, atol=1e-5)
+                np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
         assert job.compiled.num_compilations == {"train": 1, "infer": 2}
 
 

@@ -54,28 +54,23 @@ def test_a_node_of_several_splits_is_written_once(job, tmp_path):
 
 def test_only_known_labels_are_scored(job):
     found, known = answer(job, "predict"), ~is_unknown(IDS)
-    assert (found.label[~known] == -100).all()
-    assert (found.label[known] == source().labels[known]).all()
+    assert (found.targets["y"][~known] == -100).all()
+    assert (found.targets["y"][known] == source().labels[known]).all()
     scored = evaluate(job, "predict")
-    assert scored["accuracy"] == np.mean(found.prediction[known] == found.label[known])
+    assert scored["accuracy"] == np.mean(found.prediction[known] == found.targets["y"][known])
     assert np.isfinite(scored["loss"])
 
 
 def test_the_loss_is_that_of_the_labelled_seeds_of_every_round(job, store):
     """As the model itself computes it where every label is known."""
     found = answer(job, "test")
-    shares = found.probability[np.arange(len(found.label)), found.label]
+    shares = found.values[np.arange(len(found.targets["y"])), found.targets["y"]]
     assert found.loss == pytest.approx(-np.log(shares).mean(), rel=1e-5)  # one round, so means are the shares
 
 
 def test_nothing_to_score_is_said(job, store, monkeypatch):
-    read = store.read_seeds
-
-    def nameless(split, name, *more):
-        found = read(split, name, *more)
-        return np.full_like(found, -100) if name == "y" else found
-
-    monkeypatch.setattr(store, "read_seeds", nameless)
+    read = store.read_target
+    monkeypatch.setattr(store, "read_target", lambda *asked: np.full_like(read(*asked), -100))
     assert np.isnan(answer(job, "predict").loss)
     with pytest.raises(ConfigError, match="no seed has a label"):
         evaluate(job, "predict")

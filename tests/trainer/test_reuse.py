@@ -22,7 +22,7 @@ def test_the_same_numbering_lets_learned_vectors_be_used(store_of, tmp_path):
     fit(config, store, tmp_path / "run")
     other = store_of(features="inline", shapes=2, **NUMBERS)
     with open_trained(config, other, EagerBackend(), tmp_path / "run" / BEST) as job:
-        assert np.isfinite(answer(job, "test").probability).all()
+        assert np.isfinite(answer(job, "test").values).all()
         assert job.weights["trained_on"] == store.path
     unknown = store_of(rng_seed=1)
     with pytest.raises(CheckpointError, match=r"'director' has no features.*do not say how nodes are numbered"):

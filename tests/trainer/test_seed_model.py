@@ -9,6 +9,7 @@ from torch_geometric.nn import Linear
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.errors import ModelError
 from heteroshards.schemas.graph import GraphSchema
+from heteroshards.schemas.task import Task
 from heteroshards.trainer.models.featureless import Featureless
 from heteroshards.trainer.models.seed_model import SeedModel
 from tests.trainer.model_cases import NUM_CLASSES, budget, random_batch, schema, seed_model
@@ -26,12 +27,12 @@ def test_inputs_are_flat_and_the_order_is_the_schemas() -> None:
     model, _ = seed_model(graph, budget(graph), SMALL)
     kinds = [(spec.kind, spec.key) for spec in model.inputs]
     nodes = [("x" if graph.node(name).num_features else "n_id", name) for name in graph.node_names]
-    assert kinds == nodes + [("edge_index", key) for key in graph.edge_keys] + [("y", "movie"), ("seed_mask", "movie")]
+    assert kinds == nodes + [("edge_index", key) for key in graph.edge_keys] + [("target", "y"), ("seed_mask", "movie")]
 
 
 def test_loss_is_the_mean_over_real_seeds() -> None:
     model, batch = seed_model(schema(), budget(schema()), SMALL)
-    y, mask = _position(model, "y"), _position(model, "seed_mask")
+    y, mask = _position(model, "target"), _position(model, "seed_mask")
     batch[mask] = torch.tensor([True, False, True, False])
     out, loss = model(*batch)
     real = torch.tensor([0, 2])
@@ -109,7 +110,7 @@ def test_a_wrong_number_of_tensors_is_refused() -> None:
 def test_edge_attributes_reach_the_model_in_its_dtype() -> None:
     plain = schema()
     edges = [edge.model_copy(update={"num_attributes": 2, "attribute_dtype": "float16"}) for edge in plain.edge_types]
-    graph = GraphSchema(node_types=plain.node_types, edge_types=edges, seed_type="movie", num_classes=NUM_CLASSES)
+    graph = GraphSchema(node_types=plain.node_types, edge_types=edges, task=Task.classification("movie", NUM_CLASSES))
     config = ModelConfig(name=f"{HERE}:SumsAttributes")
     model = SeedModel(SumsAttributes(graph, config), graph, budget(graph), config)
     batch = random_batch(graph, model.inputs, budget(graph).num_nodes)
@@ -120,7 +121,7 @@ def test_edge_attributes_reach_the_model_in_its_dtype() -> None:
 
 def test_seeds_are_the_first_rows() -> None:
     model, batch = seed_model(schema(), budget(schema()), SMALL)
-    y = _position(model, "y")
+    y = _position(model, "target")
     batch[y] = torch.from_numpy(np.array([0, 1, 2, 0], dtype=np.int32))
     whole: List[Tensor] = []
     model.model.register_forward_hook(lambda module, args, out: whole.append(out))

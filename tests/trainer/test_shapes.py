@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from heteroshards.schemas.batch import EXTRA_INPUTS, model_inputs
 from heteroshards.schemas.config import IpuConfig
 from heteroshards.schemas.errors import (
     BackendError,
@@ -14,6 +13,7 @@ from heteroshards.schemas.errors import (
     ManifestError,
     SignatureMismatchError,
 )
+from heteroshards.schemas.inputs import EXTRA_INPUTS, model_inputs
 from heteroshards.trainer.backends.eager import EagerBackend
 from heteroshards.trainer.backends.inductor import InductorBackend
 from heteroshards.trainer.backends.poptorch import PopTorchBackend
@@ -102,8 +102,8 @@ def test_answers_are_by_seed(store, tmp_path):
                 shares = torch.softmax(job.compiled.infer(tensors)[0], -1)
                 one_by_one.update({int(n): s.numpy() for n, s in zip(seeds[batch], shares) if n >= 0})
     assert found.node_id.tolist() == sorted(one_by_one) == list(range(41, 60))
-    np.testing.assert_allclose(found.probability, [one_by_one[n] for n in found.node_id], rtol=1e-6)
-    assert found.label.tolist() == source().labels[41:60].tolist()
+    np.testing.assert_allclose(found.values, [one_by_one[n] for n in found.node_id], rtol=1e-6)
+    assert found.targets["y"].tolist() == source().labels[41:60].tolist()
 
 
 def test_an_interrupted_run_resumes_bit_for_bit(store, tmp_path):
@@ -201,7 +201,7 @@ def test_a_split_is_inferred_when_nothing_of_train_is_intact(tmp_path, name):
     for chunk in (path / array.path).glob("[0-9]*"):
         chunk.write_bytes(b"")
     with installed(), open_job(config, open_store(path), backend_of(config)) as job:
-        np.testing.assert_allclose(answer(job, "test").probability, expected.probability, atol=1e-6)
+        np.testing.assert_allclose(answer(job, "test").values, expected.values, atol=1e-6)
         with pytest.raises(CorruptChunkError):
             answer(job, "train")
 

@@ -13,7 +13,6 @@ from hypothesis.extra import numpy as arrays
 from torch import Tensor, nn
 from torch_geometric.nn import Linear
 
-from heteroshards.schemas.batch import SPARSE_X, model_inputs
 from heteroshards.schemas.config import TrainConfig
 from heteroshards.schemas.errors import (
     CheckpointError,
@@ -22,6 +21,7 @@ from heteroshards.schemas.errors import (
     ModelError,
     SignatureMismatchError,
 )
+from heteroshards.schemas.inputs import SPARSE_X, model_inputs
 from heteroshards.trainer.backends.eager import EagerBackend
 from heteroshards.trainer.backends.inductor import InductorBackend
 from heteroshards.trainer.backends.optimizers import make_optimizer
@@ -262,7 +262,7 @@ def test_runs_go_on_with_the_same_features_only(store: Store, tmp_path: Path) ->
         for config in (one, other):
             with open_job(config, store, EagerBackend()) as job:
                 load_model(run / BEST, job)
-                answers.append(answer(job, "test").probability)
+                answers.append(answer(job, "test").values)
         np.testing.assert_allclose(*answers, rtol=1e-4)
 
 

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from heteroshards.schemas import integrity
-from heteroshards.schemas.batch import model_inputs
 from heteroshards.schemas.errors import CorruptChunkError, StoreError, StoreUnreachableError
+from heteroshards.schemas.inputs import model_inputs
 from heteroshards.trainer.reading import retries
 from heteroshards.trainer.reading.dataset import ShardDataset, ShardIterable
 from heteroshards.trainer.reading.order import sequential_order

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from heteroshards.schemas.batch import EXTRA_INPUTS, InputSpec, model_inputs
 from heteroshards.schemas.errors import CorruptChunkError, SignatureMismatchError, StoreError
+from heteroshards.schemas.inputs import EXTRA_INPUTS, SEED_INPUTS, InputSpec, model_inputs
 from heteroshards.trainer.reading import stream as stream_module
 from heteroshards.trainer.reading.buffers import BufferPool
 from heteroshards.trainer.reading.order import rest_of, sequential_order, shuffled_order
@@ -37,14 +37,15 @@ def expected_tensors(store, split, batch):
     tables = source().tables
     for spec in inputs_of(store):
         place = f"{split}/nodes/{spec.key}" if spec.kind in ("x", "n_id", "node_mask") else f"{split}/edges/{spec.key}"
-        place = f"{split}/seeds" if spec.kind in ("y", "seed_mask") else place
+        if spec.kind in SEED_INPUTS:
+            place = f"{split}/seeds/targets" if spec.kind == "target" else f"{split}/seeds"
         if spec.kind in ("x", "edge_attr"):
             ids = store.read(f"{place}/{'n_id' if spec.kind == 'x' else 'e_id'}")[batch]
             table = tables[f"features/{spec.key}/{spec.kind}"]
             rows = [table[i] if i >= 0 else np.full(table.shape[1], PAD_VALUE, table.dtype) for i in ids]
             yield np.stack(rows)
         else:
-            name = "mask" if spec.kind.endswith("mask") else spec.kind
+            name = "mask" if spec.kind.endswith("mask") else spec.key if spec.kind == "target" else spec.kind
             yield store.read(f"{place}/{name}")[batch]
 
 
@@ -106,7 +107,7 @@ def test_a_call_is_its_batches_joined_on_dim_0(store_of, features, group):
 
 def test_a_call_within_a_shard_is_a_view_of_it(store_of):
     store = store_of(chunk_batches=4)
-    inputs = [spec for spec in inputs_of(store, ()) if spec.kind in ("edge_index", "y")]
+    inputs = [spec for spec in inputs_of(store, ()) if spec.kind in ("edge_index", "target")]
     with BatchStream(store, "train", [inputs], np.arange(4), group=2) as stream:
         (_, first), (_, second) = list(stream)
     for one, other in zip(first, second):
@@ -175,11 +176,11 @@ def test_streams_share_the_memory_of_a_pool(table_store):
 def test_errors_reach_the_consumer(tmp_path):
     path = write_store(tmp_path / "store")
     store = open_store(path)
-    chunk_file(path, store.spec("train/seeds/y"), 2, 1).unlink()
+    chunk_file(path, store.spec("train/seeds/targets/y"), 2, 1).unlink()
     order = sequential_order(store.split("train"), 0)
     seen = []
     with BatchStream(store, "train", [inputs_of(store)], order) as stream:
-        with pytest.raises(CorruptChunkError, match="train/seeds/y"):
+        with pytest.raises(CorruptChunkError, match="train/seeds/targets/y"):
             for (batch,), _ in stream:
                 seen.append(batch)
     assert seen == [0, 1, 2]
@@ -194,7 +195,7 @@ def test_waiting_is_counted(table_store, monkeypatch):
 
 
 def test_inputs_of_another_shape_are_refused(table_store):
-    inputs = [InputSpec("y", "movie", (99,), "int32")]
+    inputs = [InputSpec("target", "y", (99,), "int32")]
     with pytest.raises(SignatureMismatchError, match=r"int32 \[4\].*int32 \[99\]"):
         BatchStream(table_store, "train", [inputs], np.arange(1))
     with pytest.raises(StoreError, match="no tensor"):

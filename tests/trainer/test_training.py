@@ -287,11 +287,11 @@ def test_answers_average_the_rounds(store_of, tmp_path):
                     if node >= 0:
                         sums.setdefault(int(node), []).append(probabilities[row])
     assert found.node_id.tolist() == sorted(sums) == list(range(41, 60))
-    for node, row, label in zip(found.node_id, found.probability, found.label):
+    for node, row, label in zip(found.node_id, found.values, found.targets["y"]):
         assert len(sums[node]) == 3
         np.testing.assert_allclose(row, np.mean(sums[node], axis=0), rtol=1e-6)
         assert label == source().labels[node]
-    assert found.scores()["accuracy"] == np.mean(found.prediction == found.label)
+    assert found.scores()["accuracy"] == np.mean(found.prediction == found.targets["y"])
 
 
 def test_predictions_as_parquet(table_store, tmp_path):
@@ -304,7 +304,7 @@ def test_predictions_as_parquet(table_store, tmp_path):
     assert [row["node_id"] for row in rows] == list(range(30, 41))
     assert [row["label"] for row in rows] == source().labels[30:41].tolist()
     assert [row["prediction"] for row in rows] == expected.prediction.tolist()
-    np.testing.assert_allclose([row["probability"] for row in rows], expected.probability, rtol=1e-6)
+    np.testing.assert_allclose([row["probability"] for row in rows], expected.values, rtol=1e-6)
 
 
 def test_predictions_name_the_source_graphs_ids(store_of, tmp_path, monkeypatch):

@@ -23,11 +23,10 @@ from typing import Any, Dict, Iterator, Optional, Sequence, Set, Tuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from heteroshards.schemas.batch import LABEL_PAD, InputSpec
 from heteroshards.schemas.config import IpuConfig, JobConfig, TrainConfig
 from heteroshards.schemas.errors import BackendError, ConfigError, HeteroShardsError
+from heteroshards.schemas.inputs import InputSpec
 from heteroshards.trainer.backends.base import Backend, CompiledModel
 from heteroshards.trainer.backends.compiling import Compiling
 from heteroshards.trainer.backends.poptorch_layers import require_supported
@@ -216,10 +215,19 @@ class PopTorchModel(CompiledModel):
     def _prove_order(self, batch: Sequence[Tensor], out: Tensor, loss: Tensor) -> None:
         """Output k must belong to input batch k. PopTorch does not promise that under replication, so its first call
         is checked: the loss of output k on the labels of batch k, computed here, is the loss that came back."""
-        parts = {spec.kind: tensor for spec, tensor in zip(self._model.inputs, batch)}
-        target = torch.where(parts["seed_mask"], parts["y"].long(), LABEL_PAD).view(loss.numel(), -1)
-        logits = out.view(*target.shape, -1)
-        here = torch.stack([cross_entropy(o, t, ignore_index=LABEL_PAD) for o, t in zip(logits, target)])
+        num = loss.numel()
+        targets, masks = {}, out.chunk(num)
+        for spec, tensor in zip(self._model.inputs, batch):
+            if spec.kind == "target":
+                targets[spec.key] = tensor.chunk(num)
+            elif spec.kind == "seed_mask":
+                masks = tensor.chunk(num)
+        here = torch.stack(
+            [
+                self._model.objective.loss(logits, {name: of[i] for name, of in targets.items()}, masks[i])
+                for i, logits in enumerate(out.chunk(num))
+            ]
+        )
         if not torch.allclose(here, loss.view(-1), rtol=self._tolerance, atol=self._tolerance):
             raise BackendError(
                 "the replicas' outputs come back in another order than their batches went in",

@@ -5,8 +5,8 @@ from typing import Sequence, Tuple
 import torch
 from torch import Tensor
 
-from heteroshards.schemas.batch import InputSpec
 from heteroshards.schemas.errors import SignatureMismatchError
+from heteroshards.schemas.inputs import InputSpec
 
 HINT = "Train on one store, or on stores prepared with the same graph, sampling and budget."
 

@@ -24,7 +24,7 @@ def build_model(config: ModelConfig, graph: GraphSchema) -> nn.Module:
 
     A factory is called as `factory(graph: GraphSchema, config: ModelConfig) -> nn.Module`; `config.options` holds
     what the user wrote for it. Its module may have `extra_inputs: Tuple[str, ...]`, any of
-    `schemas.batch.EXTRA_INPUTS`, to be called with `n_id_dict`, `edge_attr_dict`, `node_mask_dict` or
+    `schemas.inputs.EXTRA_INPUTS`, to be called with `n_id_dict`, `edge_attr_dict`, `node_mask_dict` or
     `edge_mask_dict` too, and what else `contract.Declared` has. Lazy layers (`in_channels=-1`) are welcome.
 
     Raises:

@@ -26,8 +26,8 @@ from typing import Any, Dict, List, NamedTuple, Protocol, Tuple, Union
 
 from torch import Tensor, nn
 
-from heteroshards.schemas.batch import EXTRA_INPUTS
 from heteroshards.schemas.errors import ModelError
+from heteroshards.schemas.inputs import EXTRA_INPUTS
 from heteroshards.trainer.models.sparse import SparseRows
 
 
@@ -52,7 +52,7 @@ class Declared(NamedTuple):
     """What a model says of itself, by attributes of these names.
 
     Attributes:
-        extra_inputs: any of `schemas.batch.EXTRA_INPUTS`, to be handed these, too.
+        extra_inputs: any of `schemas.inputs.EXTRA_INPUTS`, to be handed these, too.
         trimmed_layers: its message-passing layers, to be handed a `trimmer` and rows that they need alone; 0 for all.
         sparse_features: whether `x_dict` may hold `SparseRows`.
     """

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.errors import HeteroShardsError, ModelError
+from heteroshards.schemas.inputs import SEED_INPUTS
 from heteroshards.trainer.models.seed_model import SeedModel
 from heteroshards.trainer.models.user_errors import one_line
 
@@ -219,7 +220,7 @@ def _padded(probe: SeedModel, batch: Batch, budget: Budget, has_other_values: bo
     tensors = []
     for spec in probe.inputs:
         tensor = batch[spec.kind, spec.key]
-        if spec.kind in ("y", "seed_mask"):
+        if spec.kind in SEED_INPUTS:
             tensors.append(tensor)
             continue
         count = _count(batch, "edge_mask" if spec.kind.startswith("e") else "node_mask", spec.key)

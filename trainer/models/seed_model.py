@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from heteroshards.schemas.batch import SPARSE_X, InputSpec, model_inputs
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.errors import ModelError
 from heteroshards.schemas.graph import GraphSchema
+from heteroshards.schemas.inputs import SEED_INPUTS, SPARSE_X, InputSpec, model_inputs
 from heteroshards.trainer.models.contract import Declared
 from heteroshards.trainer.models.featureless import Featureless
 from heteroshards.trainer.models.resident import ResidentFeatures
@@ -57,7 +57,7 @@ class SeedModel(nn.Module):
         self._node_names = graph.node_names
         self._edge_types = {edge.key: edge.type for edge in graph.edge_types}
         self._seed_type = graph.seed_type
-        self.objective = objective_of(graph)
+        self.objective = objective_of(graph.task)
         self._take(budget, sparse_entries)
 
     def _take(self, budget: Budget, sparse_entries: Optional[Mapping[str, int]]) -> None:
@@ -94,7 +94,7 @@ class SeedModel(nn.Module):
         """
         batch = self._unflatten(tensors)
         out = self._seed_rows(self._run(batch))[: self._max_seeds]
-        return out, self.objective.loss(out, batch["y"][self._seed_type], batch["seed_mask"][self._seed_type])
+        return out, self.objective.loss(out, batch["target"], batch["seed_mask"][self._seed_type])
 
     def initialise(self, example: Sequence[Tensor]) -> None:
         """Run once without gradients, which materialises lazy parameters, and check the output.
@@ -171,7 +171,7 @@ class SeedModel(nn.Module):
         hops, trimmer = self._trimmed_layers, self._trimmer
         kept: Dict[str, Dict[str, Tensor]] = {}
         for kind, tensors in batch.items():
-            if kind in ("y", "seed_mask"):
+            if kind in SEED_INPUTS:
                 kept[kind] = tensors
             elif kind in ("x", "n_id", "node_mask"):
                 kept[kind] = trimmer.nodes(hops, tensors)

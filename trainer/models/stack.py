@@ -63,8 +63,7 @@ def with_safe_names(graph: GraphSchema) -> GraphSchema:
             )
             for edge in graph.edge_types
         ),
-        seed_type=nodes[graph.seed_type],
-        num_classes=graph.num_classes,
+        task=graph.task.model_copy(update={"seed_type": nodes[graph.seed_type]}),
     )
 
 

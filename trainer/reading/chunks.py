@@ -15,11 +15,11 @@ from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Set, Tup
 import numpy as np
 
 from heteroshards.schemas import layout
-from heteroshards.schemas.batch import TensorSpec
 from heteroshards.schemas.chunks import MAX_RATIO, REBUILD, Bytes, check_chunk, decode_chunk, require_plausible
 from heteroshards.schemas.errors import CorruptChunkError, StoreError
 from heteroshards.schemas.layout import ZarrFormat
 from heteroshards.schemas.packing import Columns
+from heteroshards.schemas.tensors import TensorSpec
 from heteroshards.trainer.reading.buffers import aligned_empty
 
 Make = Callable[[int], np.ndarray]
@@ -308,6 +308,5 @@ class TensorReader:
         split, first_batch = self.tensor.numbering
         first = first_batch + index * self.spec.chunk_rows
         last = first + self.tensor.num_rows(index) - 1
-        kind = self.spec.path.partition("/")[0]
-        place = f"{f'split {split}' if split else kind}, {self.spec.dims[0]} {first} to {last}"
+        place = f"{f'split {split}' if split else self.spec.part}, {self.spec.dims[0]} {first} to {last}"
         return error.of(self.files.where(self.tensor.key(index)), place, split, (first, last) if split else None)

@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from heteroshards.schemas import layout
-from heteroshards.schemas.batch import EXTRA_INPUTS, LABEL_PAD, InputSpec, model_inputs
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.errors import OutOfRangeError, StoreError
+from heteroshards.schemas.inputs import EDGE_INPUTS, EXTRA_INPUTS, SEED_INPUTS, InputSpec, model_inputs
 from heteroshards.schemas.seam import require, typed
+from heteroshards.schemas.task import TargetSpec
 from heteroshards.trainer.reading.order import sequential_order, shard_runs, shuffled_order
 from heteroshards.trainer.reading.shards import LoadedShard, SplitReader, input_source
 from heteroshards.trainer.reading.store import Store, open_store
@@ -26,9 +27,10 @@ class ShardDataset(Dataset):
     """Padded batches of one split, by index.
 
     Item i is a dict of tensors named as in the store: `nodes/<type>/x`, `n_id`, `mask`; `edges/<key>/edge_index`,
-    `mask`, `e_id` and `edge_attr` where there are any; `seeds/n_id`, `y`, `mask`. Shapes are those of the store
-    without the batch axis, ids are int32. In a store of K shapes every item has one of K sets of shapes, and items are
-    ordered by shape, then by round. With `as_hetero_data=True` it is a PyG `HeteroData`, see `hetero_data`.
+    `mask`, `e_id` and `edge_attr` where there are any; `seeds/n_id`, `row`, `mask` and `seeds/targets/<name>`. Shapes
+    are those of the store without the batch axis, ids are int32. In a store of K shapes every item has one of K sets of
+    shapes, and items are ordered by shape, then by round. With `as_hetero_data=True` it is a PyG `HeteroData`, see
+    `hetero_data`.
 
     The shard an item lies in is kept, so reading in order, or shard by shard (`ShardIterable`), reads each shard
     once. An item is one whole batch: give a `DataLoader` `batch_size=None`. Items are copies of their own: writing into
@@ -180,15 +182,15 @@ def _items(store: Store, part: str, budget: Budget) -> List[InputSpec]:
         inputs.append(spec)
         if spec.kind == "edge_mask" and has_e_id[spec.key]:
             inputs.append(InputSpec("e_id", spec.key, spec.shape, "int32"))
-    inputs.append(InputSpec("seed_n_id", graph.seed_type, (budget.max_seeds,), "int32"))
-    return inputs
+    seeds = (budget.max_seeds,)
+    return [*inputs, *(InputSpec(kind, graph.seed_type, seeds, "int32") for kind in ("seed_n_id", "seed_row"))]
 
 
 def item_name(spec: InputSpec) -> str:
     """`InputSpec("edge_mask", "a__to__b", ...)` -> "edges/a__to__b/mask"."""
-    if spec.kind in ("y", "seed_mask", "seed_n_id"):
-        return f"seeds/{spec.kind.replace('seed_', '')}"
-    place = "nodes" if spec.kind in ("x", "n_id", "node_mask") else "edges"
+    if spec.kind in SEED_INPUTS:
+        return f"seeds/targets/{spec.key}" if spec.kind == "target" else f"seeds/{spec.kind.replace('seed_', '')}"
+    place = "edges" if spec.kind in EDGE_INPUTS else "nodes"
     return f"{place}/{spec.key}/{_NAMES.get(spec.kind, spec.kind)}"
 
 
@@ -221,16 +223,14 @@ def hetero_data(store: Store, item: Dict[str, Tensor], split: str) -> Any:
         if f"nodes/{name}/x" in item:
             node.x = item[f"nodes/{name}/x"]
         if name == graph.seed_type:
-            seeds = item["seeds/y"]
-            node.y = torch.full(mask.shape, LABEL_PAD)
-            node.y[: len(seeds)] = seeds.long()
+            node.y = _of_seeds(item, graph.task.target, len(mask))
             node.update(_split_masks(store, split, item["seeds/mask"], len(mask)))
         node.n_id = item[f"nodes/{name}/n_id"].long()
         node.batch = (~mask).long()
         node.ptr = torch.tensor([0, int(mask.sum()), len(mask)])
         node.nodes_mask = mask
         if name == graph.seed_type:
-            node.batch_size = len(item["seeds/y"])
+            node.batch_size = len(item["seeds/mask"])
             node.input_id = item["seeds/n_id"].long()
     for edge in graph.edge_types:
         place, stored = f"edges/{edge.key}", data[edge.type]
@@ -241,6 +241,14 @@ def hetero_data(store: Store, item: Dict[str, Tensor], split: str) -> Any:
                 stored[key] = value.long() if key == "e_id" else value
         stored.edges_mask = item[f"{place}/mask"]
     return data
+
+
+def _of_seeds(item: Dict[str, Tensor], target: TargetSpec, num_rows: int) -> Tensor:
+    """A target, int64 [num_rows]: pads after the seeds."""
+    seeds = item[f"seeds/targets/{target.name}"]
+    values = torch.full((num_rows,), target.pad_value)
+    values[: len(seeds)] = seeds.long()
+    return values
 
 
 def _split_masks(store: Store, split: str, is_seed: Tensor, num_rows: int) -> Dict[str, Tensor]:

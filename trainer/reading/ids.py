@@ -9,8 +9,8 @@ from typing import NamedTuple, Optional, Sequence
 import numpy as np
 
 from heteroshards.schemas import layout
-from heteroshards.schemas.batch import ID_PAD, LABEL_PAD
 from heteroshards.schemas.errors import CorruptChunkError
+from heteroshards.schemas.tensors import ID_PAD, TensorSpec
 from heteroshards.trainer.reading.chunks import Check
 from heteroshards.trainer.reading.store import Store
 
@@ -44,17 +44,15 @@ class IndexLimits(NamedTuple):
         return self.pad < ID_PAD and bool(((self.pad < array) & (array < 0)).any())
 
 
-def check_of(store: Store, part: str, path: str, key: str) -> Optional[Check]:
-    """What array `path` is checked with, a tensor of type `key` or of all types; None where values are no indices."""
-    tensor = path.rpartition("/")[2]
-    if layout.section_of(path) not in ("all_nodes", "all_edges"):
-        limits = _limits(store, part, tensor, key)
+def check_of(store: Store, path: str) -> Optional[Check]:
+    """What an array of a store is checked with; None where its values are no indices."""
+    spec = store.spec(path)
+    if spec.role not in layout.PACKED:
+        limits = _limits(store, spec)
         return limits.check if limits else None
-    names = layout.node_path if tensor == "n_id" else layout.edge_path
-    keys = store.manifest.graph.node_names if tensor == "n_id" else store.manifest.graph.edge_keys
     # All of them, whoever reads which: a chunk that was found sound is so for every reader.
-    found = [(store.columns(names(part, name, tensor)), _limits(store, part, tensor, name)) for name in keys]
-    each = [(slice(at.start, at.stop), limits) for at, limits in found if at and limits]
+    found = [(columns, _limits(store, tensor)) for tensor, columns in store.packed_in(path)]
+    each = [(slice(columns.start, columns.stop), limits) for columns, limits in found if limits]
 
     def check(rows: np.ndarray) -> None:
         for columns, limits in each:
@@ -63,14 +61,21 @@ def check_of(store: Store, part: str, path: str, key: str) -> Optional[Check]:
     return check if each else None
 
 
-def _limits(store: Store, part: str, tensor: str, key: str) -> Optional[IndexLimits]:
+def _limits(store: Store, spec: TensorSpec) -> Optional[IndexLimits]:
     graph = store.manifest.graph
-    if tensor == "n_id":
-        return IndexLimits((graph.node(key).num_nodes,), ID_PAD)
-    if tensor == "e_id":
-        return IndexLimits((graph.edge(key).num_edges,), ID_PAD)
-    if tensor == "edge_index":
-        edge = graph.edge(key)
-        rows = [store.spec(layout.node_path(part, end, "n_id")).shape[1] for end in (edge.src, edge.dst)]
+    if spec.role == "targets":
+        target = next(target for target in graph.task.targets if target.name == spec.name)
+        return IndexLimits((target.num_classes,), target.pad_value)
+    if spec.role == "seeds":
+        num_seeds = sum(split.num_seeds for split in store.manifest.splits)
+        num = {"n_id": graph.node(graph.seed_type).num_nodes, "row": num_seeds}.get(spec.name)
+        return None if num is None else IndexLimits((num,), ID_PAD)
+    if spec.name == "n_id":
+        return IndexLimits((graph.node(spec.owner).num_nodes,), ID_PAD)
+    if spec.name == "e_id":
+        return IndexLimits((graph.edge(spec.owner).num_edges,), ID_PAD)
+    if spec.name == "edge_index":
+        edge = graph.edge(spec.owner)
+        rows = [store.spec(layout.node_path(spec.part, end, "n_id")).shape[1] for end in (edge.src, edge.dst)]
         return IndexLimits(rows, NO_PAD)
-    return IndexLimits((graph.num_classes,), LABEL_PAD) if tensor == "y" else None
+    return None

@@ -7,12 +7,12 @@ import google_crc32c
 import numpy as np
 
 from heteroshards.schemas import integrity, layout
-from heteroshards.schemas.batch import TensorSpec
 from heteroshards.schemas.chunks import REBUILD, Bytes
 from heteroshards.schemas.errors import CorruptMetadataError, ManifestError, StoreError, StoreIncompleteError
 from heteroshards.schemas.layout import ZarrFormat
 from heteroshards.schemas.listing import require_listing
 from heteroshards.schemas.manifest import Manifest, parse_manifest
+from heteroshards.schemas.tensors import TensorSpec
 from heteroshards.trainer.reading.chunks import Files, LocalFiles
 
 PREPARE = "Run `make prepare` (or `python -m pipeline prepare --config <config>`)."

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from heteroshards.schemas import layout
-from heteroshards.schemas.batch import SPARSE_X, InputSpec, bytes_to_device, sparse_inputs
 from heteroshards.schemas.errors import SignatureMismatchError
+from heteroshards.schemas.inputs import EDGE_INPUTS, SEED_INPUTS, SPARSE_X, InputSpec, bytes_to_device, sparse_inputs
 from heteroshards.schemas.packing import Columns
 from heteroshards.trainer.reading.buffers import BufferPool, aligned_empty
 from heteroshards.trainer.reading.chunks import Check, TensorReader, take_columns
@@ -18,7 +18,7 @@ from heteroshards.trainer.reading.store import Store
 from heteroshards.trainer.reading.tables import DenseTable, SparseTable
 from heteroshards.trainer.reading.transfer import Transfer
 
-_STORED = {"node_mask": "mask", "edge_mask": "mask", "seed_mask": "mask", "seed_n_id": "n_id"}
+_STORED = {"node_mask": "mask", "edge_mask": "mask", "seed_mask": "mask", "seed_n_id": "n_id", "seed_row": "row"}
 
 # Gathered batches begin at multiples of this. Matrix products may round differently at another alignment, so a
 # batch must lie the same way wherever in a shard reading began: resumed runs are equal bit for bit.
@@ -33,16 +33,17 @@ class InputSource(NamedTuple):
 
 
 def input_source(store: Store, part: str, spec: InputSpec) -> InputSource:
-    """Where a store keeps one model input of a part (or an `e_id` or `seed_n_id`, which models do not take)."""
+    """Where a store keeps one model input of a part (or what models do not take: `e_id`, `seed_n_id`, `seed_row`)."""
     in_table = store.manifest.features == "table"
     if spec.kind in SPARSE_X or (spec.kind == "x" and in_table):
         return InputSource(layout.node_path(part, spec.key, "n_id"), layout.feature_path(spec.key))
     if spec.kind == "edge_attr" and in_table:
         return InputSource(layout.edge_path(part, spec.key, "e_id"), layout.edge_feature_path(spec.key))
     tensor = _STORED.get(spec.kind, spec.kind)
-    if spec.kind in ("y", "seed_mask", "seed_n_id"):
-        return InputSource(layout.seed_path(part, tensor))
-    path = layout.node_path if spec.kind in ("x", "n_id", "node_mask") else layout.edge_path
+    if spec.kind in SEED_INPUTS:
+        is_target = spec.kind == "target"
+        return InputSource(layout.target_path(part, spec.key) if is_target else layout.seed_path(part, tensor))
+    path = layout.edge_path if spec.kind in EDGE_INPUTS else layout.node_path
     return InputSource(path(part, spec.key, tensor))
 
 
@@ -122,13 +123,15 @@ class ShardReader:
         self._direct = list(dict.fromkeys(source.path for source in self._sources if not source.table))
         files = store.new_files()
         self._arrays: Dict[str, _Array] = {}
-        for spec, (path, _) in zip(inputs, self._sources):
+        self._readers: Dict[str, TensorReader] = {}  # of each tensor
+        for path, _ in self._sources:
             columns = store.columns(path)
             stored = columns.path if columns else path
             if stored not in self._arrays:
                 reader = store.reader(stored, files, check_chunks)
-                self._arrays[stored] = _Array(reader, check_of(store, part, stored, spec.key), {})
+                self._arrays[stored] = _Array(reader, check_of(store, stored), {})
             self._arrays[stored].tensors[path] = columns
+            self._readers[path] = self._arrays[stored].reader
         self._gathers = list(_gathers(store, zip(self.inputs, self._sources), check_chunks))
         for spec, source in zip(self.inputs, self._sources):
             self._check(store, spec, source)
@@ -197,8 +200,7 @@ class ShardReader:
         for gather in self._gathers:
             calls = arrays.host[gather.path][rows].reshape(len(rows) // group, -1)
             outputs = [slots[spec][0] for spec in gather.inputs]
-            array = next(array for array in self._arrays.values() if gather.path in array.tensors)
-            with array.reader.naming(arrays.shard):
+            with self._readers[gather.path].naming(arrays.shard):
                 for i, ids in enumerate(calls):
                     gather.table.gather(ids, [out[i] for out in outputs])
         placed = self._transfer([torch.from_numpy(buffer) for _, buffer in slots.values()])

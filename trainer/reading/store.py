@@ -11,15 +11,15 @@ import google_crc32c
 import numpy as np
 
 from heteroshards.schemas import integrity, layout
-from heteroshards.schemas.batch import TensorSpec, checksum_tensor
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import ConfigError, CorruptChunkError, StoreChangedError, StoreError
 from heteroshards.schemas.latest import latest_path, read_latest
-from heteroshards.schemas.listing import packed_columns, packed_tensors
+from heteroshards.schemas.listing import PackedTensor, packed_tensors
 from heteroshards.schemas.manifest import SplitInfo
 from heteroshards.schemas.packing import Columns
 from heteroshards.schemas.paths import as_path, expand
 from heteroshards.schemas.seam import require, require_path, typed
+from heteroshards.schemas.tensors import TensorSpec, checksum_tensor
 from heteroshards.trainer.reading.archives import ZipFiles
 from heteroshards.trainer.reading.chunks import (
     UNNUMBERED,
@@ -56,14 +56,10 @@ class Store:
         self._sparse_tables: Dict[str, SparseTable] = {}
         self._checksums: Dict[str, np.ndarray] = {}
         self._tensors: Dict[str, StoredTensor] = {}
-        self._columns = packed_columns(root.manifest)
+        self._packed = packed_tensors(root.manifest)
         self._specs = {tensor.path: tensor for tensor in root.manifest.tensors}
-        self._specs.update(packed_tensors(root.manifest))
-        self._places = {
-            part.path: Numbering(split.name, part.first_batch)
-            for split in root.manifest.splits
-            for part in root.manifest.parts(split)
-        }
+        self._specs.update((path, packed.spec) for path, packed in self._packed.items())
+        self._places = {part.path: Numbering(part.split, part.first_batch) for part in root.manifest.all_parts()}
         self._lock = threading.RLock()
 
     @property
@@ -86,7 +82,11 @@ class Store:
 
     def columns(self, path: str) -> Optional[Columns]:
         """Where a tensor lies that is no array of its own; None where it is one."""
-        return self._columns.get(path)
+        return self._packed[path].columns if path in self._packed else None
+
+    def packed_in(self, path: str) -> List[PackedTensor]:
+        """The tensors that an array holds as columns."""
+        return [packed for packed in self._packed.values() if packed.columns.path == path]
 
     def spec(self, path: str) -> TensorSpec:
         """Raises StoreError when the store has no such tensor."""
@@ -117,7 +117,7 @@ class Store:
         if not self._checksums:
             self._checksums = self._read_checksums()
         check_array(self._files, self._root, spec)
-        place = next((self._places[part] for part in _parents(spec.path) if part in self._places), UNNUMBERED)
+        place = self._places.get(spec.part, UNNUMBERED)
         tensor = StoredTensor(self.manifest.zarr_format, spec, self._checksums[spec.path], place)
         TensorReader(self._files, tensor, self.check_chunks).require_plausible()
         return tensor
@@ -178,9 +178,17 @@ class Store:
     def read_seeds(
         self, split: str, tensor: str, on_corrupt: Optional[Callable[[CorruptChunkError], None]] = None
     ) -> np.ndarray:
-        """`n_id`, `y` or `mask` of the seeds of every batch of a split, [batches, max_seeds]."""
+        """`n_id`, `row` or `mask` of the seeds of every batch of a split, [batches, max_seeds]."""
         parts = self.manifest.parts(self.split(split))
         paths = [layout.seed_path(part.path, tensor) for part in parts]
+        return np.concatenate([self.read(path, on_corrupt=on_corrupt) for path in paths])
+
+    def read_target(
+        self, split: str, name: str, on_corrupt: Optional[Callable[[CorruptChunkError], None]] = None
+    ) -> np.ndarray:
+        """A target of the seeds of every batch of a split, [batches, max_seeds]."""
+        parts = self.manifest.parts(self.split(split))
+        paths = [layout.target_path(part.path, name) for part in parts]
         return np.concatenate([self.read(path, on_corrupt=on_corrupt) for path in paths])
 
     def read_stats(self, split: str, tensor: str) -> np.ndarray:
@@ -272,12 +280,6 @@ def _files(path: str, retry: Retry) -> Files:
 def retry_of(config: JobConfig) -> Retry:
     """What a config says of requests to a server."""
     return Retry(config.train.request_tries, config.train.request_seconds)
-
-
-def _parents(path: str) -> List[str]:
-    """`a`, `a/b`, ... of `a/b/c`."""
-    names = path.split("/")
-    return ["/".join(names[:end]) for end in range(1, len(names))]
 
 
 @typed("opening a store", StoreError)

@@ -10,7 +10,7 @@ from typing import Iterator, List, Optional, Sequence, Tuple, Type
 import numpy as np
 from torch import Tensor
 
-from heteroshards.schemas.batch import InputSpec
+from heteroshards.schemas.inputs import InputSpec
 from heteroshards.trainer.reading.buffers import BufferPool
 from heteroshards.trainer.reading.order import shard_runs
 from heteroshards.trainer.reading.shards import LoadedShard, SplitReader, join_batches

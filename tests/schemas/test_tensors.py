@@ -5,17 +5,13 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from heteroshards.schemas.batch import (
-    EXTRA_INPUTS,
+from heteroshards.schemas.inputs import EXTRA_INPUTS, bytes_to_device, device_bytes, model_inputs, shape_signature
+from heteroshards.schemas.tensors import (
     BatchOptions,
     TensorSpec,
-    bytes_to_device,
-    device_bytes,
     feature_tensors,
     inline_bytes,
-    model_inputs,
     part_tensors,
-    shape_signature,
     table_bytes,
 )
 from tests.trainer.store_factory import NUM_HOPS, budget, graph_schema
@@ -38,7 +34,7 @@ def test_every_type_has_its_tensors_and_budget():
     for key in GRAPH.edge_keys:
         assert found[f"val/edges/{key}/edge_index"].shape == (10, 2, BUDGET.num_edges[key])
         assert found[f"val/edges/{key}/e_id"].shape == (10, BUDGET.num_edges[key])
-    assert found["val/seeds/y"].pad_value == -100 and found["val/seeds/n_id"].pad_value == -1
+    assert found["val/seeds/targets/y"].pad_value == -100 and found["val/seeds/n_id"].pad_value == -1
     assert found["val/stats/num_nodes"].shape == (10, len(GRAPH.node_types), NUM_HOPS + 1)
     assert all(of.chunk_rows == 4 for path, of in found.items() if "/stats/" not in path)
     assert not any(path.endswith(("/x", "/edge_attr")) for path in found)
@@ -69,12 +65,16 @@ def test_edge_ids_may_be_left_out_where_nothing_needs_them():
         ({"codec": "gzip"}, "codec 'gzip'"),
         ({"dims": ("a",)}, "has dims"),
         ({"shape": (3, -1)}, "has dims"),
-        ({"path": "a/../b"}, "cannot name a folder"),
+        ({"name": ".."}, "cannot name a folder"),
+        ({"owner": "a/b"}, "cannot name a folder"),
+        ({"part": "train/../.."}, "cannot name a folder"),
+        ({"role": "shapes"}, "role"),
         ({"chunk_rows": 0}, "chunk_rows"),
     ],
 )
 def test_what_cannot_be_an_array_is_refused(changes, words):
-    values = {"path": "a/b", "dims": ("x", "y"), "shape": (3, 2), "chunk_rows": 2, "dtype": "int32", "codec": "none"}
+    values = {"role": "nodes", "part": "train", "owner": "a", "name": "x", "dims": ("x", "y"), "shape": (3, 2)}
+    values = {**values, "chunk_rows": 2, "dtype": "int32", "codec": "none"}
     spec = TensorSpec(**values)
     assert (spec.num_chunks, spec.chunks, spec.num_bytes, spec.chunk_bytes) == (2, (2, 2), 24, 16)
     with pytest.raises(ValidationError, match=words):
@@ -83,7 +83,7 @@ def test_what_cannot_be_an_array_is_refused(changes, words):
 
 def test_inputs_come_in_the_order_of_the_graph_with_what_is_asked_for():
     plain = model_inputs(GRAPH, BUDGET)
-    assert [spec.kind for spec in plain][-2:] == ["y", "seed_mask"]
+    assert [spec.kind for spec in plain][-2:] == ["target", "seed_mask"]
     more = model_inputs(GRAPH, BUDGET, EXTRA_INPUTS)
     assert [spec for spec in more if spec in plain] == plain
     assert {"node_mask", "edge_mask", "edge_attr", "n_id"} <= {spec.kind for spec in more}
