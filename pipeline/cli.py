@@ -37,7 +37,7 @@ CONFIG = click.option(
     type=WrittenPath(path_type=Path),
     default=Path("configs/quickstart.toml"),
     show_default=True,
-    help="The job file (see README, Configuration).",
+    help="The job file (see docs/configuration.md).",
 )
 STORE = click.option(
     "--store",

@@ -41,13 +41,13 @@ def _keys(section: Type[BaseModel]) -> Iterator[str]:
         yield ""
         yield from textwrap.wrap(told[key], WIDTH, initial_indent="# ", subsequent_indent="# ")
         default = field.get_default(call_default_factory=True)
-        yield f"# {key} =" if default is None else f"# {key} = {_toml(default)}"
+        yield f"# {key} =" if default is None else f"# {key} = {as_toml(default)}"
 
 
-def _toml(value: Any) -> str:
+def as_toml(value: Any) -> str:
     """A value in TOML; JSON writes scalars and lists alike."""
     if isinstance(value, BaseModel):
         value = value.model_dump(exclude_none=True)
     if isinstance(value, dict):
-        return "{" + ", ".join(f" {json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + " }"
+        return "{" + ", ".join(f" {json.dumps(key)} = {as_toml(item)}" for key, item in value.items()) + " }"
     return json.dumps(list(value) if isinstance(value, tuple) else value)

@@ -63,7 +63,7 @@ def sparse_features(
             hint = "Use 'auto'. Backends 'eager' and 'inductor' take them."
             raise ConfigError("the backend takes no sparse features", actual=backend.name, where=where, hint=hint)
         if not is_taken:
-            hint = "Give it an attribute sparse_features = True (see README, Your own model), or use 'auto'."
+            hint = "Give it an attribute sparse_features = True (see docs/own-model.md), or use 'auto'."
             raise ConfigError("the model takes no sparse features", actual=type(model).__name__, where=where, hint=hint)
     is_possible = backend.takes_sparse_features and is_taken and store.manifest.features == "table"
     if choice == "never" or train.device_features == "always" or not is_possible:

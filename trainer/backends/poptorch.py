@@ -72,7 +72,7 @@ class PopTorchBackend(Backend):
         "an IPU cannot hold feature tables",
         ("Use 'auto': an IPU's own memory is small, and features are gathered on the host."),
     )
-    way_out = "See README, On an IPU."
+    way_out = "See docs/ipu.md."
 
     @classmethod
     def configured(cls, cache: Path, ipu: IpuConfig) -> "PopTorchBackend":
@@ -309,7 +309,7 @@ class PopTorchModel(CompiledModel):
                 raise phase_failed(_PHASES.get(doing, doing), error, self._model.name) from error
             hint = "Long messages of PopTorch are in poptorch_error.log in the working folder."
             if doing.startswith("compile"):
-                hint = f"Does the model keep to static shapes and branches (README, On an IPU)? {hint}"
+                hint = f"Does the model keep to static shapes and branches (docs/ipu.md)? {hint}"
             what, name = f"PopTorch refused ({doing})", self._model.name
             raise BackendError(what, actual=_line(error), where=name, hint=hint) from error
 

@@ -37,8 +37,8 @@ Batch = Mapping[Tuple[str, str], Tensor]  # (kind, type) -> as in `InputSpec`
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3}
 HINT = (
     "A layer that looks across rows sees pad rows. Use the form of it that takes a node_mask (trainer.models.norms, "
-    "README), or mask what it sums up; or say [model] allow_padding_dependence = true, and live with answers that "
-    "depend on the budget."
+    "docs/own-model.md), or mask what it sums up; or say [model] allow_padding_dependence = true, and live with "
+    "answers that depend on the budget."
 )
 
 
