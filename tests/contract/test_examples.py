@@ -1,11 +1,14 @@
-"""The examples run as they stand."""
+"""The examples and the tutorial run as they stand."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from docs import notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,3 +51,24 @@ def test_a_model_of_your_own(folder: Path, store: Path) -> None:
     shown = run(folder, "-m", "heteroshards", "train", *options)
     assert '"model": "examples.own_model:gated"' in shown
     assert float(re.findall(r'"test": \{"loss": [\d.]+, "accuracy": ([\d.]+)', shown)[0]) > 0.4
+
+
+def test_the_notebook_is_the_tutorial() -> None:
+    written = notebook.NOTEBOOK.read_text(encoding="utf-8")
+    assert written == notebook.as_json(notebook.notebook_of(notebook.PAGE.read_text(encoding="utf-8")))
+    cells = json.loads(written)["cells"]
+    assert all(not cell["outputs"] for cell in cells if cell["cell_type"] == "code")
+    assert sum(cell["cell_type"] == "code" for cell in cells) > 10
+
+
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    """Cell by cell in one process, as a kernel does it."""
+    cells = json.loads(notebook.NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    program = tmp_path / "tutorial.py"
+    program.write_text("\n".join("".join(cell["source"]) + "\n" for cell in cells if cell["cell_type"] == "code"))
+    shown = run(tmp_path, program)
+    scores = re.findall(r"(\w+): loss [\d.]+, accuracy ([\d.]+) on split test", shown)
+    assert [model for model, _ in scores] == ["to_hetero", "hetero_conv", "hgt"] * 2
+    assert all(float(score) > 0.5 for _, score in scores[3:]), "a third by guessing"
+    assert "movie      1000 rows" in shown and "movie       500 rows" in shown and "1000 rows\n" in shown
+    assert (tmp_path / "predictions.parquet").is_file()
