@@ -1,4 +1,5 @@
-# `make` lists the targets. Everything runs in .venv, made from any Python >= 3.10 and the versions in constraints.txt.
+# `make` lists the targets. Everything runs in .venv, made from any Python >= 3.10 and the versions in constraints.txt;
+# the site of docs/ is built in .venv-docs.
 
 CONFIG ?= configs/quickstart.toml
 FUZZ_CASES ?= 300
@@ -13,6 +14,10 @@ IPU_PYTHON := $(IPU_VENV)/bin/python
 IPU_READY := $(IPU_VENV)/.ready
 PYTHON38 ?= $(firstword $(foreach python,python3.8 $(wildcard $(HOME)/.pyenv/versions/3.8.*/bin/python), \
 	$(shell $(python) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 8))' >/dev/null 2>&1 && echo $(python))))
+DOCS_VENV := .venv-docs
+DOCS_READY := $(DOCS_VENV)/.ready
+DOCS_PYTHON ?= $(firstword $(foreach python,$(PYTHON) python3.11 python3.12 python3.13,\
+	$(shell $(python) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' >/dev/null 2>&1 && echo $(python))))
 STORE_TESTS := $(addprefix tests/pipeline/test_,run.py steps.py verify.py verify_bytes.py writer.py inspect.py forecast.py) \
 	$(addprefix tests/trainer/test_,archives.py chunks.py damage.py dataset.py hostile.py ids.py shapes.py sparse.py \
 	store.py store_remote.py stream.py)
@@ -33,7 +38,7 @@ BENCH_ARGS_step = $(CONFIG) --threads 1
 BENCH_ARGS_startup = $(CONFIG)
 BENCH_ARGS_padding = $(CONFIG) --epochs 1
 
-.PHONY: help plan prepare inspect verify train evaluate predict compile bench test test-jit-free test-packed test-pythons test-ipu-host has-python38 fuzz soak lint clean
+.PHONY: help plan prepare inspect verify train evaluate predict compile bench test test-jit-free test-packed test-pythons test-ipu-host has-python38 has-docs-python fuzz soak docs lint clean
 
 help:  ## list the targets
 	@echo 'make TARGET [CONFIG=configs/quickstart.toml] [STORE=...] [MODEL=...] [BACKEND=...] [RUN=...]'
@@ -103,12 +108,21 @@ test-pythons: $(READY)  ## prepare and train the quickstart with other Pythons, 
 has-python38:
 	@[ -n '$(PYTHON38)' ]
 
+has-docs-python:
+	@[ -n '$(DOCS_PYTHON)' ]
+
 fuzz: $(READY)  ## FUZZ_CASES random graphs and configs, and as many damaged stores, drawn with FUZZ_SEED
 	$(RUN_PYTHON) -m tests.fuzz.graphs --cases '$(FUZZ_CASES)' --seed '$(FUZZ_SEED)'
 	$(RUN_PYTHON) -m tests.fuzz.reader --cases '$(FUZZ_CASES)' --seed '$(FUZZ_SEED)'
 
 soak: $(READY)  ## prepare, verify, train, kill and resume for SOAK_MINUTES; memory and descriptors stay flat
 	$(RUN_PYTHON) -m tests.soak --minutes '$(SOAK_MINUTES)'
+
+# mkdocstrings reads docstrings from files, so the rooms are put where an installation has them.
+docs: $(DOCS_READY)  ## build the site of docs/ in build/docs; a broken link ends it
+	@rm -rf build/rooms && mkdir -p build/rooms
+	@cp -R heteroshards build/rooms/ && cp -R schemas pipeline trainer build/rooms/heteroshards/
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs build --strict
 
 lint: $(READY)  ## check format, style and types
 	$(RUN_PYTHON) -m ruff format --check .
@@ -118,7 +132,7 @@ lint: $(READY)  ## check format, style and types
 	$(RUN_PYTHON) -m mypy
 
 clean:  ## remove .venv and caches; stores, runs and data stay
-	rm -rf $(VENV) $(IPU_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(IPU_VENV) $(DOCS_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # The first Python >= 3.10 among PYTHON and the usual names makes the environment; a failed install is repeated.
@@ -140,4 +154,12 @@ $(IPU_READY): pyproject.toml setup.py constraints-ipu-host.txt
 	@echo 'installing an IPU host: Python 3.8, torch 2.0.1, PyG 2.4 (a minute or two)'
 	@$(IPU_PYTHON) -m pip install --quiet --no-input --disable-pip-version-check \
 		-e '.[trainer]' pytest hypothesis -c constraints-ipu-host.txt
+	@touch $@
+
+$(DOCS_READY): docs/requirements.txt constraints.txt
+	@[ -n '$(DOCS_PYTHON)' ] || { echo 'error: no Python 3.11 to 3.13 was found; name it: make docs DOCS_PYTHON=/path/to/python3' >&2; exit 1; }
+	@[ -x $(DOCS_VENV)/bin/python ] || $(DOCS_PYTHON) -m venv $(DOCS_VENV)
+	@echo 'installing mkdocs (half a minute, the first time)'
+	@$(DOCS_VENV)/bin/python -m pip install --quiet --no-input --disable-pip-version-check \
+		-r docs/requirements.txt -c constraints.txt
 	@touch $@

@@ -33,7 +33,9 @@ def evaluate(
     """Score a run's best weights on a split with labels: loss, accuracy and macro-F1.
 
     Args:
-        config: the run's. run_dir: its folder.
+        config: the run's.
+        run_dir: its folder.
+        split: `train`, `val` or `test`.
         store: the one to score on, which the weights must fit; default is the one last prepared for the config.
 
     Raises:
@@ -58,8 +60,11 @@ def predict(
     """Write predictions of a run's best weights to a Parquet file; returns its rows. See `trainer.predict`.
 
     Args:
-        config, run_dir, store: as for `evaluate`.
+        config: the run's.
+        run_dir: its folder.
+        output: the file to write.
         splits: default is predict where the store has it, else all.
+        store: as for `evaluate`.
 
     Raises:
         CheckpointError: as `evaluate`, or `output` cannot be written.

@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,17 +16,11 @@ from heteroshards.pipeline.inspect import plots
 from heteroshards.pipeline.inspect.compare import compare
 from heteroshards.pipeline.inspect.html import comparison_page, store_page
 from heteroshards.pipeline.inspect.statistics import Curve, store_use
+from tests.browser import BROWSER, FLAGS, needs_browser
 from tests.pipeline.ledgers import movie_graph, write_ledgers
 
 EVIL = ("<script>alert(1)</script>".replace("/", ""), "\"'><img src=x onerror=alert(2)>", "A&amp;B & <i>")
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on PATH")
 VOID = {"meta", "link", "img", "br", "hr", "input", "wbr"}
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
-    "--host-resolver-rules=MAP * ~NOTFOUND",  # nothing outside can be reached
-)
 
 
 class Page(HTMLParser):

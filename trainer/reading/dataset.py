@@ -111,8 +111,9 @@ class ShardIterable(IterableDataset):
         dataset: its split must not be read by index at the same time.
         epoch: None for stored order, else shuffled by (`rng_seed`, `epoch`): the order that `fit` uses when the
             dataset holds one round.
-        rank, world_size: which process this is, and of how many; None asks `torch.distributed` where its default
-            group is initialised when iteration begins, and else is one process alone.
+        rank: which process this is; None asks `torch.distributed` where its default group is initialised when
+            iteration begins, and else is one process alone.
+        world_size: of how many processes; None where `rank` is.
 
     Raises:
         OutOfRangeError: there is no such rank.
