@@ -62,22 +62,23 @@ class DatasetConfig(Frozen):
     """Where the graph comes from and what is predicted.
 
     Attributes:
-        source: `synthetic` (a seeded graph of IMDB's shape), `pyg` (a dataset class of PyG), `file` (a saved
-            `HeteroData`) or `function` (`package.module:function` returning a `HeteroData`).
+        source: `synthetic` (a seeded graph of IMDB's shape, made offline), `pyg` (a dataset class of PyG), `file` (a
+            saved `HeteroData`) or `function` (`package.module:function` returning a `HeteroData`).
         class_name: with `pyg`: the class in `torch_geometric.datasets`, e.g. "IMDB".
         root: with `pyg`: its folder; default `<DATASETS_DIR or "data">/<class_name>`.
         path: with `file`: what `torch.save(data, path)` wrote, or a `.pt` of `data.to_dict()`.
         function: with `function`: `package.module:function`.
         args: keyword arguments of the synthetic generator, the dataset class or the function.
         seed_type: the node type that is predicted.
-        label: the attribute that holds its classes.
+        label: the attribute that holds its classes, integers.
         masks: split -> name of the boolean mask attribute on the seed type.
-        random_split: draw the splits instead of reading masks.
+        random_split: draw the splits among the labelled nodes instead of reading masks, by shares:
+            `{train = 0.6, val = 0.2, test = 0.2, rng_seed = 0}`.
         predict: make a split of this name, too, which is never trained on: of `all` nodes of the seed type, or of
             those in a boolean mask attribute of that name. Its nodes need no label and may belong to other splits.
             Then neither masks nor labels are needed, so that a graph of which nothing is known yet can be prepared.
-        num_classes: how many classes there are; default is the largest label + 1.
-        subset: node type -> keep its first n nodes (and the edges among what is kept).
+        num_classes: how many classes there are, where the labels at hand do not tell; default is the largest label + 1.
+        subset: node type -> keep its first n nodes (and the edges among what is kept), `{movie = 1000}`.
         remove_isolated: afterwards drop nodes without any edge.
         feature_values: what to do about NaN or infinite features: `error`, `default` (put `feature_default` in their
             place; how many is said and recorded) or `allow` (store them).
@@ -151,12 +152,12 @@ class SamplingConfig(Frozen):
         fanout: most in-neighbors per node at each hop (hop 1, next to the seeds, first), -1 for all; a list for
             every edge type, or a table of lists by edge type key ("src__rel__dst"), "default" for the others.
         replace: draw with replacement.
-        batch_size: seeds per batch.
+        batch_size: seeds per batch; a short last one is padded with masked seeds.
         grouping: which seeds share a batch: `random`; `balanced` (batches that need nearly equally much of every
             type); `packed` (likewise, and the number of seeds varies: with a given budget as many as fit).
         max_seeds: with `packed`, the most seeds in a batch; 0 is twice the batch size.
-        rounds: resampling passes over the train split.
-        eval_rounds: resampling passes over val, test and predict.
+        rounds: resampling passes over the train split; epoch e, counted from 1, reads round e - 1 modulo `rounds`.
+        eval_rounds: resampling passes over val, test and predict; probabilities are averaged over them.
         rng_seed: root of all draws.
     """
 
@@ -199,13 +200,13 @@ class BudgetConfig(Frozen):
     """How large the padded batch is.
 
     Attributes:
-        mode: `exact` (count every batch first), `sampled` (the most over `num_batches` random batches, + 1),
+        mode: `exact` (the most over all batches, + 1 pad slot), `sampled` (over `num_batches` random batches, + 1),
             `quantile` (so that a share of all batches fits, as `num_batches` random ones prove), `uniform` (one
             number for all node types, one for all edge types) or `explicit` (one per type).
         num_batches: with `sampled` and `quantile`.
         quantile: with `quantile`: the share of batches that shall fit.
         confidence: with `quantile`: the probability that it is so.
-        nodes: rows, padding included: a number with `uniform`, a table by node type with `explicit`.
+        nodes: rows, the pad slot included: a number with `uniform`, a table by node type with `explicit`.
         edges: columns, likewise, by edge type key.
         scope: which splits share a budget that follows from the data: with `purpose` train has one of its own, and
             all others, which are only inferred, share another (training and inference are compiled apart anyway);
@@ -254,12 +255,12 @@ class StoreConfig(Frozen):
 
     Attributes:
         root: folder of stores; each is `<root>/<name>-<fingerprint>`.
-        zarr_format: 2 (readable by every zarr) or 3.
+        zarr_format: 2 (readable by every zarr) or 3 (needs zarr 3, Python 3.11 or newer, to write and to read).
         codec: `auto` (zstd for sparse features, blosc-lz4 for all else), `none`, `blosc-lz4` or `zstd`.
-        features: `table` (once) or `inline` (copied into every batch).
+        features: `table` (once) or `inline` (copied into every batch; how much larger that is, is said beforehand).
         layout: `per_type` (arrays for every node and edge type), `packed` (one array per kind for all of them) or
             `auto` (packed where files would outnumber megabytes by far).
-        e_id: store global edge ids.
+        e_id: store global edge ids (always stored for edge types whose features lie in a table).
         pad_value: what stands in the feature rows of pad nodes.
         chunk_batches: batches per chunk; 0 picks as many as make a chunk group of about 4 MB.
     """

@@ -49,5 +49,10 @@ def as_toml(value: Any) -> str:
     if isinstance(value, BaseModel):
         value = value.model_dump(exclude_none=True)
     if isinstance(value, dict):
-        return "{" + ", ".join(f" {json.dumps(key)} = {as_toml(item)}" for key, item in value.items()) + " }"
+        pairs = [f"{_toml_key(key)} = {as_toml(item)}" for key, item in value.items()]
+        return "{ " + ", ".join(pairs) + " }" if pairs else "{}"
     return json.dumps(list(value) if isinstance(value, tuple) else value)
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)

@@ -12,13 +12,13 @@ class ModelConfig(Frozen):
     """Which model is trained.
 
     Attributes:
-        name: `to_hetero`, `hetero_conv`, `hgt`, or `package.module:factory` (see README, Your own model).
+        name: `to_hetero`, `hetero_conv`, `hgt`, or `package.module:factory` (see docs/own-model.md).
         hidden_channels: width.
         num_layers: message-passing layers; should equal the number of hops.
         heads: attention heads of `hetero_conv` and `hgt`.
         dropout: between layers, while training.
         featureless: what stands for the features of a type without `x`: a learned `embedding` per global node
-            id, or a `constant` 1.
+            id, of length 1 to begin with, or a `constant` 1.
         aggr: what `to_hetero` and `hetero_conv` make of the relations into a type, `sum` or `mean`; initial weights
             are such that either begins at the scale of its inputs. `hgt` sums them, weighted by one attention over all
             of them, and takes no other. A factory of your own may read it.
@@ -59,8 +59,8 @@ class TrainConfig(Frozen):
     """How it is trained.
 
     Attributes:
-        lr: learning rate of Adam.
-        weight_decay: its L2 penalty.
+        lr: learning rate.
+        weight_decay: L2 penalty.
         epochs: at most this many passes, counted from 1; epoch e reads round e - 1 modulo the number of rounds.
         optimizer: `adam`, `adamw` or `sgd`.
         momentum: of `sgd`.
@@ -68,7 +68,9 @@ class TrainConfig(Frozen):
         monitor: the validation score that says which epoch is the best: `accuracy`, `macro_f1` or `loss` (the lower
             the better). Of equal ones the earliest is; a score that is no number is never better.
         eval_every: epochs between validations; the last epoch is validated only where this makes it due.
-        backend: `auto`, `eager`, `inductor`, `cuda_graphs` on an NVIDIA GPU, or `poptorch` on an IPU (see `[ipu]`).
+        backend: `poptorch` on an IPU (see `[ipu]`), `cuda_graphs` on an NVIDIA GPU, `inductor` or `eager` on the CPU.
+            With `auto` the first of these that works here; `inductor` only where compiling can pay within the run,
+            judged by the operators of a step (a line says so where it cannot).
         device_features: whether feature tables lie beside the model, so that batches bring ids only: `never`,
             `always`, or with `auto` where a GPU has room for them. Needs a store with features = "table".
         sparse_features: whether node features that are mostly zeros come to the model as sparse rows: `never`, `auto`
@@ -77,7 +79,7 @@ class TrainConfig(Frozen):
         prefetch: shards read ahead in the background.
         check_chunks: compare everything that is read, chunks, manifest and metadata, with its checksum.
         request_tries: how often a request to a store's server is made at most; errors that may pass (no answer, 429,
-            5xx, a cut body) are tried again, with longer and longer waits.
+            5xx, a cut body) are tried again. Waits double from 0.25 s, at random, or are what the server asks for.
         request_seconds: for how long after a request's first try new ones begin.
         on_corrupt: what a damaged shard does: `stop`, or `skip`: go on without its batches, and report them.
         rng_seed: of weights, dropout and the order of batches.
@@ -131,8 +133,8 @@ class IpuConfig(Frozen):
         gradient_accumulation: batches per update and replica.
         reduction: of gradients over accumulation and replicas, `mean` or `sum`.
         half: compute in float16.
-        loss_scaling: multiplies the loss before the backward pass, and divides the gradients after it.
-        stochastic_rounding: of float16 results.
+        loss_scaling: with `half`: multiplies the loss before the backward pass, and divides the gradients after it.
+        stochastic_rounding: with `half`: of float16 results.
         floating_point_exceptions: stop on NaN and overflow.
         available_memory_proportion: share of an IPU's memory that matrix products may use for temporaries.
         ipu_model: run on the SDK's IPU model, a simulator on the CPU.
