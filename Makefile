@@ -19,8 +19,8 @@ DOCS_READY := $(DOCS_VENV)/.ready
 DOCS_PYTHON ?= $(firstword $(foreach python,$(PYTHON) python3.11 python3.12 python3.13,\
 	$(shell $(python) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' >/dev/null 2>&1 && echo $(python))))
 STORE_TESTS := $(addprefix tests/pipeline/test_,run.py steps.py verify.py verify_bytes.py writer.py inspect.py forecast.py) \
-	$(addprefix tests/trainer/test_,archives.py chunks.py damage.py dataset.py hostile.py ids.py shapes.py sparse.py \
-	store.py store_remote.py stream.py)
+	$(addprefix tests/trainer/test_,damage.py dataset.py hostile.py ids.py reader.py shapes.py sparse.py store.py \
+	stream.py url_files.py zip_files.py)
 KERNEL_TESTS := tests/pipeline/test_sampler.py tests/pipeline/test_padding.py tests/pipeline/test_grouping.py
 
 # Handed on only when set; `make train MODEL=hgt BACKEND=eager` overrides the config.

@@ -27,9 +27,10 @@ from benchmarks.measure import in_turns, show, table
 from heteroshards.schemas import layout
 from heteroshards.schemas.config import JobConfig, load_config
 from heteroshards.schemas.inputs import InputSpec, model_inputs
+from heteroshards.schemas.store.memory import aligned_empty
 from heteroshards.trainer import open_store
 from heteroshards.trainer.features import sparse_entries, sparse_types
-from heteroshards.trainer.reading.buffers import BufferPool, aligned_empty
+from heteroshards.trainer.reading.buffers import BufferPool
 from heteroshards.trainer.reading.order import shuffled_order
 from heteroshards.trainer.reading.shards import ShardReader, input_source
 from heteroshards.trainer.reading.store import Store

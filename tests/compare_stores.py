@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from heteroshards.schemas.integrity import CONSOLIDATED, root_file
+from heteroshards.schemas.store.integrity import CONSOLIDATED, root_file
 
 FREE = ("provenance",)
 

@@ -98,7 +98,9 @@ def test_schemas_import_little() -> None:
 
     allowed = {*sys.stdlib_module_names, "numpy", "pydantic", "tomli", "google_crc32c", "numcodecs"}
     found = {name for path in sources("schemas") for name in imports(path)}
-    assert {name.partition(".")[0] for name in found if not name.startswith("heteroshards.schemas")} <= allowed
+    others = {name.partition(".")[0] for name in found if not name.startswith("heteroshards.schemas")} - allowed
+    assert others <= {"fsspec", "aiohttp"}
+    assert {*importers("fsspec", *ROOMS), *importers("aiohttp", *ROOMS)} == {"schemas/store/url_files.py"}
 
 
 def test_poptorch_only_in_its_backend() -> None:

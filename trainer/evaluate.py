@@ -6,10 +6,10 @@ from typing import Dict, List, NamedTuple, Sequence
 import numpy as np
 import torch
 
-from heteroshards.schemas.chunks import REBUILD
 from heteroshards.schemas.errors import ConfigError, CorruptChunkError, StoreError
 from heteroshards.schemas.layout import PREDICT
 from heteroshards.schemas.seam import require, typed
+from heteroshards.schemas.store.chunks import REBUILD
 from heteroshards.trainer.job import Job, naming
 from heteroshards.trainer.runs.report import SILENT, Console
 from heteroshards.trainer.tasks.objective import Objective

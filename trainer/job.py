@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from heteroshards.schemas.backends import BACKENDS
-from heteroshards.schemas.chunks import REBUILD
 from heteroshards.schemas.config import JobConfig, ModelConfig
 from heteroshards.schemas.errors import BackendError, CorruptChunkError, ModelError, StoreError
 from heteroshards.schemas.graph import GraphSchema
@@ -19,6 +18,7 @@ from heteroshards.schemas.layout import Purpose
 from heteroshards.schemas.manifest import Part, SplitInfo
 from heteroshards.schemas.paths import as_path
 from heteroshards.schemas.seam import require, typed
+from heteroshards.schemas.store.chunks import REBUILD
 from heteroshards.trainer.backends import Backend, CompiledModel, backend_class, resolve_backend
 from heteroshards.trainer.backends.signature import find_shape
 from heteroshards.trainer.features import resident_features, sparse_entries, sparse_features

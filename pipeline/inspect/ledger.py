@@ -9,9 +9,9 @@ import numpy as np
 
 from heteroshards.pipeline.writing.files import read_attributes
 from heteroshards.schemas import layout
-from heteroshards.schemas.chunks import REBUILD, check_chunk, decode_chunk
 from heteroshards.schemas.errors import CorruptChunkError, StoreError, StoreIncompleteError
 from heteroshards.schemas.manifest import Manifest, Part, parse_manifest
+from heteroshards.schemas.store.chunks import REBUILD, check_chunk, decode_chunk
 from heteroshards.schemas.tensors import TensorSpec
 
 

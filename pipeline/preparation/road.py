@@ -11,7 +11,7 @@ from heteroshards.pipeline.sampling.protocol import Sampler
 from heteroshards.pipeline.writing.encode import Encoder
 from heteroshards.pipeline.writing.partitions import Partition, Planned, partitions_of_store, write
 from heteroshards.pipeline.writing.writer import StoreWriter
-from heteroshards.schemas import locks
+from heteroshards.schemas.store import locks
 
 
 @dataclass(frozen=True)

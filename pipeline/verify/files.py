@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from heteroshards.pipeline.verify.findings import Findings
-from heteroshards.schemas import integrity, layout
+from heteroshards.schemas import layout
 from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.layout import ZarrFormat
 from heteroshards.schemas.manifest import Manifest, parse_manifest
+from heteroshards.schemas.store import integrity
 from heteroshards.schemas.tensors import TensorSpec
 
 

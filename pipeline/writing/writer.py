@@ -21,9 +21,10 @@ import numpy as np
 
 from heteroshards.pipeline.writing import zarr_compat
 from heteroshards.pipeline.writing.files import read_attributes, write_atomically
-from heteroshards.schemas import integrity, layout, locks
+from heteroshards.schemas import layout
 from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.manifest import Manifest, parse_manifest
+from heteroshards.schemas.store import integrity, locks
 from heteroshards.schemas.tensors import TensorSpec, checksum_tensor
 
 

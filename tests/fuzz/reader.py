@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from heteroshards.schemas import integrity
+from heteroshards.schemas.store import integrity
 from tests.fuzz import is_foreseen
 from tests.trainer.store_factory import ZARR_FORMATS, manifest_of, set_manifest, write_store
 

@@ -10,8 +10,9 @@ import numpy as np
 import zarr
 
 from heteroshards.pipeline.writing import zarr_compat
-from heteroshards.schemas import integrity, layout
+from heteroshards.schemas import layout
 from heteroshards.schemas.manifest import parse_manifest
+from heteroshards.schemas.store import integrity
 from tests.layouts import stored_at
 
 

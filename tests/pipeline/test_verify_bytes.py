@@ -9,8 +9,8 @@ from heteroshards import pipeline
 from heteroshards.pipeline.verify import files as verify_files
 from heteroshards.pipeline.verify import verify
 from heteroshards.pipeline.verify.findings import Findings
-from heteroshards.schemas import integrity
 from heteroshards.schemas.errors import StoreError
+from heteroshards.schemas.store import integrity
 from tests.pipeline.build import job
 from tests.pipeline.stores import chunk_path, files_of, read
 from tests.strategies import random_graph

@@ -11,13 +11,14 @@ import google_crc32c
 import numpy as np
 import zarr
 
-from heteroshards.schemas import FORMAT_VERSION, integrity, layout
+from heteroshards.schemas import FORMAT_VERSION, layout
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
 from heteroshards.schemas.manifest import Manifest, PartInfo, SplitInfo, dimensions_of
 from heteroshards.schemas.packing import columns, is_packable, pack
 from heteroshards.schemas.sampling import SamplingSpec
+from heteroshards.schemas.store import integrity
 from heteroshards.schemas.task import CLASS_PAD, Task
 from heteroshards.schemas.tensors import BatchOptions, TensorSpec, feature_tensors, part_tensors
 from tests.layouts import IS_PACKED

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from heteroshards.schemas import integrity
 from heteroshards.schemas.errors import StoreError
+from heteroshards.schemas.store import integrity
 from heteroshards.trainer.reading.dataset import ShardDataset
 from heteroshards.trainer.reading.store import open_store
 from tests.raw_manifest import tensor_at

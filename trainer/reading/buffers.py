@@ -7,19 +7,7 @@ from typing import Callable, DefaultDict, List, Tuple
 
 import numpy as np
 
-PAGE_BYTES = 4096
-
-
-def aligned_empty(num_bytes: int) -> np.ndarray:
-    """Uninitialised uint8 [num_bytes] that starts on a page; its base owns the memory."""
-    owner = np.empty(num_bytes + PAGE_BYTES, np.uint8)
-    return owner[_aligned_place(owner, num_bytes)]
-
-
-def _aligned_place(owner: np.ndarray, num_bytes: int) -> slice:
-    """Where in `owner` so many bytes start on a page."""
-    offset = -owner.ctypes.data % PAGE_BYTES
-    return slice(offset, offset + num_bytes)
+from heteroshards.schemas.store.memory import PAGE_BYTES, aligned_place
 
 
 class BufferPool:
@@ -48,7 +36,7 @@ class BufferPool:
                 if sys.getrefcount(entry[0]) <= 2:  # the entry's reference and the call's own
                     return entry[0][entry[1]]
             owner = self._allocate(num_bytes + PAGE_BYTES)
-            place = _aligned_place(owner, num_bytes)
+            place = aligned_place(owner, num_bytes)
             owners.append((owner, place))
             return owner[place]
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from heteroshards.schemas import layout
 from heteroshards.schemas.errors import CorruptChunkError
+from heteroshards.schemas.store.reader import Check
 from heteroshards.schemas.tensors import ID_PAD, TensorSpec
-from heteroshards.trainer.reading.chunks import Check
 from heteroshards.trainer.reading.store import Store
 
 NO_PAD = 0  # the pads of edge_index are a row like any other

@@ -10,8 +10,9 @@ from heteroshards.schemas import layout
 from heteroshards.schemas.errors import SignatureMismatchError
 from heteroshards.schemas.inputs import EDGE_INPUTS, SEED_INPUTS, SPARSE_X, InputSpec, bytes_to_device, sparse_inputs
 from heteroshards.schemas.packing import Columns
-from heteroshards.trainer.reading.buffers import BufferPool, aligned_empty
-from heteroshards.trainer.reading.chunks import Check, TensorReader, take_columns
+from heteroshards.schemas.store.memory import aligned_empty
+from heteroshards.schemas.store.reader import Check, TensorReader, take_columns
+from heteroshards.trainer.reading.buffers import BufferPool
 from heteroshards.trainer.reading.ids import check_of
 from heteroshards.trainer.reading.order import shard_numbers
 from heteroshards.trainer.reading.store import Store

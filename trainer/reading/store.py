@@ -10,7 +10,7 @@ from zipfile import is_zipfile
 import google_crc32c
 import numpy as np
 
-from heteroshards.schemas import integrity, layout
+from heteroshards.schemas import layout
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import ConfigError, CorruptChunkError, StoreChangedError, StoreError
 from heteroshards.schemas.latest import latest_path, read_latest
@@ -19,20 +19,14 @@ from heteroshards.schemas.manifest import SplitInfo
 from heteroshards.schemas.packing import Columns
 from heteroshards.schemas.paths import as_path, expand
 from heteroshards.schemas.seam import require, require_path, typed
+from heteroshards.schemas.store import integrity
+from heteroshards.schemas.store.files import Files, LocalFiles
+from heteroshards.schemas.store.reader import UNNUMBERED, Numbering, StoredTensor, TensorReader, take_columns
+from heteroshards.schemas.store.retries import DEFAULT, Retry
+from heteroshards.schemas.store.root import PREPARE, Root, check_array, read_root
+from heteroshards.schemas.store.url_files import open_url
+from heteroshards.schemas.store.zip_files import ZipFiles
 from heteroshards.schemas.tensors import TensorSpec, checksum_tensor
-from heteroshards.trainer.reading.archives import ZipFiles
-from heteroshards.trainer.reading.chunks import (
-    UNNUMBERED,
-    Files,
-    LocalFiles,
-    Numbering,
-    StoredTensor,
-    TensorReader,
-    take_columns,
-)
-from heteroshards.trainer.reading.metadata import PREPARE, Root, check_array, read_root
-from heteroshards.trainer.reading.remote import open_url
-from heteroshards.trainer.reading.retries import DEFAULT, Retry
 from heteroshards.trainer.reading.tables import SparseTable
 
 

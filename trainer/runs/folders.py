@@ -6,10 +6,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Optional
 
-from heteroshards.schemas import locks
 from heteroshards.schemas.config import JobConfig, TrainConfig
 from heteroshards.schemas.errors import CheckpointError
 from heteroshards.schemas.paths import as_path
+from heteroshards.schemas.store import locks
 from heteroshards.trainer.reading.store import changed_keys
 from heteroshards.trainer.runs.files import make_folder, remove_leftovers, write_text
 from heteroshards.trainer.runs.names import BEST, LAST, RESULT, RUN

@@ -11,7 +11,7 @@ import numcodecs
 import numpy as np
 
 from heteroshards.schemas.errors import CorruptChunkError
-from heteroshards.schemas.integrity import difference
+from heteroshards.schemas.store.integrity import difference
 from heteroshards.schemas.tensors import TensorSpec
 
 Bytes = Union[np.ndarray, bytes]

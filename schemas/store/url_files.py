@@ -7,9 +7,9 @@ from typing import Any, Dict, NamedTuple, Optional
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from heteroshards.schemas.errors import StoreError
-from heteroshards.trainer.reading.archives import ZipFiles
-from heteroshards.trainer.reading.chunks import ObjectFiles
-from heteroshards.trainer.reading.retries import Retry, retrying
+from heteroshards.schemas.store.files import ObjectFiles
+from heteroshards.schemas.store.retries import Retry, retrying
+from heteroshards.schemas.store.zip_files import ZipFiles
 
 ANSWER_WITHIN_S = 60.0
 SAFE_IN_PATHS = "/!$&'()*+,;=:@"  # RFC 3986, 3.3; the unreserved are safe anyway

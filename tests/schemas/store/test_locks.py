@@ -10,8 +10,8 @@ import threading
 
 import pytest
 
-from heteroshards.schemas import locks
-from heteroshards.schemas.locks import HeldError, locked
+from heteroshards.schemas.store import locks
+from heteroshards.schemas.store.locks import HeldError, locked
 
 
 @pytest.fixture(params=["locks", *sorted(locks.NO_LOCKS)])

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 import pytest
 
 from heteroshards.schemas.errors import StoreUnreachableError
-from heteroshards.trainer.reading.retries import LONGEST_WAIT_S, Retry, retrying, wait_before
+from heteroshards.schemas.store.retries import LONGEST_WAIT_S, Retry, retrying, wait_before
 
 
 class AnswerError(Exception):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heteroshards.schemas.chunks import check_chunk, decode_chunk, require_plausible
 from heteroshards.schemas.errors import CorruptChunkError
+from heteroshards.schemas.store.chunks import check_chunk, decode_chunk, require_plausible
 from heteroshards.schemas.tensors import CODECS, TensorSpec
 
 ENCODE = {

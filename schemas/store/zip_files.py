@@ -6,10 +6,10 @@ from contextlib import suppress
 from typing import Any, BinaryIO, Callable, Dict, List, NamedTuple, Optional, Union
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from heteroshards.schemas import integrity
 from heteroshards.schemas.errors import CorruptChunkError, StoreError
-from heteroshards.trainer.reading.chunks import NOT_READ, ObjectFiles
-from heteroshards.trainer.reading.retries import Retry, retrying
+from heteroshards.schemas.store import integrity
+from heteroshards.schemas.store.files import NOT_READ, ObjectFiles
+from heteroshards.schemas.store.retries import Retry, retrying
 
 ROOT_FILES = (integrity.root_file(2), integrity.root_file(3))
 UTF8_FLAG = 0x800

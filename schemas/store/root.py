@@ -6,14 +6,15 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import google_crc32c
 import numpy as np
 
-from heteroshards.schemas import integrity, layout
-from heteroshards.schemas.chunks import REBUILD, Bytes
+from heteroshards.schemas import layout
 from heteroshards.schemas.errors import CorruptMetadataError, ManifestError, StoreError, StoreIncompleteError
 from heteroshards.schemas.layout import ZarrFormat
 from heteroshards.schemas.listing import require_listing
 from heteroshards.schemas.manifest import Manifest, parse_manifest
+from heteroshards.schemas.store import integrity
+from heteroshards.schemas.store.chunks import REBUILD, Bytes
+from heteroshards.schemas.store.files import Files, LocalFiles
 from heteroshards.schemas.tensors import TensorSpec
-from heteroshards.trainer.reading.chunks import Files, LocalFiles
 
 PREPARE = "Run `make prepare` (or `python -m pipeline prepare --config <config>`)."
 UNCHECKED = "Without checks, [train] check_chunks = false, it is read all the same."

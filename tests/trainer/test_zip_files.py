@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from heteroshards.schemas.errors import CorruptChunkError, StoreError
-from heteroshards.trainer.reading.archives import ZipFiles
+from heteroshards.schemas.store.zip_files import ZipFiles
 from heteroshards.trainer.reading.dataset import ShardDataset, ShardIterable
 from heteroshards.trainer.reading.store import open_store
 from tests.trainer.store_factory import ZARR_FORMATS, write_store

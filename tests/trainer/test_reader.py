@@ -9,9 +9,10 @@ import pytest
 import zarr
 
 from heteroshards.schemas.errors import CorruptChunkError, CorruptMetadataError, ManifestError, StoreError
+from heteroshards.schemas.store.memory import aligned_empty
+from heteroshards.schemas.store.zip_files import ZipFiles
 from heteroshards.schemas.tensors import TensorSpec
-from heteroshards.trainer.reading.archives import ZipFiles
-from heteroshards.trainer.reading.buffers import PAGE_BYTES, BufferPool, aligned_empty
+from heteroshards.trainer.reading.buffers import PAGE_BYTES, BufferPool
 from heteroshards.trainer.reading.store import Store, open_store
 from tests.layouts import stored_at
 from tests.trainer.store_factory import ZARR_FORMATS, chunk_file, manifest_of, set_manifest, write_store

@@ -20,14 +20,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from heteroshards.schemas import integrity
 from heteroshards.schemas.errors import CorruptChunkError, StoreError, StoreUnreachableError
 from heteroshards.schemas.inputs import model_inputs
+from heteroshards.schemas.store import integrity
+from heteroshards.schemas.store.retries import DEFAULT, Retry
+from heteroshards.schemas.store.url_files import UrlFiles
 from heteroshards.trainer.reading import retries
 from heteroshards.trainer.reading.dataset import ShardDataset, ShardIterable
 from heteroshards.trainer.reading.order import sequential_order
-from heteroshards.trainer.reading.remote import UrlFiles
-from heteroshards.trainer.reading.retries import DEFAULT, Retry
 from heteroshards.trainer.reading.store import open_store
 from heteroshards.trainer.reading.stream import BatchStream
 from tests.trainer.store_factory import write_store

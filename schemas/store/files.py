@@ -1,0 +1,138 @@
+"""Where the bytes of a store lie: the one file system of both sides. A folder here; other kinds are files beside this.
+
+A local file is opened by name and read into a reused aligned buffer, nearly all of it without the interpreter lock.
+"""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Any, Callable, Optional, Tuple, Union
+
+import numpy as np
+
+from heteroshards.schemas.errors import CorruptChunkError, StoreError
+from heteroshards.schemas.store.chunks import REBUILD, Bytes
+from heteroshards.schemas.store.memory import aligned_empty
+
+Make = Callable[[int], np.ndarray]
+SMALLEST_BUFFER = 2**16
+NOT_READ = "a file of the store cannot be read"
+
+
+class LocalFiles:
+    """Chunk files of a local store. Reads go into one buffer that grows as needed and is overwritten by the next."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self._prefix = os.path.join(root, "")
+        self._buffer = np.empty(0, np.uint8)
+
+    def where(self, key: str) -> str:
+        return self._prefix + key
+
+    def fetch(self, key: str, num_bytes: Optional[int] = None, make: Optional[Make] = None) -> Optional[np.ndarray]:
+        """The file's bytes, uint8 [size]; None when there is no such file.
+
+        Args:
+            num_bytes: the size that it must have; a file of another size is not read.
+            make: gives the memory to read into, else they are valid until the next call.
+
+        Raises:
+            CorruptChunkError: the file has another size, or the disk cannot read it.
+            StoreError: the file cannot be read.
+        """
+        try:
+            return self._read(key, num_bytes, make)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            kind = CorruptChunkError if error.errno == errno.EIO else StoreError
+            raise kind(
+                NOT_READ, actual=error.strerror, where=None if error.errno == errno.EIO else self.where(key)
+            ) from error
+
+    def _read(self, key: str, num_bytes: Optional[int], make: Optional[Make]) -> np.ndarray:
+        file = os.open(self._prefix + key, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not be waited for
+        try:
+            status = os.fstat(file)
+            size = status.st_size
+            if not stat.S_ISREG(status.st_mode):
+                kind = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+                raise OSError(kind, os.strerror(kind))
+            require_size(size, num_bytes)
+            if make is None and size > self._buffer.nbytes:
+                self._buffer = aligned_empty(max(2 * size, SMALLEST_BUFFER))
+            into = self._buffer if make is None else make(size)
+            filled = 0
+            while filled < size:
+                count = os.readv(file, [into.data[filled:size]])
+                if count == 0:
+                    break
+                filled += count
+            return into[:filled]
+        finally:
+            os.close(file)
+
+    def stamp(self, key: str) -> Optional[Tuple[int, ...]]:
+        """Changes when the file is replaced or written to; None when there is none."""
+        try:
+            status = os.stat(self._prefix + key)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+    def copy(self) -> "LocalFiles":
+        """The same files with a buffer of its own, for another thread or process."""
+        return LocalFiles(self.root)
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return LocalFiles, (self.root,)
+
+
+class ObjectFiles:
+    """Chunk objects that lie in no folder: in a zip file, behind a URL. For any threads, and for processes forked from
+    this one: whoever makes one of these opens what it reads from for each process."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def where(self, key: str) -> str:
+        raise NotImplementedError
+
+    def get(self, key: str, num_bytes: Optional[int]) -> Optional[bytes]:
+        """An object, which should have so many bytes; None when there is none."""
+        raise NotImplementedError
+
+    def fetch(self, key: str, num_bytes: Optional[int] = None, make: Optional[Make] = None) -> Optional[Bytes]:
+        """As `LocalFiles.fetch`; the object is read before its size is known."""
+        try:
+            data = self.get(key, num_bytes)
+        except StoreError:
+            raise
+        except Exception as error:  # each kind of store has errors of its own
+            raise StoreError(NOT_READ, actual=repr(error), where=self.where(key)) from error
+        if data is None:
+            return None
+        require_size(len(data), num_bytes)
+        if make is None:
+            return data
+        into = make(len(data))
+        into[:] = np.frombuffer(data, np.uint8)
+        return into
+
+    def stamp(self, key: str) -> Optional[Tuple[int, ...]]:
+        """Unknown here."""
+        return None
+
+    def copy(self) -> "ObjectFiles":
+        return self
+
+
+Files = Union[LocalFiles, ObjectFiles]
+
+
+def require_size(size: int, num_bytes: Optional[int]) -> None:
+    if num_bytes is not None and size != num_bytes:
+        what, actual, limit = "a chunk has the wrong size", f"{size} bytes", f"{num_bytes} bytes"
+        raise CorruptChunkError(what, actual=actual, limit=limit, hint=REBUILD)
