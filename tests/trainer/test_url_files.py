@@ -22,10 +22,9 @@ from torch.utils.data import DataLoader
 
 from heteroshards.schemas.errors import CorruptChunkError, StoreError, StoreUnreachableError
 from heteroshards.schemas.inputs import model_inputs
-from heteroshards.schemas.store import integrity
+from heteroshards.schemas.store import integrity, retries
 from heteroshards.schemas.store.retries import DEFAULT, Retry
 from heteroshards.schemas.store.url_files import UrlFiles
-from heteroshards.trainer.reading import retries
 from heteroshards.trainer.reading.dataset import ShardDataset, ShardIterable
 from heteroshards.trainer.reading.order import sequential_order
 from heteroshards.trainer.reading.store import open_store
