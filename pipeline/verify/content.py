@@ -18,11 +18,12 @@ from heteroshards.pipeline.sampling.batches import Sizes, limiters
 from heteroshards.pipeline.verify.coverage import Place, SeedCoverage
 from heteroshards.pipeline.verify.files import chunk_file
 from heteroshards.pipeline.verify.findings import Findings
-from heteroshards.pipeline.writing import zarr_compat
 from heteroshards.schemas import layout
+from heteroshards.schemas.errors import CorruptChunkError
 from heteroshards.schemas.graph import EdgeTypeSchema, NodeTypeSchema
 from heteroshards.schemas.listing import PackedTensor, packed_tensors
 from heteroshards.schemas.manifest import Manifest, Part, SplitInfo
+from heteroshards.schemas.store.chunks import decode_chunk
 from heteroshards.schemas.task import TargetSpec
 from heteroshards.schemas.tensors import ID_PAD, TensorSpec
 
@@ -45,10 +46,9 @@ class Chunks:
 
     def rows(self, spec: TensorSpec, index: int) -> np.ndarray:
         """The real rows of one chunk: [at most chunk_rows, ...]."""
-        data: Any = (self.store / chunk_file(self.manifest, spec, index)).read_bytes()
-        codec = zarr_compat.compressor(spec.codec)
-        values = np.frombuffer(data if codec is None else codec.decode(data), spec.dtype).reshape(spec.chunks)
-        return values[: spec.shape[0] - index * spec.chunk_rows]
+        data = (self.store / chunk_file(self.manifest, spec, index)).read_bytes()
+        values = decode_chunk(spec, data, lambda num_bytes: np.empty(num_bytes, np.uint8)).view(spec.dtype)
+        return values.reshape(spec.chunks)[: spec.shape[0] - index * spec.chunk_rows]
 
     def slice(self, spec: TensorSpec, start: int, stop: int) -> np.ndarray | None:
         """Rows start..stop, over as many chunks as it takes; None where one of them is damaged."""
@@ -133,7 +133,7 @@ def shards(chunks: Chunks, split: SplitInfo, part: Part, findings: Findings) -> 
         for spec in specs:
             try:
                 rows = chunks.slice(spec, shard.start, shard.stop)
-            except (ValueError, RuntimeError) as error:
+            except CorruptChunkError as error:
                 batches = (shard.start, shard.stop)
                 findings.add(spec.path, "a chunk cannot be decoded", error, None, split.name, batches)
                 rows = None

@@ -1,6 +1,5 @@
 """Every byte of a store against the checksums that the store holds: chunks, metadata, and what does not belong."""
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.layout import ZarrFormat
 from heteroshards.schemas.manifest import Manifest, parse_manifest
 from heteroshards.schemas.store import integrity
+from heteroshards.schemas.store.root import attributes_of, metadata_checksums
 from heteroshards.schemas.tensors import TensorSpec
 
 
@@ -101,14 +101,13 @@ def check_root(data: bytes, zarr_format: ZarrFormat, findings: Findings) -> tupl
     """
     name = integrity.root_file(zarr_format)
     try:
-        values = json.loads(data)
-        root = values if zarr_format == 2 else values["attributes"]
-        checksums: dict[str, int] = root.get(layout.INTEGRITY_ATTRIBUTE, {}).get("metadata_crc32c", {})
+        root = attributes_of(data, zarr_format, name)
+        checksums = metadata_checksums(root)
         if checksums and not integrity.is_root_intact(data):
             findings.add(name, "the manifest or another root attribute has changed since the store was written")
             return None, {}
         manifest = parse_manifest(root.get(layout.MANIFEST_ATTRIBUTE), name)
-    except (ValueError, KeyError, TypeError, AttributeError, StoreError) as error:
+    except StoreError as error:
         findings.add(name, "the root attributes cannot be read", error)
         return None, {}
     if not checksums:

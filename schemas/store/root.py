@@ -60,8 +60,8 @@ def read_root(files: Files, check: bool) -> Root:
         hint = PREPARE if isinstance(files, LocalFiles) else "Look whether the address is right."
         raise StoreError("this is no zarr store", where=files.where(""), hint=hint)
     content, where = bytes(data), files.where(name)
-    attributes = _attributes(content, zarr_format, where)
-    checksums = _checksums(attributes)
+    attributes = attributes_of(content, zarr_format, where)
+    checksums = metadata_checksums(attributes)
     is_sealed = bool(checksums) or integrity.OWN_CRC in content
     if layout.MANIFEST_ATTRIBUTE not in attributes and not is_sealed:
         raise StoreError("this is no store of padded batches: its root has no manifest", where=where, hint=PREPARE)
@@ -86,7 +86,8 @@ def _fetch(files: Files, name: str) -> Optional[Bytes]:
     return files.fetch(name)
 
 
-def _attributes(content: bytes, zarr_format: ZarrFormat, where: str) -> Dict[str, Any]:
+def attributes_of(content: bytes, zarr_format: ZarrFormat, where: str) -> Dict[str, Any]:
+    """The root attributes, from the bytes of their file; raises CorruptMetadataError where they are none."""
     try:
         values = json.loads(content.decode("utf-8"))
         attributes = values if zarr_format == 2 else values["attributes"]
@@ -114,7 +115,8 @@ def _manifest(attributes: Dict[str, Any], zarr_format: ZarrFormat, where: str) -
     return manifest
 
 
-def _checksums(attributes: Dict[str, Any]) -> Dict[str, int]:
+def metadata_checksums(attributes: Dict[str, Any]) -> Dict[str, int]:
+    """file -> crc32c of the store's other metadata; {} where the attribute is damaged or missing."""
     found = attributes.get(layout.INTEGRITY_ATTRIBUTE)
     found = found.get("metadata_crc32c") if isinstance(found, dict) else None
     return found if isinstance(found, dict) else {}

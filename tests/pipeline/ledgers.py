@@ -87,7 +87,8 @@ def _manifest(graph: GraphSchema, budget: Budget, batches: dict[str, int], zarr_
     options = BatchOptions(False, True, 0.0, 16, "blosc-lz4", codecs)
     tensors = feature_tensors(graph, codecs, 2**20)
     for split, count in batches.items():
-        tensors += part_tensors(graph, budget, NUM_HOPS, split, count, options)
+        chunk = options._replace(chunk_batches=min(16, count))
+        tensors += part_tensors(graph, budget, NUM_HOPS, split, count, chunk)
     rounds = dict.fromkeys(batches, 1)
     return Manifest(
         dimensions=dimensions_of(tensors),
@@ -98,7 +99,7 @@ def _manifest(graph: GraphSchema, budget: Budget, batches: dict[str, int], zarr_
         graph=graph,
         sampling=SamplingSpec(
             mode="neighbor",
-            fanouts={},
+            fanouts=dict.fromkeys(graph.edge_keys, (5,) * NUM_HOPS),
             replace=False,
             batch_size=MAX_SEEDS,
             grouping="random",

@@ -266,7 +266,7 @@ def test_the_command_takes_a_store_by_place_or_by_option(stores, tmp_path):
     both = run(stores[0], "--store", stores[1])
     assert both.exit_code == 2 and "named twice" in both.output
     missing = run(tmp_path / "none")
-    assert missing.exit_code == 5 and "there is no store" in missing.output
+    assert missing.exit_code == 5 and "this is no zarr store" in missing.output
     missing = run(stores[0], "--against", tmp_path / "none")
     assert missing.exit_code == 5 and str(tmp_path / "none") in missing.output
 

@@ -16,6 +16,7 @@ from heteroshards.schemas.errors import (
     BudgetError,
     CorruptChunkError,
     FormatVersionError,
+    ManifestError,
     StoreError,
     StoreIncompleteError,
 )
@@ -173,7 +174,7 @@ def test_damaged_checksums_are_an_error(store):
     whole = file.read_bytes()
     for damaged in (whole[:-8], b"\1" + whole[1:], b""):
         file.write_bytes(damaged)
-        with pytest.raises(CorruptChunkError, match="the checksums are damaged"):
+        with pytest.raises(CorruptChunkError, match=r"checksums/0\.0.*a chunk (has the wrong size|fails its checksum)"):
             store_use(store)
     file.unlink()
     with pytest.raises(CorruptChunkError, match="missing"):
@@ -181,9 +182,9 @@ def test_damaged_checksums_are_an_error(store):
 
 
 def test_a_chunk_that_does_not_decode_is_an_error(store, monkeypatch):
-    monkeypatch.setattr("heteroshards.pipeline.inspect.ledger.check_chunk", lambda *_: None)
+    monkeypatch.setattr("heteroshards.schemas.store.reader.check_chunk", lambda *_: None)
     for file in store.rglob("stats/num_nodes/0.*"):
-        file.write_bytes(file.read_bytes()[:-1])
+        file.write_bytes(bytes(file.stat().st_size))
     with pytest.raises(CorruptChunkError, match="does not decode"):
         store_use(store)
 
@@ -203,7 +204,7 @@ def rename_limiter(manifest):
     [
         (lambda m: m.update(complete=False), StoreIncompleteError, "not finished"),
         (lambda m: m.update(format_version=99), FormatVersionError, "version 99"),
-        (rename_limiter, StoreError, r"no 'val/stats/limiter'.*--force"),
+        (rename_limiter, ManifestError, "a tensor is not listed; expected val/stats/limiter"),
     ],
 )
 def test_a_manifest_that_will_not_do_is_an_error(store, change, error, message):
@@ -214,5 +215,5 @@ def test_a_manifest_that_will_not_do_is_an_error(store, change, error, message):
 
 def test_no_store_is_an_error(tmp_path):
     for path in (tmp_path, tmp_path / "none"):
-        with pytest.raises(StoreError, match="there is no store"):
+        with pytest.raises(StoreError, match="no zarr store"):
             store_use(path)
