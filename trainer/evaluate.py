@@ -9,7 +9,7 @@ import torch
 from heteroshards.schemas.errors import ConfigError, CorruptChunkError, StoreError
 from heteroshards.schemas.layout import PREDICT
 from heteroshards.schemas.seam import require, typed
-from heteroshards.schemas.store.chunks import REBUILD
+from heteroshards.schemas.store.checks import REBUILD
 from heteroshards.trainer.job import Job, naming
 from heteroshards.trainer.runs.report import SILENT, Console
 from heteroshards.trainer.tasks.objective import Objective

@@ -18,7 +18,7 @@ from heteroshards.schemas.layout import Purpose
 from heteroshards.schemas.manifest import Part, SplitInfo
 from heteroshards.schemas.paths import as_path
 from heteroshards.schemas.seam import require, typed
-from heteroshards.schemas.store.chunks import REBUILD
+from heteroshards.schemas.store.checks import REBUILD
 from heteroshards.trainer.backends import Backend, CompiledModel, backend_class, resolve_backend
 from heteroshards.trainer.backends.signature import find_shape
 from heteroshards.trainer.features import resident_features, sparse_entries, sparse_features

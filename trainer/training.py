@@ -12,7 +12,7 @@ import torch
 from heteroshards.schemas.config import JobConfig, TrainConfig
 from heteroshards.schemas.errors import CheckpointError, ConfigError, CorruptChunkError, ModelError, StoreError
 from heteroshards.schemas.seam import require, require_path, typed
-from heteroshards.schemas.store.chunks import REBUILD
+from heteroshards.schemas.store.checks import REBUILD
 from heteroshards.trainer.backends import Backend
 from heteroshards.trainer.checkpoint import FRESH, TrainingProgress, load_model, resume, save_checkpoint
 from heteroshards.trainer.evaluate import evaluate

@@ -18,15 +18,13 @@ from heteroshards.pipeline.reporting import Progress, Report
 from heteroshards.pipeline.sizing import saved_plan
 from heteroshards.pipeline.sizing.counting import reserve, sampler_factory
 from heteroshards.pipeline.sources import SourceGraph
-from heteroshards.pipeline.writing.files import read_attributes
 from heteroshards.pipeline.writing.manifest import provenance
 from heteroshards.pipeline.writing.partitions import Planned
-from heteroshards.pipeline.writing.place import existing, require_place, writing
+from heteroshards.pipeline.writing.place import existing, read_manifest, require_place, writing
 from heteroshards.pipeline.writing.writer import work_folder
-from heteroshards.schemas import layout
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import ConfigError, StoreError
-from heteroshards.schemas.manifest import Manifest, parse_manifest
+from heteroshards.schemas.manifest import Manifest
 from heteroshards.schemas.seam import typed
 
 PLAN = "plan.npz"
@@ -128,7 +126,7 @@ def _saved(request: Request, workers: int) -> Planned:
         fitted, most_edges = saved_plan.load(work / PLAN)
     except FileNotFoundError:
         raise StoreError("no store is being prepared in steps", where=str(work), hint=again) from None
-    manifest = parse_manifest(read_attributes(work / "store").get(layout.MANIFEST_ATTRIBUTE), str(work))
+    manifest = read_manifest(work / "store")
     if manifest.fingerprint != request.fingerprint:
         raise StoreError("the work folder is for other data or another config", where=str(work), hint=again)
     if manifest.provenance != provenance():

@@ -1,6 +1,5 @@
 """Every byte of a store against the checksums that the store holds: chunks, metadata, and what does not belong."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.layout import ZarrFormat
 from heteroshards.schemas.manifest import Manifest, parse_manifest
 from heteroshards.schemas.store import integrity
+from heteroshards.schemas.store.checks import difference
+from heteroshards.schemas.store.files import LocalFiles
 from heteroshards.schemas.store.root import attributes_of, metadata_checksums
 from heteroshards.schemas.tensors import TensorSpec
 
@@ -64,12 +65,7 @@ def check_files(store: Path, findings: Findings) -> CheckedFiles:
 
 def _present(store: Path) -> dict[str, int]:
     """Every file below the store with its size."""
-    found = {}
-    for folder, _, names in os.walk(store):
-        for name in names:
-            file = Path(folder, name)
-            found[file.relative_to(store).as_posix()] = file.lstat().st_size
-    return found
+    return dict(LocalFiles(store).list())
 
 
 def _zarr_format(store: Path, present: dict[str, int]) -> ZarrFormat:
@@ -124,7 +120,7 @@ def _check_consolidated(store: Path, metadata: list[str], findings: Findings) ->
     """`.zmetadata` repeats what the other files say."""
     name = integrity.CONSOLIDATED
     data = _read(store, name, findings)
-    if data is not None and data != integrity.render_consolidated(store, metadata):
+    if data is not None and data != integrity.render_consolidated(LocalFiles(store), metadata):
         findings.add(name, "it differs from the metadata that it repeats")
 
 
@@ -134,7 +130,7 @@ def _check_file(
     """One file's bytes, None (and a finding) when they are not the ones that were written."""
     before = findings.count
     data = _read(store, name, findings, **place)
-    wrong = None if data is None else integrity.difference(data, crc, num_bytes)
+    wrong = None if data is None else difference(data, crc, num_bytes)
     if wrong:
         what, actual, limit = wrong
         findings.add(name, f"the file {what}", actual, limit, **place)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from heteroshards.pipeline.sources.stamp import is_same, is_stamp
-from heteroshards.pipeline.writing.files import read_attributes, write_atomically
 from heteroshards.schemas.base import validate
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.latest import Latest, latest_path, read_latest
 from heteroshards.schemas.layout import MANIFEST_ATTRIBUTE
 from heteroshards.schemas.notes import Note
+from heteroshards.schemas.store.files import LocalFiles
+from heteroshards.schemas.store.root import root_attributes
 
 
 def note_path(config: JobConfig, store: Path | None) -> Path:
@@ -33,7 +34,7 @@ def write_note(
     place, digest = note_path(config, store), config.content_digest()
     note = Latest(store=path.name, content_digest=digest, fingerprint=fingerprint, stamp=stamp)
     try:
-        write_atomically(place, note.model_dump_json())
+        LocalFiles(place.parent).put(place.name, note.model_dump_json().encode(), is_durable=True)
     except OSError as error:
         hint = f"The store itself is finished: {path}. Name it with --store, or mend this and repeat the command."
         raise StoreError(
@@ -68,7 +69,7 @@ def find_unchanged(config: JobConfig, store: Path | None, stamp: dict[str, Any] 
         return None
     found = path.with_name(note.store)
     try:
-        manifest = read_attributes(found).get(MANIFEST_ATTRIBUTE, {})
+        manifest = root_attributes(LocalFiles(found)).get(MANIFEST_ATTRIBUTE, {})
     except StoreError:
         return None
     if manifest.get("complete") is not True or manifest.get("fingerprint") != note.fingerprint:
@@ -81,7 +82,7 @@ def find_unchanged(config: JobConfig, store: Path | None, stamp: dict[str, Any] 
 
 def kept_warnings(store: Path) -> list[str]:
     """What there was to warn of when a store was prepared, a line each."""
-    notes = read_attributes(store).get(MANIFEST_ATTRIBUTE, {}).get("notes", [])
+    notes = root_attributes(LocalFiles(store)).get(MANIFEST_ATTRIBUTE, {}).get("notes", [])
     return [validate(Note, note, StoreError, str(store)).line for note in notes if note["level"] == "warning"]
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from heteroshards.pipeline.reporting import Report
-from heteroshards.pipeline.writing.files import read_attributes
 from heteroshards.pipeline.writing.writer import locked
 from heteroshards.schemas import layout
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.manifest import Manifest, parse_manifest
 from heteroshards.schemas.paths import as_path
+from heteroshards.schemas.store.files import LocalFiles
+from heteroshards.schemas.store.root import root_attributes
 
 
 def store_path(config: JobConfig, fingerprint: str) -> Path:
@@ -34,7 +35,8 @@ def existing(path: Path, fingerprint: str, force: bool) -> Manifest | None:
         raise StoreError("the path cannot be used", actual=error, where=str(path)) from None
     if is_empty:
         return None
-    if not path.is_dir() or layout.MANIFEST_ATTRIBUTE not in (_damaged(path) if force else read_attributes(path)):
+    files = LocalFiles(path)
+    if not path.is_dir() or layout.MANIFEST_ATTRIBUTE not in (_damaged(files) if force else root_attributes(files)):
         raise StoreError("the path is taken by something that is no store", where=str(path), hint="Choose another.")
     if force:
         return None
@@ -84,12 +86,12 @@ def writing(path: Path, report: Report, is_shared: bool = False) -> Iterator[Non
 
 def read_manifest(path: Path) -> Manifest:
     """That of a store, finished or not."""
-    return parse_manifest(read_attributes(path).get(layout.MANIFEST_ATTRIBUTE), str(path))
+    return parse_manifest(root_attributes(LocalFiles(path)).get(layout.MANIFEST_ATTRIBUTE), str(path))
 
 
-def _damaged(path: Path) -> dict[str, Any]:
+def _damaged(files: LocalFiles) -> dict[str, Any]:
     """Attributes of what may be a damaged store of ours: one whose attributes cannot be read counts as a store."""
     try:
-        return read_attributes(path)
+        return root_attributes(files)
     except StoreError:
         return {layout.MANIFEST_ATTRIBUTE: None}

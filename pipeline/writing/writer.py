@@ -7,9 +7,7 @@ A partition is finished when its record exists, and a record appears by one rena
 pure functions of the plan, so what an interrupted partition left behind is simply written again.
 """
 
-import errno
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,11 +18,12 @@ import google_crc32c
 import numpy as np
 
 from heteroshards.pipeline.writing import zarr_compat
-from heteroshards.pipeline.writing.files import read_attributes, write_atomically
 from heteroshards.schemas import layout
 from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.manifest import Manifest, parse_manifest
 from heteroshards.schemas.store import integrity, locks
+from heteroshards.schemas.store.files import LocalFiles
+from heteroshards.schemas.store.root import root_attributes
 from heteroshards.schemas.tensors import TensorSpec, checksum_tensor
 
 
@@ -95,6 +94,8 @@ class StoreWriter:
         self.store = self.work / "store"
         self.partitions = self.work / "partitions"
         self.specs = {spec.path: spec for spec in manifest.tensors}
+        self._files = LocalFiles(self.store, scratch=self.work)
+        self._records = LocalFiles(self.partitions)
 
     def init(self) -> None:
         """Fill the work folder, or take over what an interrupted run of the same store left in it."""
@@ -103,14 +104,15 @@ class StoreWriter:
         if self.work.exists():
             shutil.rmtree(self.work)
         self.partitions.mkdir(parents=True)
+        self.store.mkdir()
         specs = [*self.specs.values(), checksum_tensor(self.manifest.num_chunks)]
-        zarr_compat.create_arrays(self.store, self.manifest.zarr_format, specs)
+        zarr_compat.create_arrays(self._files, self.manifest.zarr_format, specs)
         self._write_manifest(self.manifest)
 
     def _can_take_over(self) -> bool:
         """Whether the work folder was fully initialised for the very same store."""
         try:
-            left = parse_manifest(read_attributes(self.store).get(layout.MANIFEST_ATTRIBUTE), str(self.store))
+            left = parse_manifest(root_attributes(self._files).get(layout.MANIFEST_ATTRIBUTE), str(self.store))
         except Exception:
             return False  # whatever is wrong with it, an unfinished work folder is made anew
         return left.model_copy(update={"complete": False, "checksums_crc32c": 0}) == self.manifest
@@ -118,14 +120,11 @@ class StoreWriter:
     def _write_manifest(self, manifest: Manifest, checksums: Mapping[str, int] | None = None) -> None:
         """Write the root attributes. zarr would leave temporary files in the store where it is killed."""
         values = json.loads(manifest.model_dump_json())
-        text = integrity.render_root(manifest.zarr_format, values, checksums).decode()
-        write_atomically(self.store / integrity.root_file(manifest.zarr_format), text, self.work)
+        data = integrity.render_root(manifest.zarr_format, values, checksums)
+        self._files.put(integrity.root_file(manifest.zarr_format), data, is_durable=True)
 
     def is_finished(self, partition: str) -> bool:
-        return self._record(partition).exists()
-
-    def _record(self, partition: str) -> Path:
-        return self.partitions / f"{partition}.json"
+        return self._records.stamp(_record(partition)) is not None
 
     def write_chunk(self, path: str, index: int, rows: np.ndarray) -> tuple[int, int]:
         """Write one chunk of a tensor from its rows (fewer than a whole chunk's only at the end).
@@ -134,18 +133,12 @@ class StoreWriter:
             crc32c and size of the chunk file.
         """
         encoded = encode_chunk(self.specs[path], rows)
-        file = self.store / path / layout.chunk_name(self.manifest.zarr_format, index, rows.ndim)
-        if self.manifest.zarr_format == 3:
-            if not (self.store / path).is_dir():  # never bring back a folder that was removed
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.store / path))
-            file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("wb") as out:
-            out.write(encoded)
+        self._files.put(f"{path}/{layout.chunk_name(self.manifest.zarr_format, index, rows.ndim)}", encoded)
         return google_crc32c.value(encoded), len(encoded)
 
     def finish_partition(self, partition: str, checksums: Checksums) -> None:
         """Record a partition as finished, with the checksums of its chunks: path -> chunk -> (crc32c, size)."""
-        write_atomically(self._record(partition), json.dumps(checksums))
+        self._records.put(_record(partition), json.dumps(checksums).encode(), is_durable=True)
 
     def finalise(self, partitions: Iterable[str]) -> None:
         """Check that every partition is there, write checksums and manifest, and let the store appear.
@@ -163,11 +156,11 @@ class StoreWriter:
             )
         digest = self._write_checksums(partitions)
         finished = self.manifest.model_copy(update={"complete": True, "checksums_crc32c": digest})
-        metadata = integrity.metadata_files(self.store, finished.zarr_format)
-        self._write_manifest(finished, integrity.checksums_of(self.store, metadata))
+        metadata = integrity.metadata_files(self._files, finished.zarr_format)
+        self._write_manifest(finished, integrity.checksums_of(self._files, metadata))
         if finished.zarr_format == 2:  # format 3 has no agreed way to gather metadata
-            text = integrity.render_consolidated(self.store, metadata).decode()
-            write_atomically(self.store / integrity.CONSOLIDATED, text, self.work)
+            data = integrity.render_consolidated(self._files, metadata)
+            self._files.put(integrity.CONSOLIDATED, data, is_durable=True)
         replaced = self.work / "replaced"
         if replaced.exists():  # an interrupted run came as far as here
             shutil.rmtree(replaced)
@@ -181,11 +174,16 @@ class StoreWriter:
         table = np.zeros((self.manifest.num_chunks, 2), "<u4")
         first = self.manifest.first_chunks()
         for partition in partitions:
-            recorded: Mapping[str, Mapping[str, Any]] = json.loads(self._record(partition).read_text())
+            record = self._records.fetch(_record(partition))
+            assert record is not None, partition
+            recorded: Mapping[str, Mapping[str, Any]] = json.loads(bytes(record))
             for path, chunks in recorded.items():
                 for index, checksum in chunks.items():
                     table[first[path] + int(index)] = checksum
-        file = self.store / layout.CHECKSUMS / layout.chunk_name(self.manifest.zarr_format, 0, 2)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(table.tobytes())
+        name = layout.chunk_name(self.manifest.zarr_format, 0, 2)
+        self._files.put(f"{layout.CHECKSUMS}/{name}", table.tobytes(), is_durable=True)
         return int(google_crc32c.value(table.tobytes()))
+
+
+def _record(partition: str) -> str:
+    return f"{partition}.json"

@@ -1,8 +1,8 @@
 """The metadata of arrays, in zarr's formats 2 and 3 and with its versions 2 and 3: the only place that knows them."""
 
 import json
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numcodecs
@@ -11,6 +11,7 @@ import zarr
 
 from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.layout import ZarrFormat
+from heteroshards.schemas.store.files import Files
 from heteroshards.schemas.tensors import TensorSpec
 
 IS_ZARR_3 = int(zarr.__version__.split(".")[0]) >= 3
@@ -23,7 +24,7 @@ def compressor(codec: str) -> Any:
     return numcodecs.Zstd(level=1) if codec == "zstd" else None
 
 
-def create_arrays(store: Path, zarr_format: ZarrFormat, specs: Iterable[TensorSpec]) -> None:
+def create_arrays(files: Files, zarr_format: ZarrFormat, specs: Iterable[TensorSpec]) -> None:
     """Create the metadata of a new store's groups and arrays. Its chunks are written by `StoreWriter`.
 
     There is no fill value (with 0, xarray would turn zeros into NaN) and every chunk will exist.
@@ -32,9 +33,7 @@ def create_arrays(store: Path, zarr_format: ZarrFormat, specs: Iterable[TensorSp
     half of preparing a small store. Format 3's, with its codec pipelines, are left to zarr.
     """
     if zarr_format == 2:
-        _create_group(store)
-        for spec in specs:
-            _create_array(store, spec)
+        _put_format_2(files, list(specs))
         return
     if not IS_ZARR_3:
         raise StoreError(
@@ -43,9 +42,12 @@ def create_arrays(store: Path, zarr_format: ZarrFormat, specs: Iterable[TensorSp
             limit="zarr 3 or newer",
             hint="Set [store] zarr_format = 2 or upgrade zarr (Python 3.11 or newer).",
         )
-    root: Any = zarr.open_group(str(store), mode="w-", zarr_format=3)
+    documents: dict[str, Any] = {}
+    root: Any = zarr.open_group(zarr.storage.MemoryStore(documents), mode="w-", zarr_format=3)
     for spec in specs:
         _create_format_3_array(root, spec)
+    for key, document in documents.items():
+        files.put(key, document.to_bytes())
 
 
 def _attributes(spec: TensorSpec) -> dict[str, Any]:
@@ -53,21 +55,19 @@ def _attributes(spec: TensorSpec) -> dict[str, Any]:
     return {"description": spec.description, **pad}
 
 
-def _create_group(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    _write(folder / ".zgroup", {"zarr_format": 2})
-    _write(folder / ".zattrs", {})
+def _put_format_2(files: Files, specs: Sequence[TensorSpec]) -> None:
+    groups = {parent.as_posix() for spec in specs for parent in PurePosixPath(spec.path).parents}
+    for group in sorted(groups):
+        folder = "" if group == "." else f"{group}/"
+        _put(files, f"{folder}.zgroup", {"zarr_format": 2})
+        _put(files, f"{folder}.zattrs", {})
+    for spec in specs:
+        _put(files, f"{spec.path}/.zarray", _array_2(spec))
+        _put(files, f"{spec.path}/.zattrs", {"_ARRAY_DIMENSIONS": spec.dims, **_attributes(spec)})
 
 
-def _create_array(store: Path, spec: TensorSpec) -> None:
-    *groups, name = spec.path.split("/")
-    folder = store
-    for group in groups:
-        folder = folder / group
-        if not folder.exists():
-            _create_group(folder)
-    (folder / name).mkdir()
-    metadata = {
+def _array_2(spec: TensorSpec) -> dict[str, Any]:
+    return {
         "shape": spec.shape,
         "chunks": spec.chunks,
         "dtype": np.dtype(spec.dtype).newbyteorder("<").str,
@@ -78,8 +78,6 @@ def _create_array(store: Path, spec: TensorSpec) -> None:
         "compressor": _compressor_config(spec.codec),
         "zarr_format": 2,
     }
-    _write(folder / name / ".zarray", metadata)
-    _write(folder / name / ".zattrs", {"_ARRAY_DIMENSIONS": spec.dims, **_attributes(spec)})
 
 
 def _compressor_config(codec: str) -> dict[str, Any] | None:
@@ -90,8 +88,8 @@ def _compressor_config(codec: str) -> dict[str, Any] | None:
     return config or None
 
 
-def _write(file: Path, values: dict[str, Any]) -> None:
-    file.write_text(json.dumps(values, indent=2), encoding="utf-8")
+def _put(files: Files, key: str, values: dict[str, Any]) -> None:
+    files.put(key, json.dumps(values, indent=2).encode())
 
 
 def _create_format_3_array(root: Any, spec: TensorSpec) -> None:

@@ -5,17 +5,14 @@ made by somebody else: so nothing is believed that the bytes at hand could not h
 """
 
 import struct
-from typing import Any, Callable, Dict, Union
+from typing import Any, Callable, Dict
 
 import numcodecs
 import numpy as np
 
 from heteroshards.schemas.errors import CorruptChunkError
-from heteroshards.schemas.store.integrity import difference
+from heteroshards.schemas.store.checks import REBUILD, Bytes, difference
 from heteroshards.schemas.tensors import TensorSpec
-
-Bytes = Union[np.ndarray, bytes]
-REBUILD = "The store is damaged: build it again with `make prepare` (or `python -m pipeline prepare --force`)."
 
 # Content per byte of file, at most: an LZ4 run adds 255 bytes per byte, a Zstandard block has 4 bytes for 128 KiB.
 MAX_RATIO = {"none": 1, "blosc-lz4": 255, "zstd": 2**15}

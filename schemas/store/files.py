@@ -6,13 +6,15 @@ A local file is opened by name and read into a reused aligned buffer, nearly all
 import errno
 import os
 import stat
+import threading
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Callable, Optional, Tuple, Union
+from typing import Any, Callable, Iterator, Optional, Protocol, Tuple
 
 import numpy as np
 
 from heteroshards.schemas.errors import CorruptChunkError, StoreError
-from heteroshards.schemas.store.chunks import REBUILD, Bytes
+from heteroshards.schemas.store.checks import REBUILD, Bytes
 from heteroshards.schemas.store.memory import aligned_empty
 
 Make = Callable[[int], np.ndarray]
@@ -20,11 +22,46 @@ SMALLEST_BUFFER = 2**16
 NOT_READ = "a file of the store cannot be read"
 
 
-class LocalFiles:
-    """Chunk files of a local store. Reads go into one buffer that grows as needed and is overwritten by the next."""
+class Files(Protocol):
+    """The bytes of a store, or of what it is made from, by key: `train/seeds/mask/0.0`. Every kind does what
+    `tests/schemas/store/test_files.py` says; one that is only read raises StoreError where it shall be written."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root)
+    def where(self, key: str) -> str:
+        """The address of a key, for people."""
+
+    def fetch(self, key: str, num_bytes: Optional[int] = None, make: Optional[Make] = None) -> Optional[Bytes]:
+        """The bytes of a key; None when there is no such key. See `LocalFiles.fetch`."""
+
+    def stamp(self, key: str) -> Optional[Tuple[int, ...]]:
+        """Changes when the bytes of a key are replaced; None where that cannot be known without reading them."""
+
+    def copy(self) -> "Files":
+        """The same for another thread or process."""
+
+    def put(self, key: str, data: Bytes, is_durable: bool = False) -> None:
+        """Write or replace a key, whole or not at all. `is_durable`: it must outlive a loss of power from here on."""
+
+    def put_if_absent(self, key: str, data: Bytes) -> bool:
+        """Write a key that is not there yet, durably; False, and nothing is written, where it is. Of many who try at
+        the same time one has True."""
+
+    def list(self) -> Iterator[Tuple[str, int]]:
+        """Every key with its size in bytes, in no order."""
+
+    def delete(self, key: str) -> None:
+        """Remove a key, if it is there."""
+
+
+class LocalFiles:
+    """Files of a folder. Reads go into one buffer that grows as needed and is overwritten by the next.
+
+    Args:
+        scratch: where files lie that are not yet whole, on the same file system; None is beside what they become. A
+            kill can leave some there.
+    """
+
+    def __init__(self, root: Path, scratch: Optional[Path] = None) -> None:
+        self.root, self._scratch = Path(root), scratch
         self._prefix = os.path.join(root, "")
         self._buffer = np.empty(0, np.uint8)
 
@@ -84,10 +121,54 @@ class LocalFiles:
 
     def copy(self) -> "LocalFiles":
         """The same files with a buffer of its own, for another thread or process."""
-        return LocalFiles(self.root)
+        return LocalFiles(self.root, self._scratch)
+
+    def put(self, key: str, data: Bytes, is_durable: bool = False) -> None:
+        """Raises OSError. The root is not made anew where somebody removed it."""
+        with self._new(key, data, is_durable) as temporary:
+            os.replace(temporary, self._prefix + key)
+
+    def put_if_absent(self, key: str, data: Bytes) -> bool:
+        with self._new(key, data, is_durable=True) as temporary:
+            try:
+                os.link(temporary, self._prefix + key)
+            except FileExistsError:
+                return False
+        return True
+
+    @contextmanager
+    def _new(self, key: str, data: Bytes, is_durable: bool) -> Iterator[str]:
+        """A file with these bytes, beside what it is to become or in `scratch`; it is removed where it is left."""
+        target = self._prefix + key
+        folder, name = os.path.split(target)
+        temporary = os.path.join(self._scratch or folder, f".{name}.{os.getpid()}.{threading.get_ident()}.new")
+        if not os.path.isdir(folder):
+            os.stat(self.root)
+            os.makedirs(folder, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data if isinstance(data, bytes) else data.data)
+                if is_durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            yield temporary
+        finally:
+            with suppress(OSError):
+                os.unlink(temporary)
+
+    def list(self) -> Iterator[Tuple[str, int]]:
+        """Links are not followed: their size is their own."""
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                file = Path(folder, name)
+                yield file.relative_to(self.root).as_posix(), file.lstat().st_size
+
+    def delete(self, key: str) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(self._prefix + key)
 
     def __reduce__(self) -> Tuple[Any, ...]:
-        return LocalFiles, (self.root,)
+        return LocalFiles, (self.root, self._scratch)
 
 
 class ObjectFiles:
@@ -128,8 +209,21 @@ class ObjectFiles:
     def copy(self) -> "ObjectFiles":
         return self
 
+    def put(self, key: str, data: Bytes, is_durable: bool = False) -> None:
+        raise self._is_read_only()
 
-Files = Union[LocalFiles, ObjectFiles]
+    def put_if_absent(self, key: str, data: Bytes) -> bool:
+        raise self._is_read_only()
+
+    def list(self) -> Iterator[Tuple[str, int]]:
+        raise StoreError("what lies in this kind of store cannot be listed", where=self.path)
+
+    def delete(self, key: str) -> None:
+        raise self._is_read_only()
+
+    def _is_read_only(self) -> StoreError:
+        hint = "Write to a folder, and copy or zip it."
+        return StoreError("this kind of store can be read only", where=self.path, hint=hint)
 
 
 def require_size(size: int, num_bytes: Optional[int]) -> None:

@@ -5,20 +5,21 @@ file that holds this attribute carries its own crc32c, computed with zeros in it
 repeats all the others, so a checker renders it anew.
 """
 
+import errno
 import json
-from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+import os
+from typing import Any, Dict, List, Mapping, Optional
 
 import google_crc32c
-import numpy as np
 
 from heteroshards.schemas.layout import INTEGRITY_ATTRIBUTE, MANIFEST_ATTRIBUTE, ZarrFormat
+from heteroshards.schemas.store.checks import Bytes
+from heteroshards.schemas.store.files import Files
 
 METADATA_NAMES = (".zgroup", ".zarray", ".zattrs", "zarr.json")
 CONSOLIDATED = ".zmetadata"
 OWN_CRC = b'"file_crc32c": "'
 CRC_DIGITS = 8
-CRC = "crc32c {:08x}"
 
 
 def root_file(zarr_format: ZarrFormat) -> str:
@@ -26,15 +27,22 @@ def root_file(zarr_format: ZarrFormat) -> str:
     return ".zattrs" if zarr_format == 2 else "zarr.json"
 
 
-def metadata_files(store: Path, zarr_format: ZarrFormat) -> List[str]:
-    """Every metadata file below `store` but the two that are rendered, as sorted relative paths."""
-    files = (file.relative_to(store).as_posix() for name in METADATA_NAMES for file in store.rglob(name))
-    return sorted(set(files) - {root_file(zarr_format)})
+def metadata_files(files: Files, zarr_format: ZarrFormat) -> List[str]:
+    """Every metadata file of a store but the two that are rendered, sorted."""
+    found = {key for key, _ in files.list() if key.rpartition("/")[2] in METADATA_NAMES}
+    return sorted(found - {root_file(zarr_format)})
 
 
-def checksums_of(store: Path, files: List[str]) -> Dict[str, int]:
+def checksums_of(files: Files, names: List[str]) -> Dict[str, int]:
     """file -> crc32c of its bytes."""
-    return {name: int(google_crc32c.value((store / name).read_bytes())) for name in files}
+    return {name: int(google_crc32c.value(bytes(_there(files, name)))) for name in names}
+
+
+def _there(files: Files, name: str) -> Bytes:
+    data = files.fetch(name)
+    if data is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), files.where(name))
+    return data
 
 
 def render_root(zarr_format: ZarrFormat, manifest: Mapping[str, Any], checksums: Optional[Mapping[str, int]]) -> bytes:
@@ -57,29 +65,16 @@ def is_root_intact(data: bytes) -> bool:
     return OWN_CRC in data and data[start : start + CRC_DIGITS] == _crc(zeroed)
 
 
-def difference(
-    data: Union[bytes, np.ndarray], crc: Optional[int], num_bytes: Optional[int]
-) -> Optional[Tuple[str, str, str]]:
-    """How a file's bytes differ from those that were written: (what, actual, expected), None when they do not.
-
-    A crc32c or size that is None is not compared.
-    """
-    if num_bytes is not None and len(data) != num_bytes:
-        return "has the wrong size", f"{len(data)} bytes", f"{num_bytes} bytes"
-    found = crc if crc is None else google_crc32c.value(data)
-    return None if found == crc else ("fails its checksum", CRC.format(found), CRC.format(crc))
-
-
 def _crc(data: bytes) -> bytes:
     return f"{google_crc32c.value(data):0{CRC_DIGITS}x}".encode()
 
 
-def render_consolidated(store: Path, files: List[str]) -> bytes:
+def render_consolidated(files: Files, names: List[str]) -> bytes:
     """The bytes of a format 2 store's `.zmetadata`: all its metadata in one file, for one request over HTTP.
 
     Raises:
-        OSError, ValueError: one of the files cannot be read.
+        OSError, ValueError, StoreError: one of the files cannot be read.
     """
-    names = sorted([*files, root_file(2)])
-    metadata = {name: json.loads((store / name).read_bytes()) for name in names}
+    found = sorted([*names, root_file(2)])
+    metadata = {name: json.loads(bytes(_there(files, name))) for name in found}
     return json.dumps({"metadata": metadata, "zarr_consolidated_format": 1}).encode()

@@ -12,7 +12,8 @@ from heteroshards.schemas import layout
 from heteroshards.schemas.errors import CorruptChunkError, StoreError
 from heteroshards.schemas.layout import ZarrFormat
 from heteroshards.schemas.packing import Columns
-from heteroshards.schemas.store.chunks import MAX_RATIO, REBUILD, check_chunk, decode_chunk, require_plausible
+from heteroshards.schemas.store.checks import REBUILD
+from heteroshards.schemas.store.chunks import MAX_RATIO, check_chunk, decode_chunk, require_plausible
 from heteroshards.schemas.store.files import Files, LocalFiles, Make, require_size
 from heteroshards.schemas.store.memory import aligned_empty
 from heteroshards.schemas.tensors import TensorSpec

@@ -12,7 +12,7 @@ from heteroshards.schemas.layout import ZarrFormat
 from heteroshards.schemas.listing import require_listing
 from heteroshards.schemas.manifest import Manifest, parse_manifest
 from heteroshards.schemas.store import integrity
-from heteroshards.schemas.store.chunks import REBUILD, Bytes
+from heteroshards.schemas.store.checks import REBUILD, Bytes, difference
 from heteroshards.schemas.store.files import Files, LocalFiles
 from heteroshards.schemas.tensors import TensorSpec
 
@@ -84,6 +84,20 @@ def _fetch(files: Files, name: str) -> Optional[Bytes]:
         what, limit = "a metadata file is larger than any that is written", f"at most {MAX_METADATA_BYTES} bytes"
         raise CorruptMetadataError(what, actual=f"{stamp[2]} bytes", limit=limit, where=files.where(name), hint=REBUILD)
     return files.fetch(name)
+
+
+def root_attributes(files: Files) -> Dict[str, Any]:
+    """The root attributes of a store, finished or not; {} where there are none.
+
+    Raises:
+        CorruptMetadataError: they cannot be read.
+    """
+    for zarr_format in FORMATS:
+        name = integrity.root_file(zarr_format)
+        data = _fetch(files, name)
+        if data is not None:
+            return attributes_of(bytes(data), zarr_format, files.where(name))
+    return {}
 
 
 def attributes_of(content: bytes, zarr_format: ZarrFormat, where: str) -> Dict[str, Any]:
@@ -159,7 +173,7 @@ def _checked(files: Files, root: Root, name: str) -> bytes:
             raise CorruptMetadataError(
                 "an array's metadata has no checksum", where=where, hint=f"{REBUILD} {UNCHECKED}"
             )
-        wrong = integrity.difference(data, crc, None)
+        wrong = difference(data, crc, None)
         if wrong:
             what, actual, limit = wrong
             raise CorruptMetadataError(

@@ -13,6 +13,7 @@ from heteroshards.pipeline.writing import zarr_compat
 from heteroshards.schemas import layout
 from heteroshards.schemas.manifest import parse_manifest
 from heteroshards.schemas.store import integrity
+from heteroshards.schemas.store.files import LocalFiles
 from tests.layouts import stored_at
 
 
@@ -69,8 +70,8 @@ def reseal(store: Path, **values: Any) -> None:
     """Change the manifest as a faulty writer would: with checksums that fit."""
     manifest = {**manifest_of(store), **values}
     zarr_format = manifest["zarr_format"]
-    metadata = integrity.metadata_files(store, zarr_format)
-    root = integrity.render_root(zarr_format, manifest, integrity.checksums_of(store, metadata))
+    metadata = integrity.metadata_files(LocalFiles(store), zarr_format)
+    root = integrity.render_root(zarr_format, manifest, integrity.checksums_of(LocalFiles(store), metadata))
     (store / integrity.root_file(zarr_format)).write_bytes(root)
     if zarr_format == 2:
-        (store / integrity.CONSOLIDATED).write_bytes(integrity.render_consolidated(store, metadata))
+        (store / integrity.CONSOLIDATED).write_bytes(integrity.render_consolidated(LocalFiles(store), metadata))

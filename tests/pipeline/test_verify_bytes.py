@@ -11,6 +11,8 @@ from heteroshards.pipeline.verify import verify
 from heteroshards.pipeline.verify.findings import Findings
 from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.store import integrity
+from heteroshards.schemas.store.checks import difference
+from heteroshards.schemas.store.files import LocalFiles
 from tests.pipeline.build import job
 from tests.pipeline.stores import chunk_path, files_of, read
 from tests.strategies import random_graph
@@ -79,9 +81,9 @@ def test_every_flipped_byte_of_every_chunk_and_metadata_file(store):
     num_flipped = 0
     for name, crc in recorded.items():
         data = (store / name).read_bytes()
-        assert integrity.difference(data, crc, len(data)) is None
+        assert difference(data, crc, len(data)) is None
         for flipped in flips(data):
-            assert integrity.difference(flipped, crc, len(data)) is not None, name
+            assert difference(flipped, crc, len(data)) is not None, name
             num_flipped += 1
     assert num_flipped > 5000
 
@@ -96,8 +98,8 @@ def test_every_flipped_byte_of_the_root_attributes(store):
 
 def test_every_flipped_byte_of_the_consolidated_metadata(tiny, tmp_path, monkeypatch):
     store = shutil.copytree(tiny[2], tmp_path / "store")
-    file, metadata = store / integrity.CONSOLIDATED, integrity.metadata_files(store, 2)
-    rendered = integrity.render_consolidated(store, metadata)
+    file, metadata = store / integrity.CONSOLIDATED, integrity.metadata_files(LocalFiles(store), 2)
+    rendered = integrity.render_consolidated(LocalFiles(store), metadata)
     assert file.read_bytes() == rendered
     monkeypatch.setattr(integrity, "render_consolidated", lambda *_: rendered)  # once is enough
     for flipped in flips(rendered):

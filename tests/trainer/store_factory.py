@@ -19,6 +19,7 @@ from heteroshards.schemas.manifest import Manifest, PartInfo, SplitInfo, dimensi
 from heteroshards.schemas.packing import columns, is_packable, pack
 from heteroshards.schemas.sampling import SamplingSpec
 from heteroshards.schemas.store import integrity
+from heteroshards.schemas.store.files import LocalFiles
 from heteroshards.schemas.task import CLASS_PAD, Task
 from heteroshards.schemas.tensors import BatchOptions, TensorSpec, feature_tensors, part_tensors
 from tests.layouts import IS_PACKED
@@ -324,7 +325,7 @@ def manifest_of(path: Path) -> Dict[str, Any]:
 def set_manifest(path: Path, manifest: Dict[str, Any]) -> None:
     """Write the root attributes, with checksums that fit all metadata as it is."""
     zarr_format = 3 if (Path(path) / "zarr.json").exists() else 2
-    checksums = integrity.checksums_of(path, integrity.metadata_files(path, zarr_format))
+    checksums = integrity.checksums_of(LocalFiles(path), integrity.metadata_files(LocalFiles(path), zarr_format))
     root = integrity.render_root(zarr_format, manifest, checksums)
     (Path(path) / integrity.root_file(zarr_format)).write_bytes(root)
 

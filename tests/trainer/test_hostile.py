@@ -10,6 +10,7 @@ import pytest
 
 from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.store import integrity
+from heteroshards.schemas.store.files import LocalFiles
 from heteroshards.trainer.reading.dataset import ShardDataset
 from heteroshards.trainer.reading.store import open_store
 from tests.raw_manifest import tensor_at
@@ -136,7 +137,7 @@ def changed(whole, path, change):
     (path / ".zattrs").unlink()
     manifest = manifest_of(whole)
     change(manifest)
-    checksums = integrity.checksums_of(whole, integrity.metadata_files(whole, 2))
+    checksums = integrity.checksums_of(LocalFiles(whole), integrity.metadata_files(LocalFiles(whole), 2))
     (path / ".zattrs").write_bytes(integrity.render_root(2, manifest, checksums))
     return path
 

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 from heteroshards.schemas.errors import CorruptChunkError, StoreError, StoreUnreachableError
 from heteroshards.schemas.inputs import model_inputs
 from heteroshards.schemas.store import integrity, retries
+from heteroshards.schemas.store.files import LocalFiles
 from heteroshards.schemas.store.retries import DEFAULT, Retry
 from heteroshards.schemas.store.url_files import UrlFiles
 from heteroshards.trainer.reading.dataset import ShardDataset, ShardIterable
@@ -135,7 +136,7 @@ def faults(monkeypatch):
 def test_a_store_is_read_over_http(served):
     folder, address = served
     path = write_store(folder / "store")
-    consolidated = integrity.render_consolidated(path, integrity.metadata_files(path, 2))
+    consolidated = integrity.render_consolidated(LocalFiles(path), integrity.metadata_files(LocalFiles(path), 2))
     (path / integrity.CONSOLIDATED).write_bytes(consolidated)
     here, there = open_store(path), open_store(f"{address}/store")
     assert there.fingerprint == here.fingerprint

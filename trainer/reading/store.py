@@ -16,8 +16,8 @@ from heteroshards.schemas.latest import latest_path, read_latest
 from heteroshards.schemas.manifest import SplitInfo
 from heteroshards.schemas.paths import as_path, expand
 from heteroshards.schemas.seam import require, require_path, typed
-from heteroshards.schemas.store import integrity
 from heteroshards.schemas.store.arrays import StoredArrays
+from heteroshards.schemas.store.checks import CRC
 from heteroshards.schemas.store.files import Files, LocalFiles
 from heteroshards.schemas.store.retries import DEFAULT, Retry
 from heteroshards.schemas.store.root import PREPARE, Root, read_root
@@ -72,7 +72,7 @@ class Store(StoredArrays):
             raise StoreChangedError("the store has vanished while it was read", where=where, hint=hint)
         found = google_crc32c.value(data)
         if found != self._root.crc32c:
-            what, crc = "the store was replaced or rewritten while it was read", integrity.CRC
+            what, crc = "the store was replaced or rewritten while it was read", CRC
             actual, limit = crc.format(found), crc.format(self._root.crc32c)
             raise StoreChangedError(what, actual=actual, limit=limit, where=where, hint=hint)
         self._stamp = stamp
