@@ -12,12 +12,13 @@ from pathlib import Path
 import click
 
 from benchmarks.measure import show, table
-from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.executors.threads import Threads
+from heteroshards.pipeline.executors.worker import worker_factory
 from heteroshards.pipeline.graph.hetero import HeteroGraph, build_graph
 from heteroshards.pipeline.sampling.reach import unreached
 from heteroshards.pipeline.sampling.resolve import resolve_sampling
 from heteroshards.pipeline.sizing.budgets import resolve_budgets
-from heteroshards.pipeline.sizing.counting import Counted, count_all, sampler_factory
+from heteroshards.pipeline.sizing.counting import Counted, count_all
 from heteroshards.pipeline.sources import SourceGraph, load_dataset
 from heteroshards.schemas.config import BudgetConfig, JobConfig, load_config
 from heteroshards.schemas.inputs import bytes_to_device, model_inputs
@@ -27,7 +28,7 @@ COLUMNS = ("seeds", "scope", "split", "batches", "node fill", "edge fill", "MiB/
 
 def counted_batches(graph: HeteroGraph, config: JobConfig) -> Counted:
     spec = resolve_sampling(config.sampling, graph)
-    pool = Workers(sampler_factory(graph, spec, "error"), os.cpu_count() or 1)
+    pool = Threads(worker_factory(graph, spec, "error"), os.cpu_count() or 1)
     return count_all(pool, graph, spec, BudgetConfig(), lambda what, done, total: None)
 
 

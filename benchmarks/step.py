@@ -28,7 +28,8 @@ from torch.nn.functional import cross_entropy
 from benchmarks.full_batch import Convolutions, Sage, Transformer
 from benchmarks.measure import show, table
 from benchmarks.streaming import everything_a_seed
-from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.executors.threads import Threads
+from heteroshards.pipeline.executors.worker import Worker
 from heteroshards.pipeline.graph.hetero import build_graph
 from heteroshards.pipeline.grouping.groups import make_plans
 from heteroshards.pipeline.preparation.run import prepare_source
@@ -125,8 +126,8 @@ class Sampled:
         spec = resolve_sampling(job.sampling, graph)
         self.schema = graph.schema
         self.sampler = NeighborSampler(graph.packed(), graph.schema, spec, ids=graph.seeds.ids)
-        seeds = {"train": graph.seeds.rows("train")}
-        plan = make_plans(Workers(lambda: self.sampler, 1), seeds, spec, None)["train"]
+        seeds = {"train": graph.seeds.splits["train"]}
+        plan = make_plans(Threads(lambda: Worker(graph, self.sampler), 1), seeds, spec, None)["train"]
         self.block = plan.block(0, plan.num_batches)
         self.features = {name: torch.from_numpy(x) for name, x in graph.features.items()}
         self.labels = torch.from_numpy(graph.seeds.targets[graph.schema.task.target.name]).long()

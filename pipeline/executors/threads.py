@@ -4,36 +4,29 @@ import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
 
-S = TypeVar("S")
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from heteroshards.pipeline.executors.executor import Function, Item, Result, require_plain
+from heteroshards.pipeline.executors.worker import Worker
 
 AHEAD = 2
 
 
-class Workers(Generic[S]):
-    """Runs functions of (sampler, item) on `count` threads, one sampler each.
+class Threads:
+    """An `Executor` of `count` threads, a worker each.
 
     Args:
-        make_sampler: builds one thread's sampler (its scratch is not shared).
+        make_worker: builds one thread's worker.
     """
 
-    def __init__(self, make_sampler: Callable[[], S], count: int) -> None:
+    def __init__(self, make_worker: Callable[[], Worker], count: int) -> None:
         self.count = count
-        self._all = [make_sampler() for _ in range(count)]
-        self._samplers: queue.SimpleQueue[S] = queue.SimpleQueue()
-        for sampler in self._all:
-            self._samplers.put(sampler)
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        for _ in range(count):
+            self._idle.put(make_worker())
 
-    def each(self, function: Callable[[S], None]) -> None:
-        """Call a function on every sampler, while none is at work."""
-        for sampler in self._all:
-            function(sampler)
-
-    def map(self, function: Callable[[S, Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Results in the order of items; only a few items are in flight, so memory stays bounded."""
+    def map(self, function: Function[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
+        """See `Executor`."""
+        require_plain(function)
         if self.count == 1:
             yield from (self._run(function, item) for item in items)
             return
@@ -49,9 +42,9 @@ class Workers(Generic[S]):
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _run(self, function: Callable[[S, Item], Result], item: Item) -> Result:
-        sampler = self._samplers.get()
+    def _run(self, function: Function[Item, Result], item: Item) -> Result:
+        worker = self._idle.get()
         try:
-            return function(sampler, item)
+            return function(worker, item)
         finally:
-            self._samplers.put(sampler)
+            self._idle.put(worker)

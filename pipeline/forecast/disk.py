@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.executors.executor import Executor
+from heteroshards.pipeline.executors.worker import Worker
 from heteroshards.pipeline.graph.hetero import HeteroGraph
-from heteroshards.pipeline.grouping.split_plan import Shard, shards_of
-from heteroshards.pipeline.sampling.protocol import Sampler
+from heteroshards.pipeline.grouping.split_plan import BatchBlock, Shard, shards_of
+from heteroshards.pipeline.sizing.counting import Counted
 from heteroshards.pipeline.sizing.estimate import Fitted
 from heteroshards.pipeline.writing.encode import Encoder
 from heteroshards.pipeline.writing.writer import Checksums, encode_chunk
 from heteroshards.schemas import layout
+from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.manifest import Manifest
 from heteroshards.schemas.tensors import TensorSpec, checksum_tensor
 
@@ -78,7 +81,7 @@ class _Weighed:
 
 
 def measure_disk(
-    workers: Workers[Sampler],
+    counted: Counted,
     graph: HeteroGraph,
     manifest: Manifest,
     fitted: Mapping[str, Sequence[Fitted]],
@@ -93,14 +96,14 @@ def measure_disk(
     """
     encoder = Encoder(graph, _Scale(manifest))
     tables = [spec for spec in manifest.tensors if spec.role in layout.TABLES]
-    parts = [_part("features", _tables(workers, encoder, tables))] if tables else []
+    parts = [_part("features", _tables(counted.workers, encoder, tables))] if tables else []
     stats = []
     for name, fits in fitted.items():
         rows = num_batches[name] / sum(fit.plan.num_batches for fit in fits)
         tensors = []
         for fit in fits:
             path = layout.part_path(name, fit.shape, len(fits))
-            tensors += _batches(workers, encoder, path, fit, rows)
+            tensors += _batches(counted, encoder, path, fit, rows)
             stats += [_weighed(encoder, path, chunks, rows) for path, chunks in encoder.write_stats(path, fit).items()]
         parts.append(_part(name, tensors))
     parts.append(_part("stats", stats))
@@ -116,24 +119,52 @@ def measure_disk(
     )
 
 
-def _tables(workers: Workers[Sampler], encoder: Encoder, specs: list[TensorSpec]) -> list[_Weighed]:
-    jobs = [(spec, index) for spec in specs for index in spread(spec.num_chunks, MAX_TABLE_CHUNKS)]
+class _TableJob(NamedTuple):
+    """One chunk of a table to weigh."""
 
-    def weigh(_: Sampler, job: tuple[TensorSpec, int]) -> Checksums:
-        return encoder.write_table(job[0], [job[1]])
+    manifest: Manifest
+    spec: TensorSpec
+    chunk: int
 
-    found = _merged(workers.map(weigh, jobs))
+
+def _weigh_table(worker: Worker, job: _TableJob) -> Checksums:
+    return _scale_of(worker, job.manifest).write_table(job.spec, [job.chunk])
+
+
+def _tables(workers: Executor, encoder: Encoder, specs: list[TensorSpec]) -> list[_Weighed]:
+    manifest = encoder.writer.manifest
+    jobs = [_TableJob(manifest, spec, index) for spec in specs for index in spread(spec.num_chunks, MAX_TABLE_CHUNKS)]
+    found = _merged(workers.map(_weigh_table, jobs))
     return [_weighed(encoder, path, chunks) for path, chunks in found.items()]
 
 
-def _batches(workers: Workers[Sampler], encoder: Encoder, path: str, fit: Fitted, rows: float) -> list[_Weighed]:
-    manifest, num_batches = encoder.writer.manifest, fit.plan.num_batches
-    shards = list(shards_of(path, num_batches, min(manifest.chunk_batches, num_batches)))
+class _ShardJob(NamedTuple):
+    """One shard to weigh."""
 
-    def weigh(sampler: Sampler, shard: Shard) -> Checksums:
-        return encoder.write_shard(sampler, shard, fit.plan.block(shard.start, shard.stop), manifest.budgets[fit.shape])
+    manifest: Manifest
+    shard: Shard
+    block: BatchBlock
+    budget: Budget
+    most_edges: np.ndarray
 
-    found = _merged(workers.map(weigh, [shards[i] for i in spread(len(shards), MAX_SHARDS)]))
+
+def _weigh_shard(worker: Worker, job: _ShardJob) -> Checksums:
+    worker.sampler.reserve_edges(job.most_edges)
+    return _scale_of(worker, job.manifest).write_shard(worker.sampler, job.shard, job.block, job.budget)
+
+
+def _scale_of(worker: Worker, manifest: Manifest) -> Encoder:
+    return worker.keep(("scale", manifest.fingerprint), lambda: Encoder(worker.graph, _Scale(manifest)))
+
+
+def _batches(counted: Counted, encoder: Encoder, path: str, fit: Fitted, rows: float) -> list[_Weighed]:
+    manifest, plan = encoder.writer.manifest, fit.plan
+    shards = list(shards_of(path, plan.num_batches, min(manifest.chunk_batches, plan.num_batches)))
+    jobs = [
+        _ShardJob(manifest, shard, plan.block(shard.start, shard.stop), manifest.budgets[fit.shape], counted.most_edges)
+        for shard in (shards[i] for i in spread(len(shards), MAX_SHARDS))
+    ]
+    found = _merged(counted.workers.map(_weigh_shard, jobs))
     return [_weighed(encoder, path, chunks, rows) for path, chunks in found.items()]
 
 

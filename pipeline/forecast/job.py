@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.executors.threads import Threads
+from heteroshards.pipeline.executors.worker import worker_factory
 from heteroshards.pipeline.forecast.disk import DiskForecast, measure_disk
 from heteroshards.pipeline.forecast.trial import Alternative, Trial, Trim
 from heteroshards.pipeline.graph.hetero import HeteroGraph
@@ -20,7 +21,7 @@ from heteroshards.pipeline.reporting import Progress
 from heteroshards.pipeline.sampling.batches import Sizes
 from heteroshards.pipeline.sizing.budgets import resolve_budgets, shape_sizes, sharing
 from heteroshards.pipeline.sizing.certificate import certainty_lines
-from heteroshards.pipeline.sizing.counting import Counted, Coverage, count_all, cover, fit_all, sampler_factory
+from heteroshards.pipeline.sizing.counting import Counted, Coverage, count_all, cover, fit_all
 from heteroshards.pipeline.sizing.estimate import Fitted, parts_of
 from heteroshards.pipeline.sources import SourceGraph
 from heteroshards.pipeline.writing.batch_options import resolve_batch_options
@@ -188,7 +189,7 @@ def forecast(
         sharing=sharing(config.budget, list(counted.sizes)),
         certificates=tuple(b.certificate.model_dump(mode="json") for b in budgets if b.certificate),
         certainty=tuple(certainty_lines(config.budget, budgets, shape_of)),
-        disk=None if refusal else measure_disk(counted.workers, part, manifest, fitted, num_batches),
+        disk=None if refusal else measure_disk(counted, part, manifest, fitted, num_batches),
         inline_bytes=round(all_inline_bytes(manifest) * _times_counted(fitted, num_batches)),
         table_bytes=table_bytes(graph.schema),
         alternatives=alternatives,
@@ -211,7 +212,7 @@ def _counted(
     progress: Progress,
 ) -> Counted:
     """The part of a job that is counted. A seed that does not fit is no error yet."""
-    pool = Workers(sampler_factory(graph, spec, budget.oversize), workers)
+    pool = Threads(worker_factory(graph, spec, budget.oversize), workers)
     return count_all(pool, part, part_spec, budget.model_copy(update={"oversize": "skip"}), progress)
 
 

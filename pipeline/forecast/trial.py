@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.executors.threads import Threads
+from heteroshards.pipeline.executors.worker import worker_factory
 from heteroshards.pipeline.forecast.disk import spread
 from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.reporting import Progress
@@ -18,8 +19,6 @@ from heteroshards.pipeline.sizing.counting import (
     count_all,
     count_trimmed,
     cover,
-    reserve_edges,
-    sampler_factory,
 )
 from heteroshards.pipeline.sizing.estimate import exceeding, given_sizes
 from heteroshards.schemas.budget import Budget, OverSizePolicy
@@ -108,7 +107,7 @@ class Trial:
         self.config, self.progress = config, progress
         self.spec = resolve_sampling(config.sampling, graph)
         oversize: OverSizePolicy = "error" if self.spec.mode == "full" else "trim_nodes_and_edges"
-        self.pool = Workers(sampler_factory(graph, self.spec, oversize), workers)
+        self.pool = Threads(worker_factory(graph, self.spec, oversize), workers)
         self.graph, part, self.coverage = cover(graph, self.spec, max_batches, max_rounds)
         self.rounds = part.rounds
         self.given = None if given_sizes(config.budget, graph.schema) is None else config.budget
@@ -209,7 +208,7 @@ class Trial:
             counted = self._counted("packed", config)
         budgets = self._resolved(config, counted)
         budget = next(iter(budgets.values()))
-        reserve_edges(replace(counted, workers=self.pool))
+        counted = replace(counted, workers=self.pool)
         sampled, kept, num = np.zeros(2), np.zeros(2), 0
         for before, after in self._recounted(counted, budget):
             sampled += [before.num_nodes.sum(), before.num_edges.sum()]
@@ -234,7 +233,7 @@ class Trial:
         for name, sizes in counted.sizes.items():
             most = max(1, len(sizes) * MAX_TRIMMED_BATCHES // total)
             positions = np.array(spread(len(sizes), most))
-            yield sizes[positions], count_trimmed(self.pool, counted.plans[name], positions, budget)
+            yield sizes[positions], count_trimmed(counted, counted.plans[name], positions, budget)
 
 
 def smaller_budget(budget: Budget, scale: float, seed_type: str) -> BudgetConfig:

@@ -1,7 +1,7 @@
 """What is asked: the seeds of all splits, a row each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,30 +16,29 @@ class SeedTable:
     Attributes:
         ids: int32 [N], the node that each is asked of; ascending within a split.
         targets: name -> [N], what is to be answered, its pad value where nothing is known.
-        splits: split -> its rows.
+        splits: split -> its rows, int32, ascending.
     """
 
     ids: np.ndarray
     targets: dict[str, np.ndarray]
-    splits: dict[str, range]
+    splits: dict[str, np.ndarray]
 
     @staticmethod
     def of_splits(ids: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]) -> "SeedTable":
         """The table of the nodes of each split; `targets` are by name, a value per node."""
         rows = np.concatenate(list(ids.values())).astype(np.int32)
-        return SeedTable(rows, {name: values[rows] for name, values in targets.items()}, _laid_out(ids))
+        splits, start = {}, 0
+        for name, part in ids.items():
+            splits[name] = np.arange(start, start + len(part), dtype=np.int32)
+            start += len(part)
+        return SeedTable(rows, {name: values[rows] for name, values in targets.items()}, splits)
 
     def __len__(self) -> int:
-        return len(self.ids)
-
-    def rows(self, split: str) -> np.ndarray:
-        """int32: the rows of a split."""
-        return np.arange(self.splits[split].start, self.splits[split].stop, dtype=np.int32)
+        return sum(map(len, self.splits.values()))
 
     def ids_of(self, split: str) -> np.ndarray:
         """int32: the nodes of a split."""
-        part = self.splits[split]
-        return self.ids[part.start : part.stop]
+        return self.ids[self.splits[split]]
 
     def nodes(self, rows: np.ndarray) -> np.ndarray:
         """int32: the nodes of some rows, -1 for those that are pads (-1)."""
@@ -51,15 +50,5 @@ class SeedTable:
         return np.where(rows == ID_PAD, values.dtype.type(target.pad_value), values[rows])
 
     def only(self, rows: Mapping[str, np.ndarray]) -> "SeedTable":
-        """Some rows of each split, numbered anew."""
-        chosen = np.concatenate(list(rows.values()))
-        return SeedTable(self.ids[chosen], {name: of[chosen] for name, of in self.targets.items()}, _laid_out(rows))
-
-
-def _laid_out(parts: Mapping[str, np.ndarray]) -> dict[str, range]:
-    """The rows of each split, when they are joined."""
-    splits, start = {}, 0
-    for name, part in parts.items():
-        splits[name] = range(start, start + len(part))
-        start += len(part)
-    return splits
+        """The same rows under the same numbers, of which only some are asked, by split."""
+        return replace(self, splits=dict(rows))

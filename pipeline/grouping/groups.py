@@ -24,11 +24,12 @@ is that of a block per worker, which has the fewer seeds the more each brings.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.executors.executor import Executor
+from heteroshards.pipeline.executors.worker import Worker
 from heteroshards.pipeline.grouping import kernels
 from heteroshards.pipeline.grouping.contributions import Contributions, power_of_two, trace
 from heteroshards.pipeline.grouping.kernels import EMPTY, Groups
@@ -83,7 +84,7 @@ class Block(NamedTuple):
 
 
 def make_plans(
-    workers: Workers[Any], seeds: Mapping[str, np.ndarray], spec: SamplingSpec, limits: GroupLimits | None
+    workers: Executor, seeds: Mapping[str, np.ndarray], spec: SamplingSpec, limits: GroupLimits | None
 ) -> dict[str, SplitPlan]:
     """The plan of every split, all with the same number of seed rows.
 
@@ -123,31 +124,41 @@ def _shuffled(name: str, seeds: np.ndarray, round_index: int, rng_seed: int) -> 
     return seeds[np.argsort(keyed(stream_root(rng_seed, "group", name, round_index), seeds), kind="stable")]
 
 
+class _GroupJob(NamedTuple):
+    """A block to cut into batches."""
+
+    block: Block
+    spec: SamplingSpec
+    limits: GroupLimits | None
+
+
 def _grouped_plans(
-    workers: Workers[NeighborSampler], seeds: Mapping[str, np.ndarray], spec: SamplingSpec, limits: GroupLimits | None
+    workers: Executor, seeds: Mapping[str, np.ndarray], spec: SamplingSpec, limits: GroupLimits | None
 ) -> dict[str, SplitPlan]:
     brought = _elements_per_seed(workers, seeds, spec)
     blocks = [block for name in seeds for block in _blocks(name, seeds[name], spec, brought[name])]
-    is_packed = spec.grouping == "packed"
-
-    def group(sampler: NeighborSampler, block: Block) -> RoundPlan:
-        traced = trace(sampler, block.seeds, block.key, block.num_elements * 6 // 5, _open_nodes(sampler, block))
-        if is_packed and limits is not None:
-            if limits.is_strict:
-                _require_each_fits(sampler, block, limits)
-            groups = _pack(traced, block, spec.max_seeds, limits)
-        else:
-            groups = _level(traced, block, spec.max_seeds if is_packed else 0)
-        groups = [np.sort(group) for group in groups]  # which seed comes first must not depend on what it brings
-        if is_packed and limits is not None and spec.num_hops > SAFE_HOPS:
-            groups = _halved_until_they_fit(sampler, block, groups, limits)
-        keys = np.full(len(groups), block.key, np.uint64)
-        return RoundPlan(block.seeds[np.concatenate(groups)], np.array([len(g) for g in groups]), keys)
-
+    jobs = [_GroupJob(block, spec, limits) for block in blocks]
     parts: dict[str, list[list[RoundPlan]]] = {name: [[] for _ in range(spec.rounds[name])] for name in seeds}
-    for block, grouped in zip(blocks, workers.map(group, blocks), strict=True):
+    for block, grouped in zip(blocks, workers.map(_group, jobs), strict=True):
         parts[block.split][block.round].append(grouped)
     return {name: SplitPlan.of_rounds(name, [_joined(r) for r in rounds]) for name, rounds in parts.items()}
+
+
+def _group(worker: Worker, job: _GroupJob) -> RoundPlan:
+    block, spec, limits = job
+    sampler, is_packed = worker.neighbor_sampler, spec.grouping == "packed"
+    traced = trace(sampler, block.seeds, block.key, block.num_elements * 6 // 5, _open_nodes(sampler, block))
+    if is_packed and limits is not None:
+        if limits.is_strict:
+            _require_each_fits(sampler, block, limits)
+        groups = _pack(traced, block, spec.max_seeds, limits)
+    else:
+        groups = _level(traced, block, spec.max_seeds if is_packed else 0)
+    groups = [np.sort(group) for group in groups]  # which seed comes first must not depend on what it brings
+    if is_packed and limits is not None and spec.num_hops > SAFE_HOPS:
+        groups = _halved_until_they_fit(sampler, block, groups, limits)
+    keys = np.full(len(groups), block.key, np.uint64)
+    return RoundPlan(block.seeds[np.concatenate(groups)], np.array([len(g) for g in groups]), keys)
 
 
 def _open_nodes(sampler: NeighborSampler, block: Block) -> np.ndarray:
@@ -156,17 +167,25 @@ def _open_nodes(sampler: NeighborSampler, block: Block) -> np.ndarray:
     return (others > OPEN_FROM * (len(block.seeds) - 1)).astype(np.uint8)
 
 
-def _elements_per_seed(
-    workers: Workers[NeighborSampler], seeds: Mapping[str, np.ndarray], spec: SamplingSpec
-) -> dict[str, int]:
+class _ProbeJob(NamedTuple):
+    """Some seeds (int32 [N]), and the key of their draws."""
+
+    seeds: np.ndarray
+    key: np.uint64
+
+
+def _elements_per_seed(workers: Executor, seeds: Mapping[str, np.ndarray], spec: SamplingSpec) -> dict[str, int]:
     """How many elements a seed of each split brings into a batch: the mean over some random ones, rounded up."""
+    jobs = [
+        _ProbeJob(_shuffled(name, part, 0, spec.rng_seed)[:PROBED_SEEDS], stream_root(spec.rng_seed, "sample", name, 0))
+        for name, part in seeds.items()
+    ]
+    return dict(zip(seeds, workers.map(_probe, jobs), strict=True))
 
-    def probe(sampler: NeighborSampler, name: str) -> int:
-        some = _shuffled(name, seeds[name], 0, spec.rng_seed)[:PROBED_SEEDS]
-        first = sampler.trace(some, stream_root(spec.rng_seed, "sample", name, 0))[0]
-        return -(-int(first[-1]) // len(some))
 
-    return dict(zip(seeds, workers.map(probe, seeds), strict=True))
+def _probe(worker: Worker, job: _ProbeJob) -> int:
+    first = worker.neighbor_sampler.trace(*job)[0]
+    return -(-int(first[-1]) // len(job.seeds))
 
 
 def _joined(parts: list[RoundPlan]) -> RoundPlan:

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.executors.threads import Threads
+from heteroshards.pipeline.executors.worker import worker_factory
 from heteroshards.pipeline.graph.hetero import HeteroGraph, build_graph
 from heteroshards.pipeline.reporting import Progress, Report, silent
 from heteroshards.pipeline.sampling.reach import unreached_notes
 from heteroshards.pipeline.sampling.resolve import resolve_sampling
 from heteroshards.pipeline.sizing.budgets import resolve_budgets
 from heteroshards.pipeline.sizing.certificate import certainty_lines
-from heteroshards.pipeline.sizing.counting import count_all, fit_all, sampler_factory
+from heteroshards.pipeline.sizing.counting import count_all, fit_all
 from heteroshards.pipeline.sizing.estimate import Fitted
 from heteroshards.pipeline.sources import SourceGraph
 from heteroshards.pipeline.writing.batch_options import require_encodable, resolve_batch_options
@@ -62,7 +63,7 @@ def request_of(source: SourceGraph, config: JobConfig, store: Path | None = None
 def plan_store(request: Request, workers: int = 1, report: Report = silent, progress: Progress = silent) -> Planned:
     """Count every batch and fix the budgets."""
     graph, config, spec = request.graph, request.config, request.spec
-    pool = Workers(sampler_factory(graph, spec, config.budget.oversize), workers)
+    pool = Threads(worker_factory(graph, spec, config.budget.oversize), workers)
     counted = count_all(pool, graph, spec, config.budget, progress)
     budgets, shape_of = resolve_budgets(config.budget, graph.schema, counted.sizes, counted.max_seeds, spec.rng_seed)
     for line in certainty_lines(config.budget, budgets, shape_of):

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.executors.threads import Threads
+from heteroshards.pipeline.executors.worker import worker_factory
 from heteroshards.pipeline.formatting import as_ranges
 from heteroshards.pipeline.preparation.planning import Request, plan_store, request_of, tell
 from heteroshards.pipeline.preparation.road import Preparation
 from heteroshards.pipeline.reporting import Progress, Report
 from heteroshards.pipeline.sizing import saved_plan
-from heteroshards.pipeline.sizing.counting import reserve, sampler_factory
 from heteroshards.pipeline.sources import SourceGraph
 from heteroshards.pipeline.writing.manifest import provenance
 from heteroshards.pipeline.writing.partitions import Planned
@@ -132,8 +132,7 @@ def _saved(request: Request, workers: int) -> Planned:
     if manifest.provenance != provenance():
         what, hint = "the work folder was laid out by other versions, which may write other bytes", again
         raise StoreError(what, actual=provenance(), limit=manifest.provenance, where=str(work), hint=hint)
-    pool = Workers(sampler_factory(request.graph, manifest.sampling, request.config.budget.oversize), workers)
-    reserve(pool, most_edges)
+    pool = Threads(worker_factory(request.graph, manifest.sampling, request.config.budget.oversize), workers)
     return Planned(pool, request.graph, manifest, fitted, most_edges)
 
 

@@ -14,3 +14,6 @@ class Sampler(Protocol):
     def count(self, seeds: np.ndarray, keys: np.ndarray) -> Sizes: ...
 
     def pad(self, seeds: np.ndarray, keys: np.ndarray, budget: Budget) -> PaddedBatches: ...
+
+    def reserve_edges(self, max_edges: np.ndarray) -> None:
+        """Make room for batches of up to `max_edges` (int64 [edge types]) edges, untrimmed, before they are padded."""

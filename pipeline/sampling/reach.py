@@ -22,7 +22,8 @@ def reach_notes(graph: "HeteroGraph", spec: SamplingSpec) -> list[Note]:
     """Lines on seeds that no edge leads to, and on types that lie farther from the seeds than sampling goes."""
     has_edge = _has_incoming(graph, spec)
     is_seed = np.zeros(len(has_edge), bool)
-    is_seed[graph.seeds.ids] = True
+    for split in graph.seeds.splits:
+        is_seed[graph.seeds.ids_of(split)] = True
     if not (has_edge & is_seed).any():
         return [_no_edges(graph, spec)]
     return [*_isolated(graph, has_edge), *_unreachable(graph, spec)]

@@ -41,3 +41,6 @@ class WholeGraph:
                 padded.e_id(edge.key)[b] = -1
                 padded.e_id(edge.key)[b, : edge.num_edges] = np.arange(edge.num_edges, dtype=np.int32)
         return padded
+
+    def reserve_edges(self, max_edges: np.ndarray) -> None:
+        """Nothing is drawn, so nothing needs room."""

@@ -2,12 +2,14 @@
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.executors.executor import Executor
+from heteroshards.pipeline.executors.worker import Worker
 from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.graph.seeds import SeedTable
 from heteroshards.pipeline.grouping.groups import GroupLimits, make_plans
@@ -15,13 +17,10 @@ from heteroshards.pipeline.grouping.split_plan import SplitPlan
 from heteroshards.pipeline.reporting import Progress
 from heteroshards.pipeline.sampling.batches import Sizes
 from heteroshards.pipeline.sampling.neighbor import NeighborSampler
-from heteroshards.pipeline.sampling.protocol import Sampler
 from heteroshards.pipeline.sampling.rng import keyed, stream_root
-from heteroshards.pipeline.sampling.whole import WholeGraph
 from heteroshards.pipeline.sizing.estimate import Fitted, fit_split, given_sizes, parts_of
-from heteroshards.schemas.budget import Budget, OverSizePolicy
+from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import BudgetConfig
-from heteroshards.schemas.errors import ConfigError
 from heteroshards.schemas.graph import GraphSchema
 from heteroshards.schemas.manifest import EdgeDraws
 from heteroshards.schemas.sampling import SamplingSpec
@@ -34,14 +33,14 @@ class Counted:
     """All batches of a job, sampled once and counted.
 
     Attributes:
-        workers: samplers of the graph.
+        workers: of the graph.
         seeds: what is asked, numbered as the plans have them.
         plans: split -> which seeds make which batch.
         sizes: split -> untrimmed sizes of every planned batch.
         edge_draws: split -> edge type -> what was drawn in its first round.
     """
 
-    workers: Workers[Sampler]
+    workers: Executor
     seeds: SeedTable
     plans: dict[str, SplitPlan]
     sizes: dict[str, Sizes]
@@ -80,30 +79,15 @@ class Coverage:
         return math.ceil(per_round * self.num_rounds - 1e-6)
 
 
-def sampler_factory(graph: HeteroGraph, spec: SamplingSpec, oversize: OverSizePolicy) -> Callable[[], Sampler]:
-    """Makes samplers that share one packed graph.
-
-    Raises:
-        ConfigError: an over-size policy for the whole graph, which always fits.
-    """
-    if spec.mode == "full":
-        if oversize != "error":
-            raise ConfigError(f"[budget] oversize = '{oversize}' has no meaning with [sampling] mode = 'full'")
-        return lambda: WholeGraph(graph)
-    packed = graph.packed()
-    return lambda: NeighborSampler(packed, graph.schema, spec, oversize, graph.seeds.ids)
-
-
 def count_all(
-    workers: Workers[Sampler], graph: HeteroGraph, spec: SamplingSpec, budget: BudgetConfig, progress: Progress
+    workers: Executor, graph: HeteroGraph, spec: SamplingSpec, budget: BudgetConfig, progress: Progress
 ) -> Counted:
     """Group the seeds of every split into batches, and count each.
 
     Raises:
         ConfigError, BudgetError: see `given_sizes` and `make_plans`.
     """
-    seeds = {name: graph.seeds.rows(name) for name in graph.seeds.splits}
-    plans = make_plans(workers, seeds, spec, _limits(budget, graph.schema))
+    plans = make_plans(workers, graph.seeds.splits, spec, _limits(budget, graph.schema))
     sizes, draws = {}, {}
     for name, plan in plans.items():
         seen = np.zeros(0 if spec.mode == "full" else graph.packed().row.size, np.uint8)
@@ -130,24 +114,42 @@ def _limits(budget: BudgetConfig, schema: GraphSchema) -> GroupLimits | None:
     return GroupLimits(np.array(sizes) - 1, schema.node_names + schema.edge_keys, is_strict=budget.oversize == "error")
 
 
-def _count(workers: Workers[Sampler], plan: SplitPlan, seen: np.ndarray, progress: Progress) -> Sizes:
-    """Untrimmed sizes of every batch of a split; the edges of its first round are noted in `seen`, unless it is empty.
+class CountJob(NamedTuple):
+    """Batches to count: seeds int32 [B, S], keys uint64 [B]; and whether it is to be told which edges they have."""
 
-    Threads share `seen`: each writes nothing but ones.
-    """
+    seeds: np.ndarray
+    keys: np.ndarray
+    wants_edges: bool = False
+
+
+class Counts(NamedTuple):
+    """Untrimmed sizes, and which edges (int64, positions in the packed graph, distinct) are in these batches."""
+
+    sizes: Sizes
+    edges: np.ndarray
+
+
+def count_batches(worker: Worker, job: CountJob) -> Counts:
+    """Count some batches."""
+    sampler = worker.sampler
+    if not job.wants_edges or not isinstance(sampler, NeighborSampler):
+        return Counts(sampler.count(job.seeds, job.keys), np.empty(0, np.int64))
+    seen = worker.keep("seen edges", lambda: np.zeros(sampler.graph.row.size, np.uint8))
+    sizes, edges = sampler.count(job.seeds, job.keys, seen), np.flatnonzero(seen)
+    seen[edges] = 0
+    return Counts(sizes, edges)
+
+
+def _count(workers: Executor, plan: SplitPlan, seen: np.ndarray, progress: Progress) -> Sizes:
+    """Untrimmed sizes of every batch of a split. Edges of its first round are noted in `seen`, unless it is empty."""
     step, first_round = max(1, COUNT_BLOCK_SEEDS // plan.max_seeds), int(plan.planned_rounds[1])
     cuts = sorted({*range(0, plan.num_batches, step), first_round, plan.num_batches})
     ranges = list(itertools.pairwise(cuts))
-
-    def count(sampler: Sampler, part: tuple[int, int]) -> Sizes:
-        block = plan.block(*part)
-        if isinstance(sampler, NeighborSampler) and part[1] <= first_round:
-            return sampler.count(block.seeds, block.keys, seen)
-        return sampler.count(block.seeds, block.keys)
-
+    jobs = (CountJob(*plan.block(*part)[:2], part[1] <= first_round and seen.size > 0) for part in ranges)
     parts = []
-    for (_, stop), sizes in zip(ranges, workers.map(count, ranges), strict=True):
-        parts.append(sizes)
+    for (_, stop), counts in zip(ranges, workers.map(count_batches, jobs), strict=True):
+        parts.append(counts.sizes)
+        seen[counts.edges] = 1
         progress(f"counting {plan.name}", stop, plan.num_batches)
     return Sizes.concatenate(parts)
 
@@ -169,7 +171,6 @@ def fit_all(
     Raises:
         BudgetError: see `fit_split`.
     """
-    reserve_edges(counted)
     if config.shapes > 1:
         return {name: parts_of(plan, counted.sizes[name], shape_of[name]) for name, plan in counted.plans.items()}
     return {
@@ -185,34 +186,41 @@ def _fit_one(
     budget, is_trimming = budgets[shape], config.oversize not in ("error", "skip")
 
     def recount(plan: SplitPlan, positions: np.ndarray) -> Sizes:
-        return count_trimmed(counted.workers, plan, positions, budget)
+        return count_trimmed(counted, plan, positions, budget)
 
     def count_alone(plan: SplitPlan, position: int) -> tuple[np.ndarray, Sizes]:
         block = plan.keep(np.array([position])).block(0, 1)
         seeds = block.seeds[block.seeds >= 0].reshape(-1, 1)
-
-        def count(sampler: Sampler, keys: np.ndarray) -> tuple[np.ndarray, Sizes]:
-            nodes = counted.seeds.nodes(seeds)[:, 0]
-            if is_trimming and isinstance(sampler, NeighborSampler):
-                return nodes, sampler.count_trimmed(seeds, keys, budget)
-            return nodes, sampler.count(seeds, keys)
-
-        return next(counted.workers.map(count, [block.keys.repeat(len(seeds))]))
+        keys, nodes = block.keys.repeat(len(seeds)), counted.seeds.nodes(seeds)[:, 0]
+        if is_trimming:
+            return nodes, next(counted.workers.map(trim_batches, [TrimJob(seeds, keys, budget, counted.most_edges)]))
+        return nodes, next(counted.workers.map(count_batches, [CountJob(seeds, keys)])).sizes
 
     return fit_split(plan, counted.sizes[plan.name], budget, config, schema, recount, count_alone, shape)
 
 
-def count_trimmed(workers: Workers[Sampler], plan: SplitPlan, positions: np.ndarray, budget: Budget) -> Sizes:
-    """Sizes of the planned batches at some positions, trimmed to the budget. `reserve_edges` comes first."""
+class TrimJob(NamedTuple):
+    """Batches to count after trimming: seeds int32 [B, S], keys uint64 [B], and see `Counted.most_edges`."""
 
-    def count(sampler: Sampler, part: np.ndarray) -> Sizes:
-        assert isinstance(sampler, NeighborSampler), "the whole graph is never trimmed"
-        block = plan.keep(part).block(0, len(part))
-        return sampler.count_trimmed(block.seeds, block.keys, budget)
+    seeds: np.ndarray
+    keys: np.ndarray
+    budget: Budget
+    most_edges: np.ndarray
 
-    step = max(1, COUNT_BLOCK_SEEDS // plan.max_seeds)
+
+def trim_batches(worker: Worker, job: TrimJob) -> Sizes:
+    """Sizes of some batches, trimmed to a budget."""
+    sampler = worker.neighbor_sampler
+    sampler.reserve_edges(job.most_edges)
+    return sampler.count_trimmed(job.seeds, job.keys, job.budget)
+
+
+def count_trimmed(counted: Counted, plan: SplitPlan, positions: np.ndarray, budget: Budget) -> Sizes:
+    """Sizes of the planned batches at some positions, trimmed to the budget."""
+    step, most_edges = max(1, COUNT_BLOCK_SEEDS // plan.max_seeds), counted.most_edges
     parts = [positions[start : start + step] for start in range(0, len(positions), step)]
-    return Sizes.concatenate(list(workers.map(count, parts)))
+    jobs = (TrimJob(*plan.keep(part).block(0, len(part))[:2], budget, most_edges) for part in parts)
+    return Sizes.concatenate(list(counted.workers.map(trim_batches, jobs)))
 
 
 def cover(
@@ -231,21 +239,10 @@ def cover(
     share_of_rounds = min(1.0, max(0, max_batches - one) / more) if more else 1.0
     share_of_seeds = min(1.0, max_batches / one)
     seeds, rounds, coverage = {}, {}, {}
-    for name in graph.seeds.splits:
-        rows = graph.seeds.rows(name)
+    for name, rows in graph.seeds.splits.items():
         num = min(len(rows), spec.batch_size * max(1, int(per_round[name] * share_of_seeds)))
         order = np.argsort(keyed(stream_root(spec.rng_seed, "forecast", name, 0), rows), kind="stable")
         seeds[name] = np.sort(rows[order[:num]])
         rounds[name] = min(1 + int((spec.rounds[name] - 1) * share_of_rounds), max_rounds or spec.rounds[name])
         coverage[name] = Coverage(spec.rounds[name], rounds[name], len(rows), num)
     return replace(graph, seeds=graph.seeds.only(seeds)), spec.model_copy(update={"rounds": rounds}), coverage
-
-
-def reserve_edges(counted: Counted) -> None:
-    """Give every worker room for the largest batch, untrimmed."""
-    reserve(counted.workers, counted.most_edges)
-
-
-def reserve(workers: Workers[Sampler], most_edges: np.ndarray) -> None:
-    """Give every worker room for batches of up to `most_edges` (int64 [edge types]) edges, untrimmed."""
-    workers.each(lambda sampler: sampler.reserve_edges(most_edges) if isinstance(sampler, NeighborSampler) else None)

@@ -55,7 +55,8 @@ class SeedCoverage:
 
     def _take(self, seeds: SeedTable) -> None:
         """Everything that the source says."""
-        self._splits, self._nodes = seeds.splits, seeds.ids
+        self._splits = {name: range(rows[0], rows[-1] + 1) for name, rows in seeds.splits.items()}
+        self._nodes = seeds.ids
         for name, values in seeds.targets.items():
             self.targets[name][seeds.ids] = values
         for name in seeds.splits:

@@ -52,6 +52,11 @@ class Findings:
         if len(self.kept) < self.limit:
             self.kept.append(Finding(*args, **fields))
 
+    def extend(self, more: "Findings") -> None:
+        """Take over what somebody else collected."""
+        self.count += more.count
+        self.kept += more.kept[: self.limit - len(self.kept)]
+
 
 @dataclass(frozen=True)
 class Verified:

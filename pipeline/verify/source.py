@@ -1,15 +1,18 @@
 """A store against the data and config that it claims to be made from."""
 
+from typing import NamedTuple
+
 import numpy as np
 
-from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.executors.threads import Threads
+from heteroshards.pipeline.executors.worker import Worker, worker_factory
 from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.preparation.planning import request_of
 from heteroshards.pipeline.reporting import Progress
 from heteroshards.pipeline.sampling.protocol import Sampler
 from heteroshards.pipeline.sampling.rng import keyed, stream_root
 from heteroshards.pipeline.sizing.budgets import resolve_budgets
-from heteroshards.pipeline.sizing.counting import count_all, fit_all, sampler_factory
+from heteroshards.pipeline.sizing.counting import count_all, fit_all
 from heteroshards.pipeline.sizing.estimate import Fitted
 from heteroshards.pipeline.sources import SourceGraph
 from heteroshards.pipeline.verify.content import Chunks
@@ -72,33 +75,51 @@ def check_resampled(
         how many batches were sampled anew.
     """
     manifest = chunks.manifest
-    pool = Workers(sampler_factory(graph, manifest.sampling, config.budget.oversize), workers)
+    pool = Threads(worker_factory(graph, manifest.sampling, config.budget.oversize), workers)
     counted = count_all(pool, graph, manifest.sampling, config.budget, progress)
     schema, seed = graph.schema, manifest.sampling.rng_seed
     budgets, shape_of = resolve_budgets(config.budget, schema, counted.sizes, counted.max_seeds, seed)
     fitted = fit_all(counted, budgets, shape_of, config.budget, schema)
-    encoder = Encoder(graph, StoreWriter(chunks.store, manifest))
     jobs = [
-        (split, part, fit)
+        CompareJob(chunks, split, part, fit, counted.most_edges, findings.limit)
         for split in manifest.splits
         for part in manifest.parts(split)
         for fit in fitted[split.name]
         if fit.shape == part.shape
     ]
+    num_resampled = 0
+    for num_batches, found in pool.map(compare, jobs):
+        num_resampled += num_batches
+        findings.extend(found)
+    return num_resampled
 
-    def compare(sampler: Sampler, job: tuple[SplitInfo, Part, Fitted]) -> int:
-        split, part, fit = job
-        if fit.plan.round_starts() != part.round_starts:
-            what = "the rounds are not those of the plan"
-            findings.add("manifest", what, part.round_starts, fit.plan.round_starts(), split.name)
-            return 0
-        _compare_stats(chunks, split, part, fit, encoder, findings)
-        batches = _choice(manifest, part)
-        for batch in batches:
-            _compare_batch(chunks, sampler, split, part, fit, batch, encoder, findings)
-        return len(batches)
 
-    return sum(pool.map(compare, jobs))
+class CompareJob(NamedTuple):
+    """A part of a store, and what it is to hold."""
+
+    chunks: Chunks
+    split: SplitInfo
+    part: Part
+    fit: Fitted
+    most_edges: np.ndarray
+    max_findings: int
+
+
+def compare(worker: Worker, job: CompareJob) -> tuple[int, Findings]:
+    """Compare statistics, and some batches that are sampled anew; returns how many, and what differs."""
+    chunks, split, part, fit = job[:4]
+    findings, manifest = Findings(job.max_findings), chunks.manifest
+    if fit.plan.round_starts() != part.round_starts:
+        what = "the rounds are not those of the plan"
+        findings.add("manifest", what, part.round_starts, fit.plan.round_starts(), split.name)
+        return 0, findings
+    encoder = worker.keep("encoder", lambda: Encoder(worker.graph, StoreWriter(chunks.store, manifest)))
+    _compare_stats(chunks, split, part, fit, encoder, findings)
+    worker.sampler.reserve_edges(job.most_edges)
+    batches = _choice(manifest, part)
+    for batch in batches:
+        _compare_batch(chunks, worker.sampler, split, part, fit, batch, encoder, findings)
+    return len(batches), findings
 
 
 def _choice(manifest: Manifest, part: Part) -> list[int]:

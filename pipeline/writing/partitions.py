@@ -1,21 +1,24 @@
 """What there is to write of a store, as named, independent pieces."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.executors.executor import Executor
+from heteroshards.pipeline.executors.worker import Worker
 from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.grouping.split_plan import shards_of
-from heteroshards.pipeline.sampling.protocol import Sampler
 from heteroshards.pipeline.sizing.estimate import Fitted
 from heteroshards.pipeline.writing.encode import Encoder
-from heteroshards.pipeline.writing.writer import Checksums
+from heteroshards.pipeline.writing.writer import Checksums, StoreWriter
 from heteroshards.schemas import layout
 from heteroshards.schemas.manifest import Manifest, Part
+from heteroshards.schemas.store import locks
 
 SHARDS_PER_PARTITION = 16
 SAMPLING_COST = 4  # a byte of a batch takes about as long as so many of a table
@@ -26,12 +29,12 @@ class Planned:
     """A store of which everything is decided and nothing written.
 
     Attributes:
-        workers: samplers of the graph, with room for its largest batch.
+        workers: of the graph.
         manifest: the store's, unfinished. fitted: split -> what will be written of it, part by part.
         most_edges: int64 [edge types], of the largest batch, untrimmed.
     """
 
-    workers: Workers[Sampler]
+    workers: Executor
     graph: HeteroGraph
     manifest: Manifest
     fitted: dict[str, list[Fitted]]
@@ -92,22 +95,46 @@ def _of_part(manifest: Manifest, part: Part) -> Iterator[Partition]:
         yield Partition(f"{name}-{index:06d}", "shards", part.path, first, end, cost * num_batches, num_batches)
 
 
-def write(partition: Partition, parts: Mapping[str, Fitted], encoder: Encoder, sampler: Sampler) -> Checksums:
-    """Write a partition; returns the checksums of its chunks.
+class WriteJob(NamedTuple):
+    """A partition, the store that it is of (`path` in the end), and what its part is made of; None for tables."""
 
-    Args:
-        parts: see `Planned.parts`.
-    """
-    if partition.kind == "table":
+    partition: Partition
+    path: Path
+    manifest: Manifest
+    fit: Fitted | None
+    most_edges: np.ndarray
+
+
+def write(worker: Worker, job: WriteJob) -> int:
+    """Write a partition, unless it is there already; returns its batches. Many processes may do so at once."""
+    place, name = (job.path, job.manifest.fingerprint), job.partition.name
+    writer = worker.keep(("writer", place), lambda: StoreWriter(job.path, job.manifest))
+    encoder = worker.keep(("encoder", place), lambda: Encoder(worker.graph, writer))
+    with _alone(writer.work, name):
+        if not writer.is_finished(name):
+            writer.finish_partition(name, _chunks(worker, encoder, job))
+    return job.partition.num_batches
+
+
+@contextmanager
+def _alone(work: Path, name: str) -> Iterator[None]:
+    """One writer per partition: a second one, killed, could leave a torn chunk behind a finished record."""
+    with locks.locked(work / "partitions" / f".{name}.lock", waiting=lambda: None):
+        yield
+
+
+def _chunks(worker: Worker, encoder: Encoder, job: WriteJob) -> Checksums:
+    """Write the chunks of a partition; returns their checksums."""
+    partition, fit = job.partition, job.fit
+    if fit is None:
         return encoder.write_table(encoder.writer.specs[partition.place])
-    fit = parts[partition.place]
     if partition.kind == "ledger":
         return encoder.write_stats(partition.place, fit)
-    manifest, checksums = encoder.writer.manifest, Checksums()
-    num_batches = fit.plan.num_batches
-    size = min(manifest.chunk_batches, num_batches)
+    checksums, num_batches = Checksums(), fit.plan.num_batches
+    size, budget = min(job.manifest.chunk_batches, num_batches), job.manifest.budgets[fit.shape]
+    worker.sampler.reserve_edges(job.most_edges)
     for shard in shards_of(partition.place, num_batches, size, partition.first, partition.end):
         block = fit.plan.block(shard.start, shard.stop)
-        for path, chunks in encoder.write_shard(sampler, shard, block, manifest.budgets[fit.shape]).items():
+        for path, chunks in encoder.write_shard(worker.sampler, shard, block, budget).items():
             checksums.setdefault(path, {}).update(chunks)
     return checksums

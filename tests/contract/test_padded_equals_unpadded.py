@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heteroshards import pipeline
-from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.executors.threads import Threads
+from heteroshards.pipeline.executors.worker import Worker
 from heteroshards.pipeline.grouping.groups import make_plans
 from heteroshards.pipeline.grouping.split_plan import BatchBlock
 from heteroshards.schemas.config import ModelConfig
@@ -61,9 +62,9 @@ def assert_equal_on_seeds(data, store_path, fanout, name, featureless="embedding
     inputs = [model.inputs for model in models]
     graph = hetero_graph(data)
     fresh = sampler(data, fanout)
-    seeds = {split: graph.seeds.rows(split) for split in graph.seeds.splits}
+    seeds = graph.seeds.splits
     of_rows = sampler(data, fanout, of_rows=True)
-    plan = make_plans(Workers(lambda: of_rows, 1), seeds, store.manifest.sampling, None)["train"]
+    plan = make_plans(Threads(lambda: Worker(graph, of_rows), 1), seeds, store.manifest.sampling, None)["train"]
     block = plan.block(0, plan.num_batches)
     block = as_stored(block._replace(seeds=graph.seeds.nodes(block.seeds)), store)
     expected = unpadded_outputs(models[0], store, data, block, fresh)

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.executors.threads import Threads
+from heteroshards.pipeline.executors.worker import Worker
 from heteroshards.pipeline.grouping import groups as grouping_module
 from heteroshards.pipeline.grouping import kernels
 from heteroshards.pipeline.grouping.contributions import trace
@@ -46,7 +47,7 @@ def spec_of(data, grouping, fanout, batch_size=4, rounds=2, max_seeds=0, rng_see
 def plans_of(data, spec, limits=None, workers=1):
     fanout = next(iter(spec.fanouts.values()))
     graph = hetero_graph(data)
-    pool = Workers(lambda: sampler(data, list(fanout)), workers)
+    pool = Threads(lambda: Worker(graph, sampler(data, list(fanout))), workers)
     return make_plans(pool, {name: graph.seeds.ids_of(name) for name in graph.seeds.splits}, spec, limits)
 
 

@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 from heteroshards import pipeline
 from heteroshards.pipeline.cli import main
-from heteroshards.pipeline.executors.threads import Workers
+from heteroshards.pipeline.executors.threads import Threads
+from heteroshards.pipeline.executors.worker import worker_factory
 from heteroshards.pipeline.forecast.job import forecast
 from heteroshards.pipeline.forecast.report import forecast_report
 from heteroshards.pipeline.formatting import WIDTH, draws_line, size, table
@@ -19,7 +20,7 @@ from heteroshards.pipeline.inspect.compare import compare
 from heteroshards.pipeline.inspect.html import store_page
 from heteroshards.pipeline.inspect.report import comparison_report, store_report
 from heteroshards.pipeline.inspect.statistics import MAX_BINS, MAX_POINTS, store_use
-from heteroshards.pipeline.sizing.counting import count_all, sampler_factory
+from heteroshards.pipeline.sizing.counting import count_all
 from heteroshards.pipeline.sources import from_data
 from heteroshards.schemas.graph import edge_key
 from heteroshards.schemas.inputs import SEED_INPUTS, model_inputs
@@ -56,7 +57,7 @@ def test_draws_are_those_of_the_first_round(tmp_path, grouping):
     config = job(data, tmp_path, sampling={"batch_size": 4, "fanout": [3, 2], "rounds": 2, "grouping": grouping})
     manifest = parse_manifest(manifest_of(store := pipeline.prepare(data, config)), "")
     counted = count_all(
-        Workers(sampler_factory(graph := hetero_graph(data), manifest.sampling, "error"), 1),
+        Threads(worker_factory(graph := hetero_graph(data), manifest.sampling, "error"), 1),
         graph, manifest.sampling, config.budget, lambda *_: None,
     )  # fmt: skip
     for split in manifest.splits:

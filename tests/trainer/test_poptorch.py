@@ -1,6 +1,6 @@
 """The real trainer through the strict double: training, inference, feeding, life cycle and failures on an IPU host.
 
-Each test names the rules of PopTorch's host API that it holds the backend to; `test_poptorch_double.py` shows that the
+Each test names the rules of PopTorch's host API that it holds the backend to; `poptorch_double/` shows that the
 double rejects what breaks them.
 """
 
