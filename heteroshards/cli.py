@@ -12,6 +12,7 @@ from heteroshards.commands import CONTEXT, Commands
 ROOMS: Dict[str, str] = {
     **dict.fromkeys(("plan", "prepare", "inspect", "verify"), "heteroshards.pipeline.cli"),
     **dict.fromkeys(("train", "evaluate", "predict", "compile"), "heteroshards.trainer.cli"),
+    "bench": "heteroshards.bench",
 }
 
 
