@@ -8,7 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from heteroshards.schemas.config import JobConfig
-from heteroshards.schemas.config_template import as_toml, meanings
+from heteroshards.schemas.config.template import as_toml, meanings
 
 MARK = re.compile(r"<!-- keys: (\w+) -->")
 

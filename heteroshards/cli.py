@@ -48,7 +48,7 @@ def main() -> None:
 @click.option("--init", "path", metavar="FILE", help="Write it there; a file that exists is left alone.")
 def config(path: Optional[str]) -> None:
     """A config with every key: its meaning and its default, as comments to be uncommented."""
-    from heteroshards.schemas.config_template import annotated_config
+    from heteroshards.schemas.config.template import annotated_config
     from heteroshards.schemas.errors import ConfigError
     from heteroshards.schemas.paths import as_path
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from heteroshards.schemas.config import load_config, tomllib
+from heteroshards.schemas.config import load_config
+from heteroshards.schemas.config.job import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))

@@ -59,7 +59,7 @@ def test_a_failure_leaves_nothing_either(job, monkeypatch):
 
 
 def test_a_training_host_measures_what_it_can(job, monkeypatch):
-    pipeline.prepare  # imported before it is hidden
+    assert callable(pipeline.prepare), "imported before it is hidden"
     assert CliRunner().invoke(main, ["prepare", "--config", str(job)]).exit_code == 0
     monkeypatch.setattr(bench.importlib.util, "find_spec", lambda name: None)
     found = run("--config", job)

@@ -16,7 +16,7 @@ import heteroshards
 from heteroshards import JobConfig, evaluate, fit, open_store, predict, prepare
 from heteroshards.cli import ROOMS, main
 from heteroshards.schemas.config import load_config
-from heteroshards.schemas.config_template import annotated_config, meanings
+from heteroshards.schemas.config.template import annotated_config, meanings
 from tests.strategies import random_graph
 
 ROOT = Path(__file__).resolve().parents[2]
