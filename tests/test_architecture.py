@@ -103,6 +103,28 @@ def test_schemas_import_little() -> None:
     assert {*importers("fsspec", *ROOMS), *importers("aiohttp", *ROOMS)} == {"schemas/store/url_files.py"}
 
 
+OTHERS = ("torch", "zarr", "torch_geometric", "numcodecs", "numba")
+
+
+def private_parts(path: Path) -> Iterator[str]:
+    """`torch._x`, `torch.x._y` and imports of such, wherever a file names them."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    chains = [ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)]
+    for name in [*chains, *imports(path)]:
+        package, *inner = name.split(".")
+        if (
+            package in OTHERS
+            and name.replace(".", "").isidentifier()
+            and any(part[:1] == "_" and part[:2] != "__" for part in inner)
+        ):
+            yield name
+
+
+def test_private_parts_of_others_are_fenced() -> None:
+    users = {path.relative_to(ROOT).as_posix() for path in sources(*ROOMS, "heteroshards") if any(private_parts(path))}
+    assert users == {"trainer/compat.py", "pipeline/compat.py"}
+
+
 def test_poptorch_only_in_its_backend() -> None:
     users = importers("poptorch", *ROOMS, "benchmarks")
     assert [path for path in users if not path.startswith("trainer/backends/poptorch")] == []

@@ -9,13 +9,12 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, NamedTuple, Optional
 
-from torch.utils._python_dispatch import TorchDispatchMode
-
 from heteroshards.schemas.backends import AUTO
 from heteroshards.schemas.config import JobConfig
 from heteroshards.trainer.backends import Backend
 from heteroshards.trainer.backends.eager import EagerBackend
 from heteroshards.trainer.checkpoint import recorded_job
+from heteroshards.trainer.compat import DispatchMode
 from heteroshards.trainer.job import example_batch, identity_of, open_job
 from heteroshards.trainer.reading.store import Store, changed_keys
 from heteroshards.trainer.runs.names import BEST, LAST, RUN
@@ -149,7 +148,7 @@ def num_steps(config: JobConfig, store: Store) -> float:
     return steps
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(DispatchMode):
     """Counts the operators that run in its context, forward and backward."""
 
     def __init__(self) -> None:

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from heteroshards.pipeline.compat import rebuilders
+
 # Whose classes may be in a file: they are named, never imported. Plain values and libraries of data, no builtins.
 INERT = (
     *("torch_geometric", "torch_sparse", "torch_frame", "pyg_lib", "numpy", "scipy.sparse", "pandas", "pyarrow"),
@@ -172,10 +174,6 @@ def _scalar(dtype: Any, data: Any = b"") -> Any:
 
 
 _WRAPPER = _Call(Record)
-_REBUILD = (
-    *("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_sparse_tensor", "_rebuild_qtensor"),
-    *("_rebuild_meta_tensor_no_storage", "_rebuild_nested_tensor"),
-)
 
 
 @functools.lru_cache(maxsize=1)
@@ -185,7 +183,7 @@ def _known() -> dict[str, Any]:
 
     found: dict[str, Any] = {f"builtins.{kind.__name__}": _Call(kind) for kind in BUILTINS}
     found |= {str(value): value for value in vars(torch).values() if isinstance(value, (torch.dtype, torch.qscheme))}
-    found |= {f"torch._utils.{name}": _Call(getattr(torch._utils, name)) for name in _REBUILD}
+    found |= {name: _Call(function) for name, function in rebuilders().items()}
     for core in ("numpy.core.multiarray", "numpy._core.multiarray"):
         found |= {f"{core}.scalar": _Call(_scalar), f"{core}._reconstruct": _Call(lambda *_: Array())}
     functions: dict[str, Callable[..., Any]] = {
@@ -195,7 +193,6 @@ def _known() -> dict[str, Any]:
         "collections.deque": lambda values=(), *_: list(values),
         "torch.Size": tuple,
         "torch.device": lambda *_: torch.device("cpu"),
-        "torch.serialization._get_layout": torch.serialization._get_layout,
         "torch._utils._rebuild_parameter": lambda data, *_: data,
         "torch._utils._rebuild_parameter_with_state": lambda data, *_: data,
         "torch._tensor._rebuild_from_type_v2": _tensor_subclass,

@@ -1,6 +1,6 @@
 """Keys that only some choices of another key know: `with` them they mean something, or are even needed.
 
-A declaration beside the key, instead of a class for every choice: two choices of one section would multiply, and who reads
+A declaration beside the key, instead of a class for every choice: two choices of one section would multiply, and code
 asks for `config.dataset.path` whatever the source is.
 """
 
@@ -31,7 +31,8 @@ def NeededBy(choice: str, *values: str) -> _Condition:  # noqa: N802
 
 def only(default: Any, *conditions: _Condition, **constraints: Any) -> Any:
     """A pydantic field whose key is known under conditions."""
-    return Field(default=default, json_schema_extra={_KEY: [list(of) for of in conditions]}, **constraints)
+    extra: Any = {_KEY: [list(of) for of in conditions]}
+    return Field(default=default, json_schema_extra=extra, **constraints)
 
 
 def check_variants(section: BaseModel) -> None:
@@ -49,6 +50,6 @@ def check_variants(section: BaseModel) -> None:
 
 def _conditions(section: Type[BaseModel]) -> Any:
     for key, field in section.model_fields.items():
-        extra = field.json_schema_extra
+        extra: Any = field.json_schema_extra
         for of in extra.get(_KEY, ()) if isinstance(extra, dict) else ():
             yield key, _Condition(*of)

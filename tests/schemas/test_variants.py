@@ -15,8 +15,9 @@ CHOICES = {
     ("budget", "mode"): ["exact", "sampled", "quantile", "uniform", "explicit"],
 }
 OTHER = {
-    "class_name": "IMDB", "root": "x", "path": "x.pt", "function": "a:b", "args": {"scale": 0.5}, "feature_default": 2.0,
-    "fanout": [9], "replace": True, "batch_size": 7, "grouping": "random", "max_seeds": 99, "rounds": 3,
+    "class_name": "IMDB", "root": "x", "path": "x.pt", "function": "a:b", "args": {"scale": 0.5},
+    "feature_default": 2.0, "fanout": [9], "replace": True, "batch_size": 7, "grouping": "random", "max_seeds": 99,
+    "rounds": 3,
     "eval_rounds": 3, "num_batches": 7, "quantile": 0.5, "confidence": 0.7, "nodes": 9, "edges": 9, "scope": "all",
     "shapes": 3, "oversize": "skip",
 }  # fmt: skip

@@ -18,6 +18,7 @@ from heteroshards.trainer.backends.eager import TorchModel
 from heteroshards.trainer.backends.graph_device import CudaDevice, GraphDevice
 from heteroshards.trainer.backends.signature import find_shape
 from heteroshards.trainer.backends.versions import torch_version
+from heteroshards.trainer.compat import copy_all
 from heteroshards.trainer.models.seed_model import SeedModel
 from heteroshards.trainer.models.user_errors import first_line
 
@@ -81,7 +82,7 @@ class Recording:
     def __call__(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
         """Copies of the results: the next call writes over the graph's own."""
         for inputs in self._inputs:  # one kernel copies all of one dtype
-            torch._foreach_copy_(inputs, [tensor for tensor in batch if tensor.dtype == inputs[0].dtype])
+            copy_all(inputs, [tensor for tensor in batch if tensor.dtype == inputs[0].dtype])
         self._replay()
         out, loss = self._results
         return out.clone(), loss.clone()

@@ -24,6 +24,7 @@ from heteroshards.trainer.backends.base import Backend, CompiledModel
 from heteroshards.trainer.backends.eager import Call, TorchModel
 from heteroshards.trainer.backends.signature import find_shape
 from heteroshards.trainer.backends.versions import torch_version
+from heteroshards.trainer.compat import inductor, is_of_the_compiler
 from heteroshards.trainer.models.seed_model import SeedModel
 from heteroshards.trainer.models.user_errors import first_line
 
@@ -120,9 +121,7 @@ class InductorModel(TorchModel):
             self._temporary.cleanup()
 
     def _compiled(self, kind: str, shape: int) -> Call:
-        from torch._inductor.compile_fx import compile_fx  # takes a second to import
-
-        is_compiled = False
+        compile_graph, is_compiled = inductor(), False
 
         def compile_once(graph: torch.fx.GraphModule, example: List[Tensor]) -> Any:
             nonlocal is_compiled
@@ -131,7 +130,7 @@ class InductorModel(TorchModel):
                 self._was_compiled_again = True
                 raise _CompiledAgainError
             is_compiled = True
-            return compile_fx(graph, example)
+            return compile_graph(graph, example)
 
         return torch.compile(_own_code(self._models[shape]), backend=compile_once, fullgraph=True, dynamic=False)
 
@@ -146,7 +145,7 @@ class InductorModel(TorchModel):
 
     def failed(self, phase: str, error: Exception, name: str) -> Exception:
         """An error of the compiler's is the model's own where the model raises without a compiler, too."""
-        if not isinstance(error, torch._dynamo.exc.TorchDynamoException):
+        if not is_of_the_compiler(error):
             return super().failed(phase, error, name)
         kind = "infer" if phase == "evaluation" else "train"
         if self._was_compiled_again:
