@@ -7,9 +7,9 @@
 `import heteroshards` imports neither torch nor numba.
 """
 
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+
+from heteroshards.lazy import lazily
 
 __version__ = "0.1.0"
 
@@ -30,8 +30,4 @@ if (_CHECKOUT / "pyproject.toml").exists() and (_CHECKOUT / "schemas" / "manifes
     # An installation has the three rooms in here. In a checkout they are folders of their own, beside this one.
     __path__.append(str(_CHECKOUT))
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'heteroshards' has no attribute '{name}'")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = lazily("heteroshards", _HOMES)

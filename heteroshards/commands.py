@@ -19,7 +19,7 @@ _SETTINGS = "heteroshards.settings"
 class Commands(click.Group):
     """Ends in one line on stderr and an exit code, whatever goes wrong, without a traceback (see `schemas.seam`)."""
 
-    goes_on = ("prepare", "partition", "train")  # what begins where it was stopped
+    goes_on = ("prepare", "train")  # what begins where it was stopped
 
     def main(self, *args: Any, **options: Any) -> Any:
         prepare_streams()

@@ -6,14 +6,7 @@
 Importing this package imports neither torch nor numba; the first call does.
 """
 
-from typing import Any
+from heteroshards.lazy import lazily
 
 __all__ = ["prepare"]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "prepare":
-        from heteroshards.pipeline.preparation.run import prepare
-
-        return prepare
-    raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
+__getattr__ = lazily("pipeline", {"prepare": "heteroshards.pipeline.preparation.run"})

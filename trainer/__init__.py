@@ -4,8 +4,7 @@
 trains. Each is imported when first used, so that `import trainer` does not import torch.
 """
 
-from importlib import import_module
-from typing import Any
+from heteroshards.lazy import lazily
 
 _HOMES = {
     "ShardDataset": "heteroshards.trainer.reading.dataset",
@@ -15,9 +14,4 @@ _HOMES = {
     "resolve_store": "heteroshards.trainer.reading.store",
 }
 __all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'trainer' has no attribute '{name}'")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = lazily("trainer", _HOMES)

@@ -239,15 +239,11 @@ def _run_dir(run: Optional[str], config: JobConfig, backend: str) -> Path:
 @contextmanager
 def _trained(shared: Any) -> Iterator[Tuple["Job", Path]]:
     """The job of a run with its best weights, and the run's folder."""
-    from heteroshards.trainer.checkpoint import open_trained
     from heteroshards.trainer.reading.store import resolve_store
-    from heteroshards.trainer.runs.names import BEST
     from heteroshards.trainer.runs.report import terminal
-    from heteroshards.trainer.settle import trained_with
+    from heteroshards.trainer.trained import trained_job
 
     config, run, store_path = _job_config(shared, {})
-    store = resolve_store(config, store_path)
-    backend = trained_with(config, _backend(config), lambda name: _run_dir(run, config, name))
-    run_dir = _run_dir(run, config, backend.name)
-    with open_trained(config, store, backend, run_dir / BEST, terminal()) as job:
-        yield job, run_dir
+    store, backend = resolve_store(config, store_path), _backend(config)
+    with trained_job(config, store, backend, lambda name: _run_dir(run, config, name), terminal()) as found:
+        yield found

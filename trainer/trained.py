@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterator, Optional, Sequence, Union
+from typing import Callable, ContextManager, Dict, Iterator, Optional, Sequence, Tuple, Union
 
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import ConfigError, HeteroShardsError
@@ -10,20 +10,30 @@ from heteroshards.schemas.layout import SCORED_SPLITS
 from heteroshards.schemas.seam import require, require_path, typed
 from heteroshards.trainer import evaluate as scoring
 from heteroshards.trainer import predict as predicting
+from heteroshards.trainer.backends import Backend
 from heteroshards.trainer.checkpoint import open_trained
 from heteroshards.trainer.job import Job, backend_of
 from heteroshards.trainer.reading.store import Store, resolve_store
 from heteroshards.trainer.runs.names import BEST
+from heteroshards.trainer.runs.report import SILENT, Console
 from heteroshards.trainer.settle import trained_with
 
 
 @contextmanager
-def _trained(config: JobConfig, run_dir: Union[str, Path], store: Optional[Store]) -> Iterator[Job]:
+def trained_job(
+    config: JobConfig, store: Store, backend: Backend, folder_of: Callable[[str], Path], console: Console = SILENT
+) -> Iterator[Tuple[Job, Path]]:
+    """The job of a run with its best weights, and the run's folder; `folder_of` a backend's name gives that."""
+    backend = trained_with(config, backend, folder_of)
+    folder = folder_of(backend.name)
+    with open_trained(config, store, backend, folder / BEST, console) as job:
+        yield job, folder
+
+
+def _trained(config: JobConfig, run_dir: Union[str, Path], store: Optional[Store]) -> ContextManager[Tuple[Job, Path]]:
     require(config, JobConfig, "config")
     folder = require_path(run_dir, "run_dir")
-    backend = trained_with(config, backend_of(config), lambda name: folder)
-    with open_trained(config, store or resolve_store(config), backend, folder / BEST) as job:
-        yield job
+    return trained_job(config, store or resolve_store(config), backend_of(config), lambda name: folder)
 
 
 @typed("evaluating", HeteroShardsError)
@@ -44,7 +54,7 @@ def evaluate(
     """
     if split not in SCORED_SPLITS:
         raise ConfigError("the split has no labels to score", actual=split, limit=", ".join(SCORED_SPLITS))
-    with _trained(config, run_dir, store) as job:
+    with _trained(config, run_dir, store) as (job, _):
         return scoring.evaluate(job, split)
 
 
@@ -69,5 +79,5 @@ def predict(
     Raises:
         CheckpointError: as `evaluate`, or `output` cannot be written.
     """
-    with _trained(config, run_dir, store) as job:
+    with _trained(config, run_dir, store) as (job, _):
         return predicting.predict(job, splits or predicting.default_splits(job.store), Path(output))
