@@ -109,15 +109,18 @@ OTHERS = ("torch", "zarr", "torch_geometric", "numcodecs", "numba")
 def private_parts(path: Path) -> Iterator[str]:
     """`torch._x`, `torch.x._y` and imports of such, wherever a file names them."""
     nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-    chains = [ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)]
-    for name in [*chains, *imports(path)]:
+    for name in [*(chain(node) for node in nodes if isinstance(node, ast.Attribute)), *imports(path)]:
         package, *inner = name.split(".")
-        if (
-            package in OTHERS
-            and name.replace(".", "").isidentifier()
-            and any(part[:1] == "_" and part[:2] != "__" for part in inner)
-        ):
+        if package in OTHERS and any(part[:1] == "_" and part[:2] != "__" for part in inner):
             yield name
+
+
+def chain(node: ast.expr) -> str:
+    """`a.b.c` of names and attributes; "" where something else is at its root."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts, node = [node.attr, *parts], node.value
+    return ".".join([node.id, *parts]) if isinstance(node, ast.Name) else ""
 
 
 def test_private_parts_of_others_are_fenced() -> None:
