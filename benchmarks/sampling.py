@@ -40,7 +40,7 @@ class Case:
         nodes = np.arange(graph.schema.node(graph.schema.seed_type).num_nodes, dtype=np.int32)
         rounds = -(-num_seeds // len(nodes))
         self.plan: SplitPlan = random_plan("train", nodes, batch_size, rounds, 0)
-        self.packed = graph.packed()
+        self.packed = graph.packed
         sizes = self.sampler().count(*self.plan.block(0, self.plan.num_batches)[:2])
         self.budget = resolve_budget(BudgetConfig(), graph.schema, {"train": sizes}, batch_size, 0)
         self.most_edges = sizes.edge_totals.max(axis=0)

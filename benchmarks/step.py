@@ -125,7 +125,7 @@ class Sampled:
         graph = build_graph(source)
         spec = resolve_sampling(job.sampling, graph)
         self.schema = graph.schema
-        self.sampler = NeighborSampler(graph.packed(), graph.schema, spec, ids=graph.seeds.ids)
+        self.sampler = NeighborSampler(graph.packed, graph.schema, spec, ids=graph.seeds.ids)
         seeds = {"train": graph.seeds.splits["train"]}
         plan = make_plans(Threads(lambda: Worker(graph, self.sampler), 1), seeds, spec, None)["train"]
         self.block = plan.block(0, plan.num_batches)

@@ -279,6 +279,10 @@ class Manifest(Frozen):
         """Those of every split."""
         return [part for split in self.splits for part in self.parts(split)]
 
+    def split_names(self) -> Dict[str, str]:
+        """Where a part lies -> the split that it is of."""
+        return {part.path: part.split for part in self.all_parts()}
+
     def split(self, name: str) -> Optional[SplitInfo]:
         return next((split for split in self.splits if split.name == name), None)
 

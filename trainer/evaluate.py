@@ -129,8 +129,11 @@ def _answer_intact(job: Job, split: str, seeds: _Seeds, console: Console) -> Ans
                 rows = seeds.places[batch][mask]  # no seed stands twice in a batch, so adding by index is safe
                 total[rows] += share[mask]
                 counts[rows] += 1
-                asked = {name: values[rows] for name, values in seeds.targets.items()}
-                loss_sum += objective.loss_sum(share[mask], asked) if is_open else loss * len(rows)
+                if is_open:
+                    asked = {name: values[rows] for name, values in seeds.targets.items()}
+                    loss_sum += objective.loss_sum(share[mask], asked)
+                else:
+                    loss_sum += loss * len(rows)
             bar.update(group)
     values, num_scored = total / counts[:, None], int(counts[objective.is_known(seeds.targets)].sum())
     loss = loss_sum / num_scored if num_scored else float("nan")

@@ -52,5 +52,5 @@ def worker_factory(graph: HeteroGraph, spec: SamplingSpec, oversize: OverSizePol
         if oversize != "error":
             raise ConfigError(f"[budget] oversize = '{oversize}' has no meaning with [sampling] mode = 'full'")
         return lambda: Worker(graph, WholeGraph(graph))
-    packed, ids = graph.packed(), graph.seeds.ids
+    packed, ids = graph.packed, graph.seeds.ids
     return lambda: Worker(graph, NeighborSampler(packed, graph.schema, spec, oversize, ids))

@@ -50,6 +50,7 @@ class HeteroGraph:
     description: dict[str, Any]
     told: tuple[Note, ...] = ()
 
+    @cached_property
     def packed(self) -> PackedGraph:
         """All edge types in compressed sparse columns."""
         index = self.schema.node_index

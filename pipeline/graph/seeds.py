@@ -42,13 +42,17 @@ class SeedTable:
 
     def nodes(self, rows: np.ndarray) -> np.ndarray:
         """int32: the nodes of some rows, -1 for those that are pads (-1)."""
-        return np.where(rows == ID_PAD, np.int32(ID_PAD), self.ids[rows])
+        return take_rows(self.ids, rows, ID_PAD)
 
     def answers(self, target: TargetSpec, rows: np.ndarray) -> np.ndarray:
         """What is known of some rows, the target's pad value for those that are pads."""
-        values = self.targets[target.name]
-        return np.where(rows == ID_PAD, values.dtype.type(target.pad_value), values[rows])
+        return take_rows(self.targets[target.name], rows, target.pad_value)
 
     def only(self, rows: Mapping[str, np.ndarray]) -> "SeedTable":
         """The same rows under the same numbers, of which only some are asked, by split."""
         return replace(self, splits=dict(rows))
+
+
+def take_rows(values: np.ndarray, rows: np.ndarray, pad: int) -> np.ndarray:
+    """`values[rows]`, and `pad` for rows that are pads (-1)."""
+    return np.where(rows == ID_PAD, values.dtype.type(pad), values[rows])

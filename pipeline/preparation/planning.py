@@ -78,7 +78,7 @@ def plan_store(request: Request, workers: int = 1, report: Report = silent, prog
     require_encodable(manifest.tensors)
     if options.inline_features:
         report(_blow_up(manifest))
-    return Planned(pool, graph, manifest, fitted, counted.most_edges)
+    return Planned(pool, manifest, fitted, counted.most_edges)
 
 
 def tell(request: Request, report: Report, only_warnings: bool = False) -> None:

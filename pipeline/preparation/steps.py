@@ -133,7 +133,7 @@ def _saved(request: Request, workers: int) -> Planned:
         what, hint = "the work folder was laid out by other versions, which may write other bytes", again
         raise StoreError(what, actual=provenance(), limit=manifest.provenance, where=str(work), hint=hint)
     pool = Threads(worker_factory(request.graph, manifest.sampling, request.config.budget.oversize), workers)
-    return Planned(pool, request.graph, manifest, fitted, most_edges)
+    return Planned(pool, manifest, fitted, most_edges)
 
 
 def _named(numbers: Sequence[int], names: list[str]) -> list[str]:

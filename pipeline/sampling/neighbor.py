@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from heteroshards.pipeline.graph.csc import PackedGraph
+from heteroshards.pipeline.graph.seeds import take_rows
 from heteroshards.pipeline.sampling import kernels
 from heteroshards.pipeline.sampling.batches import PaddedBatches, Sizes
 from heteroshards.pipeline.sampling.kernels import OUTSIDE
@@ -96,7 +97,7 @@ class NeighborSampler:
 
     def nodes(self, seeds: np.ndarray) -> np.ndarray:
         """int32: the nodes of some seeds, -1 in pads."""
-        return seeds if self._ids is None else np.where(seeds == ID_PAD, np.int32(ID_PAD), self._ids[seeds])
+        return seeds if self._ids is None else take_rows(self._ids, seeds, ID_PAD)
 
     def _empty_sizes(self, num_batches: int) -> Sizes:
         return Sizes(

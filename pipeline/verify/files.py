@@ -1,5 +1,6 @@
 """Every byte of a store against the checksums that the store holds: chunks, metadata, and what does not belong."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,18 +146,18 @@ def _check_chunks(store: Path, manifest: Manifest, findings: Findings, checked: 
     name = f"{layout.CHECKSUMS}/{layout.chunk_name(manifest.zarr_format, 0, 2)}"
     data = _check_file(store, name, manifest.checksums_crc32c, 8 * manifest.num_chunks, findings, checked)
     table = None if data is None else np.frombuffer(data, "<u4").reshape(-1, 2)
-    files, row = {name}, 0
+    files, row, splits = {name}, 0, manifest.split_names()
     for spec in manifest.tensors:
         for index in range(spec.num_chunks):
             file = chunk_file(manifest, spec, index)
             files.add(file)
             if table is not None:
                 crc, num_bytes = (int(value) for value in table[row + index])
-                _check_file(store, file, crc, num_bytes, findings, checked, **_place(manifest, spec, index))
+                _check_file(store, file, crc, num_bytes, findings, checked, **_place(splits, spec, index))
                 continue
             checked.damaged.add(file)  # without its checksum nobody can know
             if not (store / file).is_file():
-                findings.add(file, "the file is missing", **_place(manifest, spec, index))
+                findings.add(file, "the file is missing", **_place(splits, spec, index))
         row += spec.num_chunks
     return files
 
@@ -166,13 +167,12 @@ def chunk_file(manifest: Manifest, spec: TensorSpec, index: int) -> str:
     return f"{spec.path}/{layout.chunk_name(manifest.zarr_format, index, len(spec.shape))}"
 
 
-def _place(manifest: Manifest, spec: TensorSpec, index: int) -> dict[str, Any]:
+def _place(splits: Mapping[str, str], spec: TensorSpec, index: int) -> dict[str, Any]:
     """The split and the batches that a chunk holds; nothing for tables."""
     if spec.role in layout.TABLES:
         return {}
-    split = next((part.split for part in manifest.all_parts() if part.path == spec.part), spec.part)
     start = index * spec.chunk_rows
-    return {"split": split, "batches": (start, min(start + spec.chunk_rows, spec.shape[0]))}
+    return {"split": splits.get(spec.part, spec.part), "batches": (start, min(start + spec.chunk_rows, spec.shape[0]))}
 
 
 def _check_listing(manifest: Manifest, metadata: dict[str, int], findings: Findings) -> set[str]:

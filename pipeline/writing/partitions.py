@@ -11,7 +11,6 @@ import numpy as np
 
 from heteroshards.pipeline.executors.executor import Executor
 from heteroshards.pipeline.executors.worker import Worker
-from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.grouping.split_plan import shards_of
 from heteroshards.pipeline.sizing.estimate import Fitted
 from heteroshards.pipeline.writing.encode import Encoder
@@ -35,7 +34,6 @@ class Planned:
     """
 
     workers: Executor
-    graph: HeteroGraph
     manifest: Manifest
     fitted: dict[str, list[Fitted]]
     most_edges: np.ndarray

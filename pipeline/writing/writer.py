@@ -9,7 +9,7 @@ pure functions of the plan, so what an interrupted partition left behind is simp
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,7 @@ class StoreWriter:
         """Record a partition as finished, with the checksums of its chunks: path -> chunk -> (crc32c, size)."""
         self._records.put(_record(partition), json.dumps(checksums).encode(), is_durable=True)
 
-    def finalise(self, partitions: Iterable[str]) -> None:
+    def finalise(self, partitions: Sequence[str]) -> None:
         """Check that every partition is there, write checksums and manifest, and let the store appear.
 
         Raises:
@@ -169,7 +169,7 @@ class StoreWriter:
         self.store.rename(self.path)
         shutil.rmtree(self.work)
 
-    def _write_checksums(self, partitions: Iterable[str]) -> int:
+    def _write_checksums(self, partitions: Sequence[str]) -> int:
         """Gather the checksums of all partitions in one array; returns its own crc32c."""
         table = np.zeros((self.manifest.num_chunks, 2), "<u4")
         first = self.manifest.first_chunks()

@@ -4,15 +4,14 @@ from typing import Any, Dict, Literal, Optional, Union
 
 from pydantic import model_validator
 
-from heteroshards.schemas.base import Frozen
 from heteroshards.schemas.budget import BudgetMode, OverSizePolicy
-from heteroshards.schemas.config.variants import NeededBy, With, check_variants, only
+from heteroshards.schemas.config.variants import NeededBy, Section, With, only
 
 Sizes = Union[int, Dict[str, int]]
 BudgetScope = Literal["purpose", "all"]
 
 
-class BudgetConfig(Frozen):
+class BudgetConfig(Section):
     """How large the padded batch is.
 
     Attributes:
@@ -42,11 +41,6 @@ class BudgetConfig(Frozen):
     scope: BudgetScope = only("purpose", With("mode", "exact", "sampled", "quantile"))
     shapes: int = only(1, With("mode", "exact"), ge=1, le=16)
     oversize: OverSizePolicy = only("error", With("mode", "sampled", "quantile", "uniform", "explicit"))
-
-    @model_validator(mode="after")
-    def _check_variants(self) -> Any:
-        check_variants(self)
-        return self
 
     @model_validator(mode="after")
     def _check_mode(self) -> Any:

@@ -5,7 +5,7 @@ from typing import Any, Dict, Literal, Optional
 from pydantic import Field, field_validator, model_validator
 
 from heteroshards.schemas.base import Frozen
-from heteroshards.schemas.config.variants import NeededBy, With, check_variants, only
+from heteroshards.schemas.config.variants import NeededBy, Section, With, only
 from heteroshards.schemas.layout import PREDICT, SCORED_SPLITS
 
 MAX_CLASSES = 2**20
@@ -26,7 +26,7 @@ class RandomSplit(Frozen):
         return self
 
 
-class DatasetConfig(Frozen):
+class DatasetConfig(Section):
     """Where the graph comes from and what is predicted.
 
     Attributes:
@@ -89,11 +89,6 @@ class DatasetConfig(Frozen):
         if any(count < 1 for count in subset.values()):
             raise ValueError(f"subset keeps the first n nodes of a type, n >= 1; got {subset}")
         return subset
-
-    @model_validator(mode="after")
-    def _check_variants(self) -> Any:
-        check_variants(self)
-        return self
 
     @model_validator(mode="after")
     def _check_source(self) -> Any:

@@ -4,8 +4,7 @@ from typing import Any, Dict, List, Literal, Union
 
 from pydantic import Field, model_validator
 
-from heteroshards.schemas.base import Frozen
-from heteroshards.schemas.config.variants import With, check_variants, only
+from heteroshards.schemas.config.variants import Section, With, only
 from heteroshards.schemas.sampling import Grouping
 
 MAX_FANOUT = 1_000_000
@@ -13,7 +12,7 @@ Fanout = Union[List[int], Dict[str, List[int]]]
 DRAWN = With("mode", "neighbor")
 
 
-class SamplingConfig(Frozen):
+class SamplingConfig(Section):
     """How batches are sampled.
 
     Attributes:
@@ -39,11 +38,6 @@ class SamplingConfig(Frozen):
     rounds: int = only(8, DRAWN, ge=1, le=1_000_000)
     eval_rounds: int = only(1, DRAWN, ge=1, le=1_000_000)
     rng_seed: int = Field(default=0, ge=0, lt=2**63)
-
-    @model_validator(mode="after")
-    def _check_variants(self) -> Any:
-        check_variants(self)
-        return self
 
     @model_validator(mode="after")
     def _check_mode(self) -> Any:

@@ -6,7 +6,9 @@ asks for `config.dataset.path` whatever the source is.
 
 from typing import Any, List, NamedTuple, Type
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
+
+from heteroshards.schemas.base import Frozen
 
 _KEY = "only_with"
 
@@ -35,21 +37,26 @@ def only(default: Any, *conditions: _Condition, **constraints: Any) -> Any:
     return Field(default=default, json_schema_extra=extra, **constraints)
 
 
-def check_variants(section: BaseModel) -> None:
-    """Raises ValueError for a key that the choices made would ignore, and for one that they need."""
-    for key, of in _conditions(type(section)):
-        chosen, value = getattr(section, of.choice), getattr(section, key)
-        if chosen not in of.values and value != type(section).model_fields[key].default:
-            users = " or ".join(f"'{name}'" for name in of.values)
-            raise ValueError(f"'{key}' has no meaning with {of.choice} = '{chosen}'; it belongs to {users}")
-    for key, of in _conditions(type(section)):
-        chosen = getattr(section, of.choice)
-        if of.needed and chosen in of.values and getattr(section, key) is None:
-            raise ValueError(f"{of.choice} = '{chosen}' needs '{key}'")
-
-
 def _conditions(section: Type[BaseModel]) -> Any:
     for key, field in section.model_fields.items():
         extra: Any = field.json_schema_extra
         for of in extra.get(_KEY, ()) if isinstance(extra, dict) else ():
             yield key, _Condition(*of)
+
+
+class Section(Frozen):
+    """A section of a config that refuses keys which the choices made would ignore, and asks for those they need."""
+
+    @model_validator(mode="after")
+    def _check_variants(self) -> Any:
+        conditions = list(_conditions(type(self)))
+        for key, of in conditions:
+            chosen, value = getattr(self, of.choice), getattr(self, key)
+            if chosen not in of.values and value != type(self).model_fields[key].default:
+                users = " or ".join(f"'{name}'" for name in of.values)
+                raise ValueError(f"'{key}' has no meaning with {of.choice} = '{chosen}'; it belongs to {users}")
+        for key, of in conditions:
+            chosen = getattr(self, of.choice)
+            if of.needed and chosen in of.values and getattr(self, key) is None:
+                raise ValueError(f"{of.choice} = '{chosen}' needs '{key}'")
+        return self

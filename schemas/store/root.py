@@ -51,15 +51,12 @@ def read_root(files: Files, check: bool) -> Root:
         FormatVersionError: another program version wrote it.
         ManifestError: its manifest is malformed or contradicts itself.
     """
-    for zarr_format in FORMATS:
-        name = integrity.root_file(zarr_format)
-        stamp, data = files.stamp(name), _fetch(files, name)
-        if data is not None:
-            break
-    else:
+    found = _root_file(files)
+    if found is None:
         hint = PREPARE if isinstance(files, LocalFiles) else "Look whether the address is right."
         raise StoreError("this is no zarr store", where=files.where(""), hint=hint)
-    content, where = bytes(data), files.where(name)
+    zarr_format, name, stamp, content = found
+    where = files.where(name)
     attributes = attributes_of(content, zarr_format, where)
     checksums = metadata_checksums(attributes)
     is_sealed = bool(checksums) or integrity.OWN_CRC in content
@@ -92,12 +89,26 @@ def root_attributes(files: Files) -> Dict[str, Any]:
     Raises:
         CorruptMetadataError: they cannot be read.
     """
+    found = _root_file(files)
+    return attributes_of(found.content, found.zarr_format, files.where(found.name)) if found else {}
+
+
+class _RootFile(NamedTuple):
+    """The file that holds the root attributes; `stamp` is of before it was read."""
+
+    zarr_format: ZarrFormat
+    name: str
+    stamp: Optional[Tuple[int, ...]]
+    content: bytes
+
+
+def _root_file(files: Files) -> Optional[_RootFile]:
     for zarr_format in FORMATS:
         name = integrity.root_file(zarr_format)
-        data = _fetch(files, name)
+        stamp, data = files.stamp(name), _fetch(files, name)
         if data is not None:
-            return attributes_of(bytes(data), zarr_format, files.where(name))
-    return {}
+            return _RootFile(zarr_format, name, stamp, bytes(data))
+    return None
 
 
 def attributes_of(content: bytes, zarr_format: ZarrFormat, where: str) -> Dict[str, Any]:

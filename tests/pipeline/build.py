@@ -42,7 +42,7 @@ def sampler(
         rounds={},
         rng_seed=0,
     )
-    return NeighborSampler(graph.packed(), graph.schema, spec, oversize, graph.seeds.ids if of_rows else None)
+    return NeighborSampler(graph.packed, graph.schema, spec, oversize, graph.seeds.ids if of_rows else None)
 
 
 def keys_of(count: int, first: int = 0) -> np.ndarray:

@@ -59,20 +59,24 @@ def test_state_dicts_load_both_ways(is_lazy: bool) -> None:
     metadata = (list(SIZES), EDGE_TYPES)
     theirs, ours = HGTConv(SIZES, 8, metadata, 2), StaticHGTConv(-1 if is_lazy else SIZES, 8, metadata, 2)
     ours(x_dict, edges)  # PyG 2.4 cannot load into a lazy HGTConv, ours or its own
+    theirs, ours = theirs.double(), ours.double()  # products are taken in another order
+    x_dict = {name: x.double() for name, x in x_dict.items()}
     ours.load_state_dict(theirs.state_dict())
-    torch.testing.assert_close(ours(x_dict, edges)["b"], theirs(x_dict, edges)["b"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours(x_dict, edges)["b"], theirs(x_dict, edges)["b"], atol=1e-9, rtol=1e-9)
     _randomise(ours)
     theirs.load_state_dict(ours.state_dict())
     assert [(k, v.shape) for k, v in ours.state_dict().items()] == [
         (k, v.shape) for k, v in theirs.state_dict().items()
     ]
-    torch.testing.assert_close(ours(x_dict, edges)["a"], theirs(x_dict, edges)["a"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours(x_dict, edges)["a"], theirs(x_dict, edges)["a"], atol=1e-9, rtol=1e-9)
 
 
 def test_gradients_equal_pyg() -> None:
     x_dict, edges = _inputs(EDGE_TYPES, 3)
     metadata = (list(SIZES), EDGE_TYPES)
     theirs, ours = HGTConv(SIZES, 8, metadata, 2), StaticHGTConv(SIZES, 8, metadata, 2)
+    theirs, ours = theirs.double(), ours.double()
+    x_dict = {name: x.double() for name, x in x_dict.items()}
     ours.load_state_dict(theirs.state_dict())
     for model in (theirs, ours):
         sum(value.square().sum() for value in model(x_dict, edges).values()).backward()
@@ -81,17 +85,19 @@ def test_gradients_equal_pyg() -> None:
         if expected[name].grad is None:
             assert parameter.grad is None, name
         else:
-            torch.testing.assert_close(parameter.grad, expected[name].grad, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(parameter.grad, expected[name].grad, atol=1e-9, rtol=1e-9)
 
 
 def test_a_relation_may_be_absent_from_the_batch() -> None:
     x_dict, edges = _inputs(EDGE_TYPES[:1] + EDGE_TYPES[2:], 5)
     metadata = (list(SIZES), EDGE_TYPES)
     theirs, ours = HGTConv(SIZES, 8, metadata, 2), StaticHGTConv(SIZES, 8, metadata, 2)
+    theirs, ours = theirs.double(), ours.double()
+    x_dict = {name: x.double() for name, x in x_dict.items()}
     ours.load_state_dict(theirs.state_dict())
-    torch.testing.assert_close(ours(x_dict, edges)["a"], theirs(x_dict, edges)["a"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours(x_dict, edges)["a"], theirs(x_dict, edges)["a"], atol=1e-9, rtol=1e-9)
     only = {EDGE_TYPES[1]: torch.randint(6, (2, 9))}
-    torch.testing.assert_close(ours(x_dict, only)["b"], theirs(x_dict, only)["b"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours(x_dict, only)["b"], theirs(x_dict, only)["b"], atol=1e-9, rtol=1e-9)
 
 
 def test_heads_must_divide_the_width() -> None:

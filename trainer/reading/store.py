@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Union
 from zipfile import is_zipfile
@@ -24,6 +25,8 @@ from heteroshards.schemas.store.root import PREPARE, Root, read_root
 from heteroshards.schemas.store.url_files import open_url
 from heteroshards.schemas.store.zip_files import ZipFiles
 from heteroshards.trainer.reading.tables import SparseTable
+
+OnCorrupt = Optional[Callable[[CorruptChunkError], None]]
 
 
 class Store(StoredArrays):
@@ -77,26 +80,22 @@ class Store(StoredArrays):
             raise StoreChangedError(what, actual=actual, limit=limit, where=where, hint=hint)
         self._stamp = stamp
 
-    def read_seeds(
-        self, split: str, tensor: str, on_corrupt: Optional[Callable[[CorruptChunkError], None]] = None
-    ) -> np.ndarray:
+    def read_seeds(self, split: str, tensor: str, on_corrupt: OnCorrupt = None) -> np.ndarray:
         """`n_id`, `row` or `mask` of the seeds of every batch of a split, [batches, max_seeds]."""
-        parts = self.manifest.parts(self.split(split))
-        paths = [layout.seed_path(part.path, tensor) for part in parts]
-        return np.concatenate([self.read(path, on_corrupt=on_corrupt) for path in paths])
+        return self._read_parts(split, partial(layout.seed_path, tensor=tensor), on_corrupt)
 
-    def read_target(
-        self, split: str, name: str, on_corrupt: Optional[Callable[[CorruptChunkError], None]] = None
-    ) -> np.ndarray:
+    def read_target(self, split: str, name: str, on_corrupt: OnCorrupt = None) -> np.ndarray:
         """A target of the seeds of every batch of a split, [batches, max_seeds]."""
-        parts = self.manifest.parts(self.split(split))
-        paths = [layout.target_path(part.path, name) for part in parts]
-        return np.concatenate([self.read(path, on_corrupt=on_corrupt) for path in paths])
+        return self._read_parts(split, partial(layout.target_path, name=name), on_corrupt)
 
     def read_stats(self, split: str, tensor: str) -> np.ndarray:
         """A statistic of every batch of a split, [batches, ...]."""
+        return self._read_parts(split, partial(layout.stats_path, tensor=tensor))
+
+    def _read_parts(self, split: str, path_of: Callable[[str], str], on_corrupt: OnCorrupt = None) -> np.ndarray:
+        """A tensor of every part of a split, joined; `on_corrupt` as for `read`."""
         parts = self.manifest.parts(self.split(split))
-        return np.concatenate([self.read(layout.stats_path(part.path, tensor)) for part in parts])
+        return np.concatenate([self.read(path_of(part.path), on_corrupt=on_corrupt) for part in parts])
 
     def table(self, path: str, check_chunks: Optional[bool] = None) -> np.ndarray:
         """A feature table with one more row that holds the pad value, so that id -1 reads it: [rows + 1, F].
