@@ -15,6 +15,7 @@ from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import ConfigError
 
 PARTS = ("prepare", "stream", "step")
+PER_SEED = ("group and count", "sample, pad and write")  # other phases take as long for few seeds
 
 
 @click.group(cls=Commands, context_settings=CONTEXT)
@@ -40,16 +41,18 @@ def bench(
 ) -> None:
     """Measure a job here: each phase of preparing, batches as they arrive, and the training step.
 
-    Preparing writes a store that is thrown away; `stream` and `step` read the one that was prepared, for a pass over a
-    round of split train after a first one that warms up. Machines are never quite alike twice: compare numbers of one
-    run.
+    Preparing writes a store into the folder for temporary files (TMPDIR) that is thrown away; `stream` and `step` read
+    the one that was prepared, for a pass over a round of split train after a first one that warms up. Machines are
+    never quite alike twice: compare numbers of one run.
     """
     config = job_config(config_path, {"train.backend": backend})
+    train_parts = [part for part in PARTS[1:] if part in (parts or PARTS)]
+    read = _find(config, store) if train_parts else None  # before anything is measured
     values: Dict[str, Any] = {"machine": machine(), "job": config.name}
     if "prepare" in (parts or _possible()):
         values["prepare"] = _prepare(config, workers or os.cpu_count() or 1)
-    if {"stream", "step"} & set(parts or PARTS):
-        values.update(_train(config, store, [part for part in ("stream", "step") if part in (parts or PARTS)]))
+    if read is not None:
+        values.update(_train(config, *read, train_parts))
     click.echo(json.dumps(values) if as_json else "\n".join(_lines(values)))
 
 
@@ -79,15 +82,21 @@ def _prepare(config: JobConfig, workers: int) -> Dict[str, Any]:
     return {"num_seeds": num_seeds, "workers": workers, "seconds": seconds}
 
 
-def _train(config: JobConfig, store: Optional[str], parts: List[str]) -> Dict[str, Any]:
-    from heteroshards.trainer.job import backend_of, open_job
+def _find(config: JobConfig, store: Optional[str]) -> Tuple[Any, Any]:
+    """The store that is read, and the backend."""
+    from heteroshards.trainer.job import backend_of
     from heteroshards.trainer.reading.store import resolve_store
+
+    return resolve_store(config, store), backend_of(config)
+
+
+def _train(config: JobConfig, store: Any, backend: Any, parts: List[str]) -> Dict[str, Any]:
+    from heteroshards.trainer.job import open_job
     from heteroshards.trainer.timing import time_pass
 
-    opened, backend = resolve_store(config, store), backend_of(config)
-    with open_job(config, opened, backend) as job:
+    with open_job(config, store, backend) as job:
         found = {part: time_pass(job, with_step=part == "step").as_values() for part in parts}
-    return {"store": opened.path, "backend": backend.name, "model": config.model.name, **found}
+    return {"store": store.path, "backend": backend.name, "model": config.model.name, **found}
 
 
 def _lines(values: Dict[str, Any]) -> Iterator[str]:
@@ -96,7 +105,8 @@ def _lines(values: Dict[str, Any]) -> Iterator[str]:
         prepare = values["prepare"]
         yield f"prepare  {prepare['num_seeds']} seeds of all rounds, {prepare['workers']} threads"
         for phase, seconds in prepare["seconds"].items():
-            yield f"  {phase:<24}{seconds:>9.2f} s{prepare['num_seeds'] / max(seconds, 1e-9):>14,.0f} seeds/s"
+            rate = f"{prepare['num_seeds'] / max(seconds, 1e-9):>14,.0f} seeds/s" if phase in PER_SEED else ""
+            yield f"  {phase:<24}{seconds:>9.2f} s{rate}"
     if "backend" in values:
         yield f"train    {values['model']} on {values['store']}, backend {values['backend']}"
     if "stream" in values:

@@ -7,7 +7,7 @@ from typing import Any, Dict, Mapping, Optional, Union
 import click
 
 from heteroshards.schemas.config import JobConfig, load_config, parse_value
-from heteroshards.schemas.errors import HeteroShardsError
+from heteroshards.schemas.errors import ConfigError, HeteroShardsError
 from heteroshards.schemas.seam import prepare_streams, seam, told
 from heteroshards.schemas.signals import Terminated, sigterm_raises
 
@@ -58,6 +58,14 @@ SET = click.option(
     metavar="SECTION.KEY=VALUE",
     help="Overrides any key of the config, as TOML has it: --set sampling.batch_size=32. Repeatable.",
 )
+
+
+def require_no_settings(where: str) -> None:
+    """Raise ConfigError where `--set` was given to a command that reads no config this time."""
+    given = click.get_current_context().meta.get(_SETTINGS, {})
+    if given:
+        hint = "Leave --set out, or name the config that it overrides and no store."
+        raise ConfigError("there is no config that --set could override", actual=sorted(given), where=where, hint=hint)
 
 
 def job_config(path: Union[str, Path], overrides: Optional[Mapping[str, Any]] = None) -> JobConfig:

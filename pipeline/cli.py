@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from heteroshards.commands import CONTEXT, SET, Commands, job_config
+from heteroshards.commands import CONTEXT, SET, Commands, job_config, require_no_settings
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import DAMAGED_STORE_EXIT_CODE, BudgetError, ConfigError
 from heteroshards.schemas.paths import as_path
@@ -270,7 +270,10 @@ def inspect(
 
     if place and store:
         raise ConfigError("the store is named twice", actual=f"{place} and --store {store}", hint="Leave one out.")
-    path = place or store or latest_store(job_config(config_path))
+    named = place or store
+    if named:
+        require_no_settings(f"inspect {named}")
+    path = named or latest_store(job_config(config_path))
     click.echo(look_at(path, against, as_json=as_json, html=html))
 
 
@@ -286,6 +289,7 @@ def inspect(
 @WORKERS
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Findings to print.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
+@SET
 @click.pass_context
 def verify(
     ctx: click.Context, store: Path | None, config_path: Path | None, workers: int, limit: int, as_json: bool
@@ -299,6 +303,8 @@ def verify(
     from heteroshards.pipeline.verify import verify as check
     from heteroshards.pipeline.writing.latest import latest_store
 
+    if config_path is None:
+        require_no_settings("verify without --config")
     config = job_config(config_path) if config_path else None
     path = store or (latest_store(config) if config else None)
     if path is None:

@@ -192,6 +192,9 @@ class Manifest(Frozen):
         names = [split.name for split in self.splits]
         if len(set(names)) != len(names):
             raise ValueError(f"a split is listed twice: {names}")
+        num_rows = sum(split.num_seeds for split in self.splits)
+        if num_rows >= 2**31:
+            raise ValueError(f"the splits have {num_rows} seeds together, more rows than int32 can number")
         paths = [tensor.path for tensor in self.tensors]
         if len(set(paths)) != len(paths):
             raise ValueError("a tensor is listed twice")
@@ -309,12 +312,13 @@ def _with_shape(tensor: Any, dimensions: Mapping[str, Any]) -> Any:
     """A tensor as a manifest lists it, with its shape. What is malformed is left to the checks that follow."""
     if not isinstance(tensor, Mapping) or "shape" in tensor:
         return tensor
-    sizes, dims = dimensions.get(tensor.get("part", "")), tensor.get("dims")
+    part, dims = tensor.get("part"), tensor.get("dims")
+    sizes = dimensions.get(part) if isinstance(part, str) else None
     if not isinstance(sizes, Mapping) or not isinstance(dims, (list, tuple)):
         return tensor
     unknown = [name for name in dims if not isinstance(name, str) or name not in sizes]
     if unknown:
-        raise ValueError(f"dimension {unknown[0]!r} of '{tensor.get('part')}' has no size")
+        raise ValueError(f"dimension {unknown[0]!r} of '{part}' has no size")
     return {**tensor, "shape": [sizes[name] for name in dims]}
 
 
@@ -334,6 +338,6 @@ def parse_manifest(values: Any, where: str) -> Manifest:
             actual=f"version {version}",
             limit=f"version {FORMAT_VERSION}",
             where=where,
-            hint="Prepare the store again, or use the program that wrote it.",
+            hint="Prepare the store again (`--force` replaces it), or use the program that wrote it.",
         )
     return validate(Manifest, dict(values), ManifestError, where)

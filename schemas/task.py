@@ -23,7 +23,7 @@ class TargetSpec(Frozen):
     name: str
     dtype: Literal["int32"] = "int32"
     num_classes: int = Field(ge=1, lt=2**31)
-    pad_value: int = CLASS_PAD
+    pad_value: int = Field(default=CLASS_PAD, ge=-(2**31))
 
     @field_validator("name")
     @classmethod

@@ -118,12 +118,10 @@ def build_graph(source: "SourceGraph") -> HeteroGraph:
     edge_attr = {key: data[of].edge_attr.numpy() for key, of in keys.items() if "edge_attr" in data[of]}
     nodes = [_node_schema(name, data[name].num_nodes, features.get(name)) for name in data.node_types]
     edges = [_edge_schema(of, edge_index[key], edge_attr.get(key)) for key, of in keys.items()]
+    with _naming("[dataset] label", "Keep the labels under another name."):
+        task = Task.classification(source.seed_type, source.num_classes, source.label)
     with _naming("the graph", "Rename the types."):
-        schema = GraphSchema(
-            node_types=tuple(nodes),
-            edge_types=tuple(edges),
-            task=Task.classification(source.seed_type, source.num_classes, source.label),
-        )
+        schema = GraphSchema(node_types=tuple(nodes), edge_types=tuple(edges), task=task)
     return HeteroGraph(
         schema,
         features,

@@ -9,13 +9,13 @@ import numpy as np
 
 from heteroshards.pipeline.verify.findings import Findings
 from heteroshards.schemas import layout
-from heteroshards.schemas.errors import StoreError
+from heteroshards.schemas.errors import FormatVersionError, StoreError
 from heteroshards.schemas.layout import ZarrFormat
 from heteroshards.schemas.manifest import Manifest, parse_manifest
 from heteroshards.schemas.store import integrity
 from heteroshards.schemas.store.checks import difference
 from heteroshards.schemas.store.files import LocalFiles
-from heteroshards.schemas.store.root import attributes_of, metadata_checksums
+from heteroshards.schemas.store.root import attributes_of, metadata_checksums, no_store
 from heteroshards.schemas.tensors import TensorSpec
 
 
@@ -39,6 +39,7 @@ def check_files(store: Path, findings: Findings) -> CheckedFiles:
 
     Raises:
         StoreError: there is no store.
+        FormatVersionError: a program of another version wrote it.
     """
     checked = CheckedFiles(None)
     present = _present(store)
@@ -74,7 +75,7 @@ def _zarr_format(store: Path, present: dict[str, int]) -> ZarrFormat:
         return 2
     if "zarr.json" in present or any(name.endswith("/zarr.json") for name in present):
         return 3
-    raise StoreError("there is no store", where=str(store), hint="Run `make prepare` first, or name another folder.")
+    raise no_store(LocalFiles(store))
 
 
 def _read(store: Path, name: str, findings: Findings, **place: Any) -> bytes | None:
@@ -104,6 +105,8 @@ def check_root(data: bytes, zarr_format: ZarrFormat, findings: Findings) -> tupl
             findings.add(name, "the manifest or another root attribute has changed since the store was written")
             return None, {}
         manifest = parse_manifest(root.get(layout.MANIFEST_ATTRIBUTE), name)
+    except FormatVersionError:
+        raise  # nothing is known to be wrong with it
     except StoreError as error:
         findings.add(name, "the root attributes cannot be read", error)
         return None, {}

@@ -45,6 +45,7 @@ def verify(
 
     Raises:
         StoreError: there is no store at the path.
+        FormatVersionError: a program of another version wrote it.
     """
     require(source, (SourceGraph, type(None)), "source")
     require(config, (JobConfig, type(None)), "config")

@@ -33,7 +33,7 @@ def matching_graph(
     wanted = request_of(source, config)
     content, fingerprint = wanted.content, wanted.fingerprint
     if fingerprint == manifest.fingerprint:
-        return wanted.graph
+        return wanted.graph if _has_splits(manifest, wanted.graph, findings) else None
     before = findings.count
     stored = str(manifest.source.get("content_sha256"))
     if content != stored:
@@ -48,6 +48,16 @@ def matching_graph(
     if findings.count == before:
         findings.add("manifest", "the fingerprint is not that of data and config", manifest.fingerprint, fingerprint)
     return None
+
+
+def _has_splits(manifest: Manifest, graph: HeteroGraph, findings: Findings) -> bool:
+    """Whether the splits are the source's, in its order: rows of seeds are numbered through them."""
+    stored = {split.name: split.num_seeds for split in manifest.splits}
+    expected = {name: len(rows) for name, rows in graph.seeds.splits.items()}
+    if list(stored.items()) != list(expected.items()):
+        findings.add("manifest", "the splits and their seeds are not those of the source data", stored, expected)
+        return False
+    return True
 
 
 def check_tables(chunks: Chunks, graph: HeteroGraph, findings: Findings) -> None:

@@ -69,7 +69,7 @@ def find_unchanged(config: JobConfig, store: Path | None, stamp: dict[str, Any] 
         return None
     found = path.with_name(note.store)
     try:
-        manifest = root_attributes(LocalFiles(found)).get(MANIFEST_ATTRIBUTE, {})
+        manifest = _written_manifest(found)
     except StoreError:
         return None
     if manifest.get("complete") is not True or manifest.get("fingerprint") != note.fingerprint:
@@ -82,8 +82,15 @@ def find_unchanged(config: JobConfig, store: Path | None, stamp: dict[str, Any] 
 
 def kept_warnings(store: Path) -> list[str]:
     """What there was to warn of when a store was prepared, a line each."""
-    notes = root_attributes(LocalFiles(store)).get(MANIFEST_ATTRIBUTE, {}).get("notes", [])
-    return [validate(Note, note, StoreError, str(store)).line for note in notes if note["level"] == "warning"]
+    notes = _written_manifest(store).get("notes", [])
+    found = [validate(Note, note, StoreError, str(store)) for note in (notes if isinstance(notes, list) else [])]
+    return [note.line for note in found if note.level == "warning"]
+
+
+def _written_manifest(store: Path) -> dict[str, Any]:
+    """The manifest as it stands there, not looked at; {} where it is none."""
+    manifest = root_attributes(LocalFiles(store)).get(MANIFEST_ATTRIBUTE)
+    return manifest if isinstance(manifest, dict) else {}
 
 
 def latest_store(config: JobConfig) -> Path:

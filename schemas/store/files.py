@@ -5,8 +5,8 @@ A local file is opened by name and read into a reused aligned buffer, nearly all
 
 import errno
 import os
+import secrets
 import stat
-import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Callable, Iterator, Optional, Protocol, Tuple
@@ -127,6 +127,8 @@ class LocalFiles:
         """Raises OSError. The root is not made anew where somebody removed it."""
         with self._new(key, data, is_durable) as temporary:
             os.replace(temporary, self._prefix + key)
+            if is_durable:
+                _keep_names(self._prefix + key)
 
     def put_if_absent(self, key: str, data: Bytes) -> bool:
         with self._new(key, data, is_durable=True) as temporary:
@@ -134,14 +136,16 @@ class LocalFiles:
                 os.link(temporary, self._prefix + key)
             except FileExistsError:
                 return False
+            _keep_names(self._prefix + key)
         return True
 
     @contextmanager
     def _new(self, key: str, data: Bytes, is_durable: bool) -> Iterator[str]:
-        """A file with these bytes, beside what it is to become or in `scratch`; it is removed where it is left."""
+        """A file with these bytes, beside what it is to become or in `scratch`; it is removed where it is left. Nobody
+        else has its name: not another thread, process or machine that writes the same key."""
         target = self._prefix + key
         folder, name = os.path.split(target)
-        temporary = os.path.join(self._scratch or folder, f".{name}.{os.getpid()}.{threading.get_ident()}.new")
+        temporary = os.path.join(self._scratch or folder, f".{name}.{secrets.token_hex(8)}.new")
         if not os.path.isdir(folder):
             os.stat(self.root)
             os.makedirs(folder, exist_ok=True)
@@ -224,6 +228,16 @@ class ObjectFiles:
     def _is_read_only(self) -> StoreError:
         hint = "Write to a folder, and copy or zip it."
         return StoreError("this kind of store can be read only", where=self.path, hint=hint)
+
+
+def _keep_names(path: str) -> None:
+    """Until the folder is on the disk, a loss of power can take the new name of a durable file back."""
+    with suppress(OSError):  # not every file system can
+        folder = os.open(os.path.dirname(path), os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def require_size(size: int, num_bytes: Optional[int]) -> None:

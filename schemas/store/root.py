@@ -53,8 +53,7 @@ def read_root(files: Files, check: bool) -> Root:
     """
     found = _root_file(files)
     if found is None:
-        hint = PREPARE if isinstance(files, LocalFiles) else "Look whether the address is right."
-        raise StoreError("this is no zarr store", where=files.where(""), hint=hint)
+        raise no_store(files)
     zarr_format, name, stamp, content = found
     where = files.where(name)
     attributes = attributes_of(content, zarr_format, where)
@@ -73,6 +72,19 @@ def read_root(files: Files, check: bool) -> Root:
             hint=f"{REBUILD} {UNCHECKED}",
         )
     return Root(manifest, checksums, name, stamp, int(google_crc32c.value(content)), check)
+
+
+def no_store(files: Files) -> StoreError:
+    """The error where nothing of a zarr store is found."""
+    hint, where = PREPARE, files.where("")
+    if not isinstance(files, LocalFiles):
+        hint = "Look whether the address is right."
+    elif files.root.is_file():
+        hint, where = (
+            "It is a file, not a folder. Unpack it; a store in a zip file is read by training alone.",
+            str(files.root),
+        )
+    return StoreError("this is no zarr store", where=where, hint=hint)
 
 
 def _fetch(files: Files, name: str) -> Optional[Bytes]:

@@ -41,12 +41,14 @@ def test_every_part_is_measured_and_nothing_stays(job):
     assert (values["backend"], values["model"], values["job"]) == ("eager", "to_hetero", "small")
     assert sorted(path.name for path in (job.parent / "stores").iterdir()) == stores
     assert list((job.parent / "temporary").glob("heteroshards*")) == []
+    assert values["prepare"]["seconds"]["load"] > 0
     shown = run("--config", job, "--part", "stream").output
     assert "batches alone" in shown and "a step" not in shown and "prepare " not in shown
 
 
 def test_a_store_that_is_not_there_is_said(job):
-    missing = run("--config", job, "--part", "step")
+    missing = run("--config", job)
+    assert not list((job.parent / "temporary").iterdir()), "nothing is measured before"
     assert missing.exit_code == 5 and "no store was prepared for job 'small'" in missing.output
 
 

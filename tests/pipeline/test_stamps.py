@@ -1,10 +1,13 @@
 """A store is found again without loading only where its source is what it was, whatever its times say."""
 
 import io
+import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +16,9 @@ from click.testing import CliRunner
 from heteroshards.pipeline.cli import main
 from heteroshards.pipeline.sources import source_stamp, stamp
 from heteroshards.pipeline.sources.stamp import is_same, may_follow
-from heteroshards.schemas.config import DatasetConfig
+from heteroshards.pipeline.writing.latest import find_unchanged, kept_warnings
+from heteroshards.schemas.config import DatasetConfig, load_config
+from heteroshards.schemas.errors import StoreError
 from tests.pipeline.bad_graphs import small_graph
 
 JOB = """
@@ -173,6 +178,18 @@ def test_a_note_of_another_kind_is_no_obstacle(place: Path) -> None:
     for text in ("[]", "{}", note.read_text().replace('"sha256"', '"md5"'), note.read_text().replace('"files"', '"f"')):
         note.write_text(text)
         assert "found" in prepare(place)
+
+
+@pytest.mark.parametrize("manifest", [[], "text", None, {"notes": 5, "complete": True}, {"notes": ["x"]}])
+def test_a_root_of_another_kind_is_no_obstacle_to_the_note(place: Path, manifest: Any) -> None:
+    prepare(place)
+    (root,) = (place / "stores").glob("*/.zattrs")
+    values = json.loads(root.read_text())
+    values["manifest"] = manifest
+    root.write_text(json.dumps(values))
+    assert find_unchanged(load_config(place / "job.toml"), None, None) is None
+    with suppress(StoreError):
+        assert kept_warnings(root.parent) == []
 
 
 def folders(root: Path) -> DatasetConfig:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from heteroshards import pipeline
 from heteroshards.pipeline.sources import from_data
 from heteroshards.pipeline.verify import verify
-from heteroshards.schemas.errors import BudgetError
+from heteroshards.schemas.errors import BudgetError, FormatVersionError
 from heteroshards.schemas.graph import edge_key
 from tests.pipeline.build import job
 from tests.pipeline.stores import chunk_path, manifest_of, read, reseal, rewrite
@@ -199,6 +199,24 @@ def test_a_split_that_claims_other_seeds(store):
     splits = manifest_of(store)["splits"]
     reseal(store, splits=[{**splits[0], "num_seeds": splits[0]["num_seeds"] + 1}, *splits[1:]])
     assert "the rounds together have another number of seeds than the manifest says" in whats(verify(store))
+
+
+@pytest.mark.parametrize("kind", ["reordered", "renamed", "resized"])
+def test_splits_that_are_not_the_sources(store, movies, kind):
+    first, *others = manifest_of(store)["splits"]
+    changed = {
+        "reordered": [*others, first],
+        "renamed": [first, *others[:-1], {**others[-1], "name": "predict"}],
+        "resized": [{**first, "num_seeds": first["num_seeds"] + 1}, *others],
+    }[kind]
+    reseal(store, splits=changed)
+    assert "the splits and their seeds are not those of the source data" in whats(against(movies, store))
+
+
+def test_another_formats_store_is_not_called_damaged(store):
+    reseal(store, format_version=3)
+    with pytest.raises(FormatVersionError, match=r"got version 3; expected version 4.*--force"):
+        verify(store)
 
 
 def test_tensors_that_do_not_follow_from_graph_and_budget(store):
