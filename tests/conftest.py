@@ -9,6 +9,8 @@ import pytest
 
 from tests.layouts import choose_layout
 
+# Before torch is there: OpenMP threads of two test workers wait for each other's cores, spinning.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 choose_layout()
 ROOT = Path(__file__).resolve().parents[1]
 

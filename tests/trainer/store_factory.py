@@ -3,7 +3,11 @@
 The class of a movie is where its first features are largest, so that any model of the features can learn it.
 """
 
+import atexit
+import hashlib
 import json
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
@@ -170,7 +174,20 @@ def round_batches(ids: np.ndarray, rng: Any) -> np.ndarray:
     return padded.reshape(-1, MAX_SEEDS)
 
 
-def write_store(
+_KEPT = Path(tempfile.mkdtemp(prefix="heteroshards-tests-"))
+atexit.register(shutil.rmtree, _KEPT, ignore_errors=True)
+
+
+def write_store(path: Path, **options: Any) -> Path:
+    """A store with the options of `_write_store`; returns `path`. One is written once per process, and copied."""
+    kept = _KEPT / hashlib.sha256(repr(sorted(options.items())).encode()).hexdigest()
+    if not kept.exists():
+        _write_store(kept, **options)
+    shutil.copytree(kept, path)
+    return path
+
+
+def _write_store(
     path: Path,
     *,
     zarr_format: int = 2,
