@@ -21,7 +21,7 @@ DOCS_PYTHON ?= $(firstword $(foreach python,$(PYTHON) python3.11 python3.12 pyth
 STORE_TESTS := $(addprefix tests/pipeline/test_,run.py steps.py verify.py verify_bytes.py writer.py inspect.py forecast.py) \
 	$(addprefix tests/trainer/test_,damage.py dataset.py hostile.py ids.py reader.py shapes.py sparse.py store.py \
 	stream.py url_files.py zip_files.py)
-KERNEL_TESTS := tests/pipeline/test_sampler.py tests/pipeline/test_padding.py tests/pipeline/test_grouping.py
+KERNEL_TESTS := tests/pipeline/test_sampler.py tests/pipeline/test_padding.py tests/pipeline/grouping
 
 # Handed on only when set; `make train MODEL=hgt BACKEND=eager` overrides the config.
 STORE_OPTION := $(if $(STORE),--store '$(STORE)')
