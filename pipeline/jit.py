@@ -18,6 +18,8 @@ from typing import Any
 import numba
 from numba.core import event
 
+from heteroshards.pipeline.compat import add_to_stamp, kernel_cache, wrap_kernel_cache
+
 Report = Callable[[str], None]
 KERNEL_FILES = ("*kernels.py", "draws.py")
 WORDS_AFTER_S = (5, 10, 20, 40)  # and every 60 s from then on
@@ -128,22 +130,18 @@ def _keep(dispatcher: Any) -> None:
     except Exception:  # numba: no locator available
         if not _keep_elsewhere(dispatcher):
             return
-    found = Path(dispatcher._cache.cache_path)
+    found = Path(kernel_cache(dispatcher).cache_path)
     if wanted and Path(wanted).absolute() not in found.absolute().parents:
         _note(f"compiled kernels are kept in {found}: NUMBA_CACHE_DIR ({wanted}) cannot be written")
     _know_neighbors(dispatcher)
-    dispatcher._cache = _Cautious(dispatcher._cache)
+    wrap_kernel_cache(dispatcher, _Cautious)
 
 
 def _know_neighbors(dispatcher: Any) -> None:
-    """Compile anew where any file of kernels beside a kernel's own has changed, for it may call what is in there.
-
-    numba (0.59 to 0.66 tried) looks at the kernel's own file alone, and compares whatever its index holds as stamp.
-    """
-    file = dispatcher._cache._cache_file
+    """Compile anew where any file of kernels beside a kernel's own has changed, for it may call what is in there."""
     beside = Path(dispatcher.py_func.__code__.co_filename).parent
     found = [(path.name, path.stat()) for pattern in KERNEL_FILES for path in sorted(beside.glob(pattern))]
-    file._source_stamp = (file._source_stamp, *((name, at.st_mtime_ns, at.st_size) for name, at in found))
+    add_to_stamp(dispatcher, tuple((name, at.st_mtime_ns, at.st_size) for name, at in found))
 
 
 def _keep_elsewhere(dispatcher: Any) -> bool:

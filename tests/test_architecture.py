@@ -128,6 +128,33 @@ def test_private_parts_of_others_are_fenced() -> None:
     assert users == {"trainer/compat.py", "pipeline/compat.py"}
 
 
+def private_attributes(path: Path) -> tuple[set[str], set[str]]:
+    """Names with one underscore before: what a file gives attributes or module members, and what it reads of others."""
+    given, read = set(), set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            given.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            given.add(node.target.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"):
+            given.add(node.attr)
+        elif isinstance(node, ast.Attribute):
+            read.add(node.attr)
+    return tuple({name for name in names if name[:1] == "_" and name[:2] != "__"} for names in (given, read))
+
+
+OF_THE_LANGUAGE = {"_asdict", "_fields", "_make", "_replace", "_exit"}  # of named tuples, and os._exit
+
+
+@pytest.mark.parametrize("room", [*ROOMS, "heteroshards"])
+def test_private_attributes_are_our_own(room: str) -> None:
+    """Of objects of torch, numba, PyG and zarr no private part is touched but in `compat`."""
+    found = {path: private_attributes(path) for path in sources(room)}
+    own = set().union(*(given for given, _ in found.values())) | OF_THE_LANGUAGE
+    strange = {p.relative_to(ROOT).as_posix(): read - own for p, (_, read) in found.items() if p.name != "compat.py"}
+    assert {path: names for path, names in strange.items() if names} == {}
+
+
 def test_poptorch_only_in_its_backend() -> None:
     users = importers("poptorch", *ROOMS, "benchmarks")
     assert [path for path in users if not path.startswith("trainer/backends/poptorch")] == []

@@ -27,6 +27,12 @@ def is_of_the_compiler(error: BaseException) -> bool:
     return isinstance(error, torch._dynamo.exc.TorchDynamoException)
 
 
+def unshare_layers(model: torch.nn.Module) -> None:
+    """After `copy.copy(model)`: a table of layers of its own, so that one can be replaced; a module has no public copy
+    that is not deep. Tried: 2.0.1, 2.13."""
+    model._modules = dict(model._modules)
+
+
 def copy_all(targets: List[Tensor], sources: List[Tensor]) -> None:
     """Copy tensors of one dtype by one kernel instead of one each, which a captured graph waits for. Tried: 2.13, on
     a CPU."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heteroshards.pipeline.compat import num_entries
 from heteroshards.pipeline.memory import require_memory
 from heteroshards.schemas.errors import GraphError
 
@@ -58,14 +59,10 @@ def to_dense(value: Tensor, what: str, where: str) -> Tensor:
 
     # the dense matrix, and what features are stored as where that is another dtype
     item_bytes = value.element_size() + (0 if value.dtype in (torch.float32, torch.float16) else 4)
-    thing = f"{what} of shape {list(value.shape)}, sparse with {_num_entries(value)} entries, as a dense matrix"
+    thing = f"{what} of shape {list(value.shape)}, sparse with {num_entries(value)} entries, as a dense matrix"
     require_memory(value.numel() * item_bytes, thing, where, HINT)
     try:
         return value.to_dense()
     except (RuntimeError, MemoryError, TypeError) as error:  # what torch has no kernel for, or an allocation after all
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise GraphError(f"{thing}: torch cannot make it", actual=text, where=where, hint=HINT) from error
-
-
-def _num_entries(value: Tensor) -> int:
-    return int(value._nnz())

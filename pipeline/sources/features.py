@@ -27,11 +27,11 @@ def to_floats(data: HeteroData, config: DatasetConfig) -> tuple[dict[str, int], 
             floats do not fit into memory. ConfigError: the replacement overflows float16.
     """
     replaced, notes = {}, []
-    for stores, kind, key in ((data.node_stores, "node", "x"), (data.edge_stores, "edge", "edge_attr")):
-        for store in stores:
+    for items, kind, key in ((data.node_items(), "node", "x"), (data.edge_items(), "edge", "edge_attr")):
+        for of, store in items:
             if key not in store:
                 continue
-            name = store._key if kind == "node" else edge_key(store._key)
+            name = of if kind == "node" else edge_key(of)
             where, given = f"{kind} type '{name}'", store[key]
             notes += precision_notes(given, key, where, config)
             store[key], count = _finite(given, key, where, config)

@@ -93,7 +93,7 @@ def _built(stores: Stores) -> HeteroData:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyG warns of "__" in names; where that is ambiguous, it is an error of ours
         for key, mapping in stores.items():
-            store = data._global_store if key is None else data[key]
+            store = data.stores[0] if key is None else data[key]
             for name, value in _resolved(mapping):
                 store[name] = value
     return data

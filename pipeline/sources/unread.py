@@ -75,17 +75,16 @@ def _left(data: HeteroData, plain: HeteroData, seed_type: str, targets: Collecti
             for name, value in data[of].items():
                 if name not in known and value is not None:
                     yield Left(kind, of if kind == "node" else edge_key(of), int(size), name, value)
-    for name, value in data._global_store.items():
+    for name, value in data.stores[0].items():
         if value is not None:
             yield Left("graph", "", None, name, value)
 
 
 def _has_features(plain: HeteroData, item: Left) -> bool:
     """Whether the type has the features that are read, or is the graph, which has none."""
-    stores = {"node": plain.node_stores, "edge": plain.edge_stores}.get(item.kind, [])
-    for store in stores:
-        name = store._key if item.kind == "node" else edge_key(store._key)
-        if name == item.owner:
+    items = {"node": plain.node_items, "edge": plain.edge_items}.get(item.kind, list)()
+    for of, store in items:
+        if item.owner == (of if item.kind == "node" else edge_key(of)):
             return ("x" if item.kind == "node" else "edge_attr") in store
     return True
 

@@ -76,14 +76,12 @@ def read_root(files: Files, check: bool) -> Root:
 
 def no_store(files: Files) -> StoreError:
     """The error where nothing of a zarr store is found."""
-    hint, where = PREPARE, files.where("")
     if not isinstance(files, LocalFiles):
-        hint = "Look whether the address is right."
+        where, hint = files.where(""), "Look whether the address is right."
     elif files.root.is_file():
-        hint, where = (
-            "It is a file, not a folder. Unpack it; a store in a zip file is read by training alone.",
-            str(files.root),
-        )
+        where, hint = str(files.root), "It is a file. Unpack it: only training reads a store in a zip file as it is."
+    else:
+        where, hint = str(files.root), PREPARE
     return StoreError("this is no zarr store", where=where, hint=hint)
 
 

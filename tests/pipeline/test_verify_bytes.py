@@ -193,5 +193,5 @@ def test_findings_are_limited_and_counted(store):
 
 def test_no_store(tmp_path):
     for path in (tmp_path, tmp_path / "nothing"):
-        with pytest.raises(StoreError, match="there is no store"):
+        with pytest.raises(StoreError, match="no zarr store"):
             verify(path)

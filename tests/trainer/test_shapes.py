@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from heteroshards.schemas.config import IpuConfig
+from heteroshards.schemas.config import IpuConfig, ModelConfig
 from heteroshards.schemas.errors import (
     BackendError,
     CheckpointError,
@@ -129,12 +129,16 @@ def test_all_shapes_share_weights_and_optimizer(store, tmp_path):
     assert {int(state["step"]) for state in optimizer["state"].values()} == {3}
 
 
+def quickly_compiled(root):
+    return make_config(root).model_copy(update={"model": ModelConfig(hidden_channels=8, num_layers=1)})
+
+
 def test_each_shape_that_occurs_is_compiled_once(store, tmp_path):
     backend = InductorBackend(tmp_path / "cache")
     can_compile, reason = backend.is_available()
     if not can_compile:
         pytest.skip(reason)
-    with open_job(make_config(tmp_path), store, backend) as job:
+    with open_job(quickly_compiled(tmp_path), store, backend) as job:
         answer(job, "val")
         assert job.compiled.num_compilations == {"train": 0, "infer": 2}
         with job.stream("train", sequential_order(store.split("train"), 0)) as stream:
@@ -168,7 +172,7 @@ def test_training_and_inference_are_compiled_for_a_budget_each(store_of, tmp_pat
     can_compile, reason = backend.is_available()
     if not can_compile:
         pytest.skip(reason)
-    with open_job(make_config(tmp_path), store_of(apart=True), backend) as job:
+    with open_job(quickly_compiled(tmp_path), store_of(apart=True), backend) as job:
         with job.stream("train", np.arange(2)) as stream:
             for _, tensors in stream:
                 job.compiled.step(tensors)

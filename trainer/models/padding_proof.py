@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.errors import HeteroShardsError, ModelError
 from heteroshards.schemas.inputs import SEED_INPUTS
+from heteroshards.trainer.compat import unshare_layers
 from heteroshards.trainer.models.seed_model import SeedModel
 from heteroshards.trainer.models.user_errors import one_line
 
@@ -161,7 +162,7 @@ def _probe(model: SeedModel, batch: Batch, dtype: torch.dtype) -> SeedModel:
     """The model with a copy of its layers, without dropout, for dense features. Learned vectors of featureless types,
     which may be large, are shared."""
     probe = copy.copy(model)
-    probe._modules = dict(model._modules)
+    unshare_layers(probe)
     try:
         probe.model = copy.deepcopy(model.model).cpu()
     except Exception as error:
@@ -267,7 +268,7 @@ def _compare(paddings: Sequence[_Padded], batch: Batch, is_training: bool) -> Op
 def _fresh(padded: _Padded) -> _Padded:
     """The same with a model that has never run: runs may leave anything in it, but in parameters, which are shared."""
     probe = copy.copy(padded.probe)
-    probe._modules = dict(probe._modules)
+    unshare_layers(probe)
     probe.model = copy.deepcopy(padded.probe.model, {id(p): p for p in padded.probe.model.parameters()})
     return _Padded(probe, padded.tensors)
 
