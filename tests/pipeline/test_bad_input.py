@@ -216,6 +216,11 @@ NAMES = {
     name: graph_error(put("num_nodes", 2, name), "cannot name a folder|cannot be encoded|surrogates not allowed")
     for name in ("a/b", "a\\b", "..", ".", "", ".zattrs", "zarr.json", "a\nb", "a\0b", "x" * 201, "a\ud800")
 } | {
+    "label a/b": graph_error(
+        put("a/b", torch.tensor([0, 1, 2] * 4)),
+        r"\[dataset\] label: target name 'a/b' cannot name a folder.*Keep the labels under another name",
+        dataset={"label": "a/b"},
+    ),
     "relation a/b": graph_error(
         edges(torch.zeros(2, 1, dtype=LONG), ("author", "a/b", "paper")), "cannot name a folder"
     ),

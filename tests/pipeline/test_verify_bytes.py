@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from heteroshards import pipeline
+from heteroshards.pipeline.inspect.command import look_at
 from heteroshards.pipeline.verify import files as verify_files
 from heteroshards.pipeline.verify import verify
 from heteroshards.pipeline.verify.findings import Findings
@@ -195,3 +196,10 @@ def test_no_store(tmp_path):
     for path in (tmp_path, tmp_path / "nothing"):
         with pytest.raises(StoreError, match="no zarr store"):
             verify(path)
+
+
+@pytest.mark.parametrize("look", [verify, look_at])
+def test_a_zip_file_is_to_be_unpacked(tmp_path, look):
+    (tmp_path / "store.zip").write_bytes(b"PK")
+    with pytest.raises(StoreError, match=r"store\.zip: this is no zarr store. It is a file. Unpack it"):
+        look(tmp_path / "store.zip")
