@@ -1,1 +1,1 @@
-"""What is predicted: its metrics."""
+"""What is predicted: the loss, answers, metrics, and which score is better."""
