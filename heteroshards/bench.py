@@ -41,7 +41,7 @@ def bench(
 ) -> None:
     """Measure a job here: each phase of preparing, batches as they arrive, and the training step.
 
-    Preparing writes a store into the folder for temporary files (TMPDIR) that is thrown away; `stream` and `step` read
+    Preparing writes a store that is thrown away, in the folder for temporary files (TMPDIR); `stream` and `step` read
     the one that was prepared, for a pass over a round of split train after a first one that warms up. Machines are
     never quite alike twice: compare numbers of one run.
     """

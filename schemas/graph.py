@@ -1,6 +1,6 @@
 """The schema of a heterogeneous graph: types and sizes, no data."""
 
-from typing import Any, Dict, Iterable, Optional, Tuple
+from typing import Any, Dict, Iterable, Optional, Tuple, Union
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -17,6 +17,11 @@ FEATURE_DTYPES = ("float16", "float32", "float64")
 def edge_key(edge_type: EdgeTypeTuple) -> str:
     """`("movie", "to", "actor")` -> `"movie__to__actor"`, PyG's own way of naming an edge type."""
     return "__".join(edge_type)
+
+
+def type_name(of: Union[str, EdgeTypeTuple]) -> str:
+    """The one name of a node type, which is itself, or of an edge type, which is its key."""
+    return of if isinstance(of, str) else edge_key(of)
 
 
 def _check_type_name(name: str) -> str:

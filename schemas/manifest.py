@@ -282,7 +282,7 @@ class Manifest(Frozen):
         """Those of every split."""
         return [part for split in self.splits for part in self.parts(split)]
 
-    def split_names(self) -> Dict[str, str]:
+    def splits_by_part(self) -> Dict[str, str]:
         """Where a part lies -> the split that it is of."""
         return {part.path: part.split for part in self.all_parts()}
 

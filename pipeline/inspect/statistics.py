@@ -334,7 +334,7 @@ def _fill(types: Iterable[TypeUse], kind: str) -> float:
 
 def _disk_use(reader: LedgerReader) -> list[DiskUse]:
     parts: dict[str, list[tuple[int, int, int]]] = {}
-    splits = reader.manifest.split_names()
+    splits = reader.manifest.splits_by_part()
     for spec in reader.manifest.tensors:
         name = "stats" if spec.role == "stats" else splits.get(spec.part, spec.part)
         parts.setdefault(name, []).append((spec.num_chunks, reader.stored_bytes(spec), spec.num_bytes))

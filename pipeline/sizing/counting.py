@@ -88,9 +88,9 @@ def count_all(
         ConfigError, BudgetError: see `given_sizes` and `make_plans`.
     """
     plans = make_plans(workers, graph.seeds.splits, spec, _limits(budget, graph.schema))
-    sizes, draws, num_edges = {}, {}, sum(edge.num_edges for edge in graph.schema.edge_types)
+    sizes, draws = {}, {}
     for name, plan in plans.items():
-        seen = np.zeros(0 if spec.mode == "full" else num_edges, np.uint8)
+        seen = np.zeros(0 if spec.mode == "full" else graph.packed.row.size, np.uint8)
         sizes[name] = _count(workers, plan, seen, progress)
         draws[name] = _edge_draws(graph, sizes[name], int(plan.planned_rounds[1]), seen) if seen.size else {}
     return Counted(workers, graph.seeds, plans, sizes, draws)
@@ -99,7 +99,7 @@ def count_all(
 def _edge_draws(graph: HeteroGraph, sizes: Sizes, num_batches: int, seen: np.ndarray) -> dict[str, EdgeDraws]:
     """Of the first batches, whose edges are those that are `seen` (uint8 [all edges])."""
     sampled = sizes.edge_totals[:num_batches].sum(axis=0, dtype=np.int64)
-    starts = np.cumsum([0, *(edge.num_edges for edge in graph.schema.edge_types)])  # as the packed graph has them
+    starts = graph.packed.edge_offset
     distinct = [int(np.count_nonzero(seen[first:last])) for first, last in itertools.pairwise(starts)]
     pairs = zip(graph.schema.edge_keys, sampled.tolist(), distinct, strict=True)
     return {key: EdgeDraws(sampled=one, distinct=other) for key, one, other in pairs}

@@ -8,7 +8,7 @@ from heteroshards.pipeline.memory import require_memory
 from heteroshards.pipeline.sources.precision import precision_notes
 from heteroshards.schemas.config import DatasetConfig
 from heteroshards.schemas.errors import ConfigError, GraphError
-from heteroshards.schemas.graph import edge_key
+from heteroshards.schemas.graph import type_name
 from heteroshards.schemas.notes import Note
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def to_floats(data: HeteroData, config: DatasetConfig) -> tuple[dict[str, int], 
         for of, store in items:
             if key not in store:
                 continue
-            name = of if kind == "node" else edge_key(of)
+            name = type_name(of)
             where, given = f"{kind} type '{name}'", store[key]
             notes += precision_notes(given, key, where, config)
             store[key], count = _finite(given, key, where, config)

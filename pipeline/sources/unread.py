@@ -9,7 +9,7 @@ import numpy as np
 
 from heteroshards.pipeline.formatting import listed
 from heteroshards.schemas.config import DatasetConfig
-from heteroshards.schemas.graph import edge_key
+from heteroshards.schemas.graph import edge_key, type_name
 from heteroshards.schemas.notes import Note, NoteLevel
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _left(data: HeteroData, plain: HeteroData, seed_type: str, targets: Collecti
             known = {*plain[of].keys(), *SILENT_NAMES, *(targets if of == seed_type else ())}
             for name, value in data[of].items():
                 if name not in known and value is not None:
-                    yield Left(kind, of if kind == "node" else edge_key(of), int(size), name, value)
+                    yield Left(kind, type_name(of), int(size), name, value)
     for name, value in data.stores[0].items():
         if value is not None:
             yield Left("graph", "", None, name, value)
@@ -84,7 +84,7 @@ def _has_features(plain: HeteroData, item: Left) -> bool:
     """Whether the type has the features that are read, or is the graph, which has none."""
     items = {"node": plain.node_items, "edge": plain.edge_items}.get(item.kind, list)()
     for of, store in items:
-        if item.owner == (of if item.kind == "node" else edge_key(of)):
+        if item.owner == type_name(of):
             return ("x" if item.kind == "node" else "edge_attr") in store
     return True
 

@@ -149,7 +149,7 @@ def _check_chunks(store: Path, manifest: Manifest, findings: Findings, checked: 
     name = f"{layout.CHECKSUMS}/{layout.chunk_name(manifest.zarr_format, 0, 2)}"
     data = _check_file(store, name, manifest.checksums_crc32c, 8 * manifest.num_chunks, findings, checked)
     table = None if data is None else np.frombuffer(data, "<u4").reshape(-1, 2)
-    files, row, splits = {name}, 0, manifest.split_names()
+    files, row, splits = {name}, 0, manifest.splits_by_part()
     for spec in manifest.tensors:
         for index in range(spec.num_chunks):
             file = chunk_file(manifest, spec, index)

@@ -41,14 +41,19 @@ def test_every_part_is_measured_and_nothing_stays(job):
     assert (values["backend"], values["model"], values["job"]) == ("eager", "to_hetero", "small")
     assert sorted(path.name for path in (job.parent / "stores").iterdir()) == stores
     assert list((job.parent / "temporary").glob("heteroshards*")) == []
-    assert values["prepare"]["seconds"]["load"] > 0
     shown = run("--config", job, "--part", "stream").output
     assert "batches alone" in shown and "a step" not in shown and "prepare " not in shown
 
 
-def test_a_store_that_is_not_there_is_said(job):
+def test_seeds_per_second_are_told_of_what_takes_longer_for_more_seeds(job):
+    lines = run("--config", job, "--part", "prepare").output.splitlines()
+    rated = {line[2:26].strip(): line.endswith("seeds/s") for line in lines if line.startswith("  ")}
+    assert rated == {"load": False, "check and hash": False, "group and count": True, "sample, pad and write": True}
+
+
+def test_a_store_that_is_not_there_is_said_before_anything_is_measured(job, monkeypatch):
+    monkeypatch.setattr(bench, "_prepare", lambda *_: pytest.fail("prepared"))
     missing = run("--config", job)
-    assert not list((job.parent / "temporary").iterdir()), "nothing is measured before"
     assert missing.exit_code == 5 and "no store was prepared for job 'small'" in missing.output
 
 

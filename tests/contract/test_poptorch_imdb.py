@@ -6,7 +6,7 @@ from heteroshards import pipeline
 from heteroshards.schemas.config import JobConfig
 from heteroshards.trainer import open_store
 from tests.poptorch_double import installed
-from tests.trainer.poptorch_case import MODELS, check_call_by_call
+from tests.trainer.poptorch_backend.cases import MODELS, check_call_by_call
 
 
 @pytest.fixture(scope="module")

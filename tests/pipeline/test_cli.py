@@ -137,6 +137,16 @@ def test_verify_says_sound_or_damaged_by_its_exit_code(config, tmp_path):
     assert run("verify", tmp_path).exit_code == 5
 
 
+def test_set_overrides_what_verify_compares_with_and_is_refused_where_no_config_is_read(config, tmp_path):
+    run("prepare", "--config", config)
+    store = next(path for path in (tmp_path / "stores").iterdir() if (path / ".zattrs").exists())
+    other = run("verify", store, "--config", config, "--set", "sampling.rounds=3")
+    assert other.exit_code == 9 and "[sampling] rounds is not what the store was made with" in other.output
+    for command in ("verify", "inspect"):
+        refused = run(command, store, "--set", "sampling.rounds=3")
+        assert refused.exit_code == 2 and "no config that --set could override" in refused.output
+
+
 def test_plan_writes_nothing_and_agrees_with_inspect(config, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     text, values = run("plan", "--config", config), json.loads(run("plan", "--config", config, "--json").output)

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from click.testing import CliRunner
 from heteroshards.pipeline.cli import main
 from heteroshards.pipeline.sources import source_stamp, stamp
 from heteroshards.pipeline.sources.stamp import is_same, may_follow
-from heteroshards.pipeline.writing.latest import find_unchanged, kept_warnings
+from heteroshards.pipeline.writing.latest import find_unchanged, kept_warnings, noted_stamp
 from heteroshards.schemas.config import DatasetConfig, load_config
 from heteroshards.schemas.errors import StoreError
 from tests.pipeline.bad_graphs import small_graph
@@ -180,16 +179,28 @@ def test_a_note_of_another_kind_is_no_obstacle(place: Path) -> None:
         assert "found" in prepare(place)
 
 
-@pytest.mark.parametrize("manifest", [[], "text", None, {"notes": 5, "complete": True}, {"notes": ["x"]}])
+@pytest.mark.parametrize("manifest", [[], "text", None, {"notes": 5, "complete": True}, {"notes": []}])
 def test_a_root_of_another_kind_is_no_obstacle_to_the_note(place: Path, manifest: Any) -> None:
     prepare(place)
     (root,) = (place / "stores").glob("*/.zattrs")
     values = json.loads(root.read_text())
     values["manifest"] = manifest
+    config = load_config(place / "job.toml")
+    stamp = noted_stamp(config, None)
+    assert find_unchanged(config, None, stamp) == root.parent
     root.write_text(json.dumps(values))
-    assert find_unchanged(load_config(place / "job.toml"), None, None) is None
-    with suppress(StoreError):
-        assert kept_warnings(root.parent) == []
+    assert find_unchanged(config, None, stamp) is None
+    assert kept_warnings(root.parent) == []
+
+
+def test_notes_of_another_kind_are_told(place: Path) -> None:
+    prepare(place)
+    (root,) = (place / "stores").glob("*/.zattrs")
+    values = json.loads(root.read_text())
+    values["manifest"]["notes"] = ["x"]
+    root.write_text(json.dumps(values))
+    with pytest.raises(StoreError):
+        kept_warnings(root.parent)
 
 
 def folders(root: Path) -> DatasetConfig:

@@ -7,21 +7,13 @@ import pytest
 
 from heteroshards.schemas.config import JobConfig
 from heteroshards.trainer.reading.store import Store, open_store
-from tests.trainer.store_factory import write_store
+from tests.trainer.store_factory import shared_store
 
 
 @pytest.fixture(scope="session")
-def store_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Store]:
-    """An open store with the given `write_store` options, written once per session."""
-    written = {}
-
-    def make(**options: Any) -> Store:
-        key = repr(sorted(options.items()))
-        if key not in written:
-            written[key] = write_store(tmp_path_factory.mktemp("store") / "s", **options)
-        return open_store(written[key])
-
-    return make
+def store_of() -> Callable[..., Store]:
+    """An open store with the given `write_store` options, which others read, too."""
+    return lambda **options: open_store(shared_store(**options))
 
 
 @pytest.fixture(scope="session")

@@ -179,12 +179,15 @@ atexit.register(shutil.rmtree, _KEPT, ignore_errors=True)
 
 
 def write_store(path: Path, **options: Any) -> Path:
-    """A store with the options of `_write_store`; returns `path`. One is written once per process, and copied."""
-    kept = _KEPT / hashlib.sha256(repr(sorted(options.items())).encode()).hexdigest()
-    if not kept.exists():
-        _write_store(kept, **options)
-    shutil.copytree(kept, path)
+    """A store of the test's own with the options of `_write_store`; returns `path`."""
+    shutil.copytree(shared_store(**options), path)
     return path
+
+
+def shared_store(**options: Any) -> Path:
+    """The same, written once per process, and never written to after that."""
+    kept = _KEPT / hashlib.sha256(repr(sorted(options.items())).encode()).hexdigest() / "s"
+    return kept if kept.exists() else _write_store(kept, **options)
 
 
 def _write_store(

@@ -27,7 +27,7 @@ from heteroshards.trainer.training import fit
 from tests.layouts import stored_at
 from tests.poptorch_double import installed
 from tests.trainer.conftest import make_config
-from tests.trainer.poptorch_case import ipu_job
+from tests.trainer.poptorch_backend.cases import ipu_job
 from tests.trainer.run_cases import equal, losses, stop_at, weights
 from tests.trainer.store_factory import ZARR_FORMATS, chunk_file, write_store
 

@@ -13,7 +13,7 @@ from heteroshards.trainer import ShardDataset, open_store
 from heteroshards.trainer.training import fit
 from tests.poptorch_double import installed
 from tests.trainer.conftest import make_config
-from tests.trainer.poptorch_case import MODELS, check_call_by_call
+from tests.trainer.poptorch_backend.cases import MODELS, check_call_by_call
 
 FOLDER = os.environ.get("HETEROSHARDS_FOREIGN_STORES", "")
 STORES = sorted(path.stem for path in Path(FOLDER).glob("*.json")) if FOLDER else []

@@ -23,6 +23,13 @@ def _inputs(edge_types: Types, seed: int) -> Tuple[Dict[str, Tensor], Dict[Tuple
     return x_dict, edges
 
 
+def _in_double(x_dict: Dict[str, Tensor], *models: torch.nn.Module) -> Dict[str, Tensor]:
+    """The same inputs, for models that are converted in place: ours takes products in another order than PyG's."""
+    for model in models:
+        model.double()
+    return {name: x.double() for name, x in x_dict.items()}
+
+
 def _randomise(model: torch.nn.Module) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
@@ -43,8 +50,7 @@ def test_equals_pyg(heads: int, is_lazy: bool, edge_types: Types, seed: int) -> 
     sizes = -1 if is_lazy else SIZES
     theirs, ours = HGTConv(sizes, 8, metadata, heads), StaticHGTConv(sizes, 8, metadata, heads)
     theirs(x_dict, edges), ours(x_dict, edges)
-    theirs, ours = theirs.double(), ours.double()  # products are taken in another order
-    x_dict = {name: x.double() for name, x in x_dict.items()}
+    x_dict = _in_double(x_dict, theirs, ours)
     _randomise(theirs)
     ours.load_state_dict(theirs.state_dict())
     expected, actual = theirs(x_dict, edges), ours(x_dict, edges)
@@ -59,8 +65,7 @@ def test_state_dicts_load_both_ways(is_lazy: bool) -> None:
     metadata = (list(SIZES), EDGE_TYPES)
     theirs, ours = HGTConv(SIZES, 8, metadata, 2), StaticHGTConv(-1 if is_lazy else SIZES, 8, metadata, 2)
     ours(x_dict, edges)  # PyG 2.4 cannot load into a lazy HGTConv, ours or its own
-    theirs, ours = theirs.double(), ours.double()  # products are taken in another order
-    x_dict = {name: x.double() for name, x in x_dict.items()}
+    x_dict = _in_double(x_dict, theirs, ours)
     ours.load_state_dict(theirs.state_dict())
     torch.testing.assert_close(ours(x_dict, edges)["b"], theirs(x_dict, edges)["b"], atol=1e-9, rtol=1e-9)
     _randomise(ours)
@@ -75,8 +80,7 @@ def test_gradients_equal_pyg() -> None:
     x_dict, edges = _inputs(EDGE_TYPES, 3)
     metadata = (list(SIZES), EDGE_TYPES)
     theirs, ours = HGTConv(SIZES, 8, metadata, 2), StaticHGTConv(SIZES, 8, metadata, 2)
-    theirs, ours = theirs.double(), ours.double()
-    x_dict = {name: x.double() for name, x in x_dict.items()}
+    x_dict = _in_double(x_dict, theirs, ours)
     ours.load_state_dict(theirs.state_dict())
     for model in (theirs, ours):
         sum(value.square().sum() for value in model(x_dict, edges).values()).backward()
@@ -92,8 +96,7 @@ def test_a_relation_may_be_absent_from_the_batch() -> None:
     x_dict, edges = _inputs(EDGE_TYPES[:1] + EDGE_TYPES[2:], 5)
     metadata = (list(SIZES), EDGE_TYPES)
     theirs, ours = HGTConv(SIZES, 8, metadata, 2), StaticHGTConv(SIZES, 8, metadata, 2)
-    theirs, ours = theirs.double(), ours.double()
-    x_dict = {name: x.double() for name, x in x_dict.items()}
+    x_dict = _in_double(x_dict, theirs, ours)
     ours.load_state_dict(theirs.state_dict())
     torch.testing.assert_close(ours(x_dict, edges)["a"], theirs(x_dict, edges)["a"], atol=1e-9, rtol=1e-9)
     only = {EDGE_TYPES[1]: torch.randint(6, (2, 9))}

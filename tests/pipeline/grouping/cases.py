@@ -18,8 +18,6 @@ MOVIES = {
     ("director", "to", "movie"): 60,
     ("actor", "to", "movie"): 180,
 }
-
-
 COUNTS = {"movie": 60, "director": 12, "actor": 40}
 
 

@@ -96,16 +96,19 @@ def test_a_stop_before_it_is_whole_changes_nothing(files, monkeypatch):
     assert bytes(files.fetch("note")) == b"old" and [key for key, _ in files.list()] == ["note"]
 
 
-def test_writers_on_several_machines_do_not_meet(files, tmp_path, monkeypatch):
+@pytest.mark.parametrize("make", [local, with_scratch])
+def test_writers_on_several_machines_do_not_meet(make, tmp_path, monkeypatch):
     """Of one number and thread, writing one name: their files that are not whole yet have other names."""
+    files = make(tmp_path)
     monkeypatch.setattr(files_module.os, "getpid", lambda: 7)
     monkeypatch.setattr(threading, "get_ident", lambda: 7)
     with files._new("note", b"one", False) as one, files._new("note", b"two", False) as other:
         assert one != other
 
 
-def test_a_durable_name_is_on_the_disk(files, monkeypatch):
-    synced = []
+@pytest.mark.parametrize("make", [local, with_scratch])
+def test_a_durable_name_is_on_the_disk(make, tmp_path, monkeypatch):
+    files, synced = make(tmp_path), []
     monkeypatch.setattr(files_module.os, "fsync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}")))
     files.put("a/note", b"x", is_durable=True)
     files.put_if_absent("a/other", b"x")

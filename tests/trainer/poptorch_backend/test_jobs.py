@@ -12,7 +12,7 @@ from heteroshards.trainer.evaluate import answer
 from heteroshards.trainer.job import backend_of, compile_offline, open_job
 from heteroshards.trainer.runs.report import Console
 from heteroshards.trainer.training import fit
-from tests.trainer.poptorch_case import (
+from tests.trainer.poptorch_backend.cases import (
     FEEDING,
     MODELS,
     built,

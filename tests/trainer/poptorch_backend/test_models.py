@@ -11,7 +11,7 @@ from heteroshards.trainer.backends.eager import EagerBackend
 from heteroshards.trainer.backends.poptorch import PopTorchBackend
 from heteroshards.trainer.job import backend_of, open_job
 from heteroshards.trainer.training import fit
-from tests.trainer.poptorch_case import (
+from tests.trainer.poptorch_backend.cases import (
     built,
     calls_of,
     example_of,

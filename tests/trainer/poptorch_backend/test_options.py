@@ -9,7 +9,7 @@ from heteroshards.schemas.errors import BackendError, ConfigError
 from heteroshards.trainer.backends import BackendFallbackWarning
 from heteroshards.trainer.job import backend_of, compile_offline
 from heteroshards.trainer.training import fit
-from tests.trainer.poptorch_case import (
+from tests.trainer.poptorch_backend.cases import (
     FEEDING,
     ipu_job,
     on_double,

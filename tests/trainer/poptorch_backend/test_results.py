@@ -10,7 +10,7 @@ from heteroshards.trainer import ShardDataset
 from heteroshards.trainer.backends.eager import EagerBackend
 from heteroshards.trainer.evaluate import answer
 from heteroshards.trainer.job import backend_of, open_job
-from tests.trainer.poptorch_case import (
+from tests.trainer.poptorch_backend.cases import (
     MODELS,
     built,
     calls_of,
