@@ -6,6 +6,7 @@ import select
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ os.dup2(given, 3), os.dup2(taken, 4)
 os.set_inheritable(3, True), os.set_inheritable(4, True)
 os.execv(sys.argv[3], sys.argv[3:])
 """
+
+
+class BrowserError(Exception):
+    """The browser refuses a command, such as a question to a page that is being left."""
 
 
 class Tab:
@@ -64,7 +69,8 @@ class Tab:
         while True:
             answer = self._receive()
             if answer.get("id") == self._number:
-                assert "error" not in answer, answer["error"]
+                if "error" in answer:
+                    raise BrowserError(answer["error"]["message"])
                 return answer["result"]
             self.events.append(answer)
 
@@ -75,18 +81,21 @@ class Tab:
         return answer["result"].get("value")
 
     def wait(self, condition: str) -> Any:
-        """The value of an expression, once it is true."""
-        poll = f"""new Promise((resolve, reject) => {{
-            const until = Date.now() + {PATIENCE_S * 500}
-            const look = () => {{
-                const value = {condition}
-                if (value) resolve(value)
-                else if (Date.now() > until) reject({json.dumps("never true: " + condition)})
-                else setTimeout(look, 50)
-            }}
-            look()
-        }})"""
-        return self.evaluate(poll)
+        """The value of an expression, once it is true.
+
+        Asked from here again and again: a promise that looks inside the page ends with the page, and the page may
+        be left while somebody waits for the next one.
+        """
+        until = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until:
+            try:
+                true = self.evaluate(f"(value => value ? [value] : [])({condition})")
+            except BrowserError:  # the page was left in the middle of the question
+                true = []
+            if true:
+                return true[0]
+            time.sleep(0.05)
+        raise AssertionError(f"never true: {condition}")
 
     def open(self, url: str) -> None:
         self.send("Page.navigate", url=url)
