@@ -12,8 +12,7 @@ from pathlib import Path
 import click
 
 from benchmarks.measure import show, table
-from heteroshards.pipeline.executors.threads import Threads
-from heteroshards.pipeline.executors.worker import worker_factory
+from heteroshards.pipeline.executors import make_executor
 from heteroshards.pipeline.graph.hetero import HeteroGraph, build_graph
 from heteroshards.pipeline.sampling.reach import unreached
 from heteroshards.pipeline.sampling.resolve import resolve_sampling
@@ -28,7 +27,7 @@ COLUMNS = ("seeds", "scope", "split", "batches", "node fill", "edge fill", "MiB/
 
 def counted_batches(graph: HeteroGraph, config: JobConfig) -> Counted:
     spec = resolve_sampling(config.sampling, graph)
-    pool = Threads(worker_factory(graph, spec, "error"), os.cpu_count() or 1)
+    pool = make_executor(graph, spec, "error", os.cpu_count() or 1)
     return count_all(pool, graph, spec, BudgetConfig(), lambda what, done, total: None)
 
 

@@ -93,6 +93,11 @@ def test_numba_is_set_in_one_place() -> None:
     assert importers("numba", "pipeline") == ["pipeline/jit.py"]
 
 
+def test_an_executor_is_chosen_in_one_place() -> None:
+    """So that another kind is a file, and a line there."""
+    assert importers("heteroshards.pipeline.executors.threads", *ROOMS) == ["pipeline/executors/__init__.py"]
+
+
 def test_schemas_import_little() -> None:
     import sys
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from heteroshards.pipeline.executors.threads import Threads
-from heteroshards.pipeline.executors.worker import worker_factory
+from heteroshards.pipeline.executors import make_executor
 from heteroshards.pipeline.forecast.disk import DiskForecast, measure_disk
 from heteroshards.pipeline.forecast.trial import Alternative, Trial, Trim
 from heteroshards.pipeline.graph.hetero import HeteroGraph
@@ -212,7 +211,7 @@ def _counted(
     progress: Progress,
 ) -> Counted:
     """The part of a job that is counted. A seed that does not fit is no error yet."""
-    pool = Threads(worker_factory(graph, spec, budget.oversize), workers)
+    pool = make_executor(graph, spec, budget.oversize, workers)
     return count_all(pool, part, part_spec, budget.model_copy(update={"oversize": "skip"}), progress)
 
 

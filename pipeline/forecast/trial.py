@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from heteroshards.pipeline.executors.threads import Threads
-from heteroshards.pipeline.executors.worker import worker_factory
+from heteroshards.pipeline.executors import make_executor
 from heteroshards.pipeline.forecast.disk import spread
 from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.reporting import Progress
@@ -107,7 +106,7 @@ class Trial:
         self.config, self.progress = config, progress
         self.spec = resolve_sampling(config.sampling, graph)
         oversize: OverSizePolicy = "error" if self.spec.mode == "full" else "trim_nodes_and_edges"
-        self.pool = Threads(worker_factory(graph, self.spec, oversize), workers)
+        self.pool = make_executor(graph, self.spec, oversize, workers)
         self.graph, part, self.coverage = cover(graph, self.spec, max_batches, max_rounds)
         self.rounds = part.rounds
         self.given = None if given_sizes(config.budget, graph.schema) is None else config.budget

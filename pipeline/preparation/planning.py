@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from heteroshards.pipeline.executors.threads import Threads
-from heteroshards.pipeline.executors.worker import worker_factory
+from heteroshards.pipeline.executors import make_executor
 from heteroshards.pipeline.graph.hetero import HeteroGraph, build_graph
 from heteroshards.pipeline.reporting import Progress, Report, silent
 from heteroshards.pipeline.sampling.reach import unreached_notes
@@ -63,7 +62,7 @@ def request_of(source: SourceGraph, config: JobConfig, store: Path | None = None
 def plan_store(request: Request, workers: int = 1, report: Report = silent, progress: Progress = silent) -> Planned:
     """Count every batch and fix the budgets."""
     graph, config, spec = request.graph, request.config, request.spec
-    pool = Threads(worker_factory(graph, spec, config.budget.oversize), workers)
+    pool = make_executor(graph, spec, config.budget.oversize, workers)
     counted = count_all(pool, graph, spec, config.budget, progress)
     budgets, shape_of = resolve_budgets(config.budget, graph.schema, counted.sizes, counted.max_seeds, spec.rng_seed)
     for line in certainty_lines(config.budget, budgets, shape_of):

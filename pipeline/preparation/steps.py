@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from heteroshards.pipeline.executors.threads import Threads
-from heteroshards.pipeline.executors.worker import worker_factory
+from heteroshards.pipeline.executors import make_executor
 from heteroshards.pipeline.formatting import as_ranges
 from heteroshards.pipeline.preparation.planning import Request, plan_store, request_of, tell
 from heteroshards.pipeline.preparation.road import Preparation
@@ -132,7 +131,7 @@ def _saved(request: Request, workers: int) -> Planned:
     if manifest.provenance != provenance():
         what, hint = "the work folder was laid out by other versions, which may write other bytes", again
         raise StoreError(what, actual=provenance(), limit=manifest.provenance, where=str(work), hint=hint)
-    pool = Threads(worker_factory(request.graph, manifest.sampling, request.config.budget.oversize), workers)
+    pool = make_executor(request.graph, manifest.sampling, request.config.budget.oversize, workers)
     return Planned(pool, manifest, fitted, most_edges)
 
 

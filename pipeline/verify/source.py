@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heteroshards.pipeline.executors.threads import Threads
-from heteroshards.pipeline.executors.worker import Worker, worker_factory
+from heteroshards.pipeline.executors import make_executor
+from heteroshards.pipeline.executors.worker import Worker
 from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.preparation.planning import request_of
 from heteroshards.pipeline.reporting import Progress
@@ -85,7 +85,7 @@ def check_resampled(
         how many batches were sampled anew.
     """
     manifest = chunks.manifest
-    pool = Threads(worker_factory(graph, manifest.sampling, config.budget.oversize), workers)
+    pool = make_executor(graph, manifest.sampling, config.budget.oversize, workers)
     counted = count_all(pool, graph, manifest.sampling, config.budget, progress)
     schema, seed = graph.schema, manifest.sampling.rng_seed
     budgets, shape_of = resolve_budgets(config.budget, schema, counted.sizes, counted.max_seeds, seed)

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from heteroshards import pipeline
-from heteroshards.pipeline.executors.threads import Threads
-from heteroshards.pipeline.executors.worker import worker_factory
+from heteroshards.pipeline.executors import make_executor
 from heteroshards.pipeline.inspect.ledger import LedgerReader
 from heteroshards.pipeline.inspect.report import store_report
 from heteroshards.pipeline.inspect.statistics import as_json, store_use
@@ -94,7 +93,7 @@ def test_the_guarantee_holds_for_the_batches_of_a_job(tmp_path, grouping):
         sampling = {"batch_size": 3, "rounds": 20, "grouping": grouping, "rng_seed": rng_seed, "fanout": [2, 2]}
         config = job(data, tmp_path, sampling=sampling, budget=budget)
         spec = resolve_sampling(config.sampling, graph)
-        pool = Threads(worker_factory(graph, spec, "error"), 1)
+        pool = make_executor(graph, spec, "error", 1)
         counted = count_all(pool, graph, spec, config.budget, lambda *_: None)
         found = resolve_budget(config.budget, graph.schema, counted.sizes, counted.max_seeds, rng_seed)
         over = exceeding(Sizes.concatenate(list(counted.sizes.values())), found, graph.schema)

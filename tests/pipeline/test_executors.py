@@ -7,14 +7,11 @@ import numpy as np
 import pytest
 
 from heteroshards import pipeline
+from heteroshards.pipeline import executors
 from heteroshards.pipeline.executors.executor import require_plain
 from heteroshards.pipeline.executors.threads import Threads
-from heteroshards.pipeline.forecast import job as forecast_job
-from heteroshards.pipeline.forecast import trial
 from heteroshards.pipeline.forecast.job import forecast
-from heteroshards.pipeline.preparation import planning
 from heteroshards.pipeline.sources import from_data
-from heteroshards.pipeline.verify import source as verify_source
 from heteroshards.pipeline.verify.job import verify
 from tests.pipeline.build import job
 from tests.pipeline.stores import files_of
@@ -54,8 +51,7 @@ def test_a_store_is_the_same_whatever_carries_its_partitions(case, tmp_path, mon
     plain = pipeline.prepare(data, config := job(data, tmp_path / "plain", **case))
     source = from_data(data, config.dataset, {"dataset": "a HeteroData in memory"})
     said = forecast(source, config)
-    for module in (planning, forecast_job, trial, verify_source):
-        monkeypatch.setattr(module, "Threads", Posted)
+    monkeypatch.setattr(executors, "Threads", Posted)
     posted = pipeline.prepare(data, job(data, tmp_path / "posted", **case), workers=3)
     assert files_of(posted) == files_of(plain)
     assert verify(posted, source, config, workers=2).is_sound

@@ -11,8 +11,7 @@ from click.testing import CliRunner
 
 from heteroshards import pipeline
 from heteroshards.pipeline.cli import main
-from heteroshards.pipeline.executors.threads import Threads
-from heteroshards.pipeline.executors.worker import worker_factory
+from heteroshards.pipeline.executors import make_executor
 from heteroshards.pipeline.forecast.job import forecast
 from heteroshards.pipeline.forecast.report import forecast_report
 from heteroshards.pipeline.formatting import WIDTH, draws_line, size, table
@@ -57,7 +56,7 @@ def test_draws_are_those_of_the_first_round(tmp_path, grouping):
     config = job(data, tmp_path, sampling={"batch_size": 4, "fanout": [3, 2], "rounds": 2, "grouping": grouping})
     manifest = parse_manifest(manifest_of(store := pipeline.prepare(data, config)), "")
     counted = count_all(
-        Threads(worker_factory(graph := hetero_graph(data), manifest.sampling, "error"), 1),
+        make_executor(graph := hetero_graph(data), manifest.sampling, "error", 1),
         graph, manifest.sampling, config.budget, lambda *_: None,
     )  # fmt: skip
     for split in manifest.splits:
