@@ -98,6 +98,13 @@ def test_an_executor_is_chosen_in_one_place() -> None:
     assert importers("heteroshards.pipeline.executors.threads", *ROOMS) == ["pipeline/executors/__init__.py"]
 
 
+def test_file_systems_are_chosen_in_one_place() -> None:
+    """Readers and writers take what `files_at` gives; only what looks at a folder as such, links and all, names it."""
+    kinds = ("files.LocalFiles", "zip_files", "url_files")
+    users = {path for kind in kinds for path in importers(f"heteroshards.schemas.store.{kind}", "pipeline", "trainer")}
+    assert users == {"pipeline/inspect/ledger.py", "pipeline/verify/files.py"}
+
+
 def test_schemas_import_little() -> None:
     import sys
 

@@ -15,7 +15,7 @@ from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.latest import Latest, latest_path, read_latest
 from heteroshards.schemas.layout import MANIFEST_ATTRIBUTE
 from heteroshards.schemas.notes import Note
-from heteroshards.schemas.store.files import LocalFiles
+from heteroshards.schemas.store.address import files_at
 from heteroshards.schemas.store.root import root_attributes
 
 
@@ -34,7 +34,7 @@ def write_note(
     place, digest = note_path(config, store), config.content_digest()
     note = Latest(store=path.name, content_digest=digest, fingerprint=fingerprint, stamp=stamp)
     try:
-        LocalFiles(place.parent).put(place.name, note.model_dump_json().encode(), is_durable=True)
+        files_at(place.parent).put(place.name, note.model_dump_json().encode(), is_durable=True)
     except OSError as error:
         hint = f"The store itself is finished: {path}. Name it with --store, or mend this and repeat the command."
         raise StoreError(
@@ -89,7 +89,7 @@ def kept_warnings(store: Path) -> list[str]:
 
 def _written_manifest(store: Path) -> dict[str, Any]:
     """The manifest as it stands there, not looked at; {} where it is none."""
-    manifest = root_attributes(LocalFiles(store)).get(MANIFEST_ATTRIBUTE)
+    manifest = root_attributes(files_at(store)).get(MANIFEST_ATTRIBUTE)
     return manifest if isinstance(manifest, dict) else {}
 
 

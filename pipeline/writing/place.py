@@ -13,7 +13,8 @@ from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.manifest import Manifest, parse_manifest
 from heteroshards.schemas.paths import as_path
-from heteroshards.schemas.store.files import LocalFiles
+from heteroshards.schemas.store.address import files_at
+from heteroshards.schemas.store.files import Files
 from heteroshards.schemas.store.root import root_attributes
 
 
@@ -35,8 +36,8 @@ def existing(path: Path, fingerprint: str, force: bool) -> Manifest | None:
         raise StoreError("the path cannot be used", actual=error, where=str(path)) from None
     if is_empty:
         return None
-    files = LocalFiles(path)
-    if not path.is_dir() or layout.MANIFEST_ATTRIBUTE not in (_damaged(files) if force else root_attributes(files)):
+    attributes_of = _damaged if force else root_attributes
+    if not path.is_dir() or layout.MANIFEST_ATTRIBUTE not in attributes_of(files_at(path)):
         raise StoreError("the path is taken by something that is no store", where=str(path), hint="Choose another.")
     if force:
         return None
@@ -86,10 +87,10 @@ def writing(path: Path, report: Report, is_shared: bool = False) -> Iterator[Non
 
 def read_manifest(path: Path) -> Manifest:
     """That of a store, finished or not."""
-    return parse_manifest(root_attributes(LocalFiles(path)).get(layout.MANIFEST_ATTRIBUTE), str(path))
+    return parse_manifest(root_attributes(files_at(path)).get(layout.MANIFEST_ATTRIBUTE), str(path))
 
 
-def _damaged(files: LocalFiles) -> dict[str, Any]:
+def _damaged(files: Files) -> dict[str, Any]:
     """Attributes of what may be a damaged store of ours: one whose attributes cannot be read counts as a store."""
     try:
         return root_attributes(files)

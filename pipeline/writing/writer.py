@@ -22,7 +22,7 @@ from heteroshards.schemas import layout
 from heteroshards.schemas.errors import StoreError
 from heteroshards.schemas.manifest import Manifest, parse_manifest
 from heteroshards.schemas.store import integrity, locks
-from heteroshards.schemas.store.files import LocalFiles
+from heteroshards.schemas.store.address import files_at
 from heteroshards.schemas.store.root import root_attributes
 from heteroshards.schemas.tensors import TensorSpec, checksum_tensor
 
@@ -94,8 +94,8 @@ class StoreWriter:
         self.store = self.work / "store"
         self.partitions = self.work / "partitions"
         self.specs = {spec.path: spec for spec in manifest.tensors}
-        self._files = LocalFiles(self.store, scratch=self.work)
-        self._records = LocalFiles(self.partitions)
+        self._files = files_at(self.store, scratch=self.work)
+        self._records = files_at(self.partitions)
 
     def init(self) -> None:
         """Fill the work folder, or take over what an interrupted run of the same store left in it."""

@@ -5,7 +5,6 @@ import os
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Union
-from zipfile import is_zipfile
 
 import google_crc32c
 import numpy as np
@@ -17,13 +16,12 @@ from heteroshards.schemas.latest import latest_path, read_latest
 from heteroshards.schemas.manifest import SplitInfo
 from heteroshards.schemas.paths import as_path, expand
 from heteroshards.schemas.seam import require, require_path, typed
+from heteroshards.schemas.store.address import files_at
 from heteroshards.schemas.store.arrays import StoredArrays
 from heteroshards.schemas.store.checks import CRC
-from heteroshards.schemas.store.files import Files, LocalFiles
+from heteroshards.schemas.store.files import Files
 from heteroshards.schemas.store.retries import DEFAULT, Retry
 from heteroshards.schemas.store.root import PREPARE, Root, read_root
-from heteroshards.schemas.store.url_files import open_url
-from heteroshards.schemas.store.zip_files import ZipFiles
 from heteroshards.trainer.reading.tables import SparseTable
 
 OnCorrupt = Optional[Callable[[CorruptChunkError], None]]
@@ -162,20 +160,10 @@ def open_store(path: Union[str, Path], check_chunks: bool = True, retry: Retry =
     text = expand(path) if isinstance(path, str) else str(as_path(path))
     if "://" not in text:
         text = os.path.abspath(text)
-    files = _files(text, retry)
+        if not os.path.exists(text):
+            raise StoreError("there is no store", where=text, hint=PREPARE)
+    files = files_at(text, retry)
     return Store(text, read_root(files, check_chunks), files, check_chunks, retry)
-
-
-def _files(path: str, retry: Retry) -> Files:
-    if "://" in path:
-        return open_url(path, retry)
-    if os.path.isdir(path):
-        return LocalFiles(Path(path))
-    if not os.path.exists(path):
-        raise StoreError("there is no store", where=path, hint=PREPARE)
-    if not (path.endswith(".zip") or is_zipfile(path)):
-        raise StoreError("this is no store: neither a folder nor a zip file of one", where=path, hint=PREPARE)
-    return ZipFiles(path, lambda: path)
 
 
 def retry_of(config: JobConfig) -> Retry:

@@ -11,19 +11,20 @@ import pytest
 
 from heteroshards.schemas.errors import CorruptChunkError, StoreError
 from heteroshards.schemas.store import files as files_module
-from heteroshards.schemas.store.files import Files, LocalFiles
-from heteroshards.schemas.store.zip_files import ZipFiles
+from heteroshards.schemas.store.address import files_at
+from heteroshards.schemas.store.files import Files
+from heteroshards.schemas.store.retries import Retry
 
 
 def local(tmp_path) -> Files:
     (tmp_path / "root").mkdir()
-    return LocalFiles(tmp_path / "root")
+    return files_at(tmp_path / "root")
 
 
 def with_scratch(tmp_path) -> Files:
     (tmp_path / "root").mkdir()
     (tmp_path / "scratch").mkdir()
-    return LocalFiles(tmp_path / "root", tmp_path / "scratch")
+    return files_at(tmp_path / "root", scratch=tmp_path / "scratch")
 
 
 KINDS: Dict[str, Callable[[Any], Files]] = {"local": local, "local with scratch": with_scratch}
@@ -32,10 +33,16 @@ KINDS: Dict[str, Callable[[Any], Files]] = {"local": local, "local with scratch"
 def zipped(tmp_path) -> Files:
     with ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("zarr.json", "{}")
-    return ZipFiles(str(tmp_path / "x.zip"), lambda: str(tmp_path / "x.zip"))
+    return files_at(tmp_path / "x.zip")
 
 
-READ_ONLY: Dict[str, Callable[[Any], Files]] = {"zip": zipped}
+def behind_a_url(tmp_path) -> Files:
+    pytest.importorskip("fsspec")
+    (tmp_path / "zarr.json").write_text("{}")
+    return files_at(f"file://{tmp_path}", Retry(tries=1))
+
+
+READ_ONLY: Dict[str, Callable[[Any], Files]] = {"zip": zipped, "url": behind_a_url}
 
 
 @pytest.fixture(params=KINDS.values(), ids=KINDS)
