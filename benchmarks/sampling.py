@@ -20,7 +20,7 @@ from heteroshards.pipeline.grouping.groups import random_plan
 from heteroshards.pipeline.grouping.split_plan import SplitPlan
 from heteroshards.pipeline.sampling.neighbor import NeighborSampler
 from heteroshards.pipeline.sampling.resolve import resolve_sampling
-from heteroshards.pipeline.sizing.estimate import resolve_budget
+from heteroshards.pipeline.sizing.budgets import resolve_budget
 from heteroshards.pipeline.sources import load_dataset
 from heteroshards.pipeline.sources.source import SourceGraph
 from heteroshards.schemas.config import BudgetConfig, DatasetConfig, SamplingConfig

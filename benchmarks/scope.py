@@ -16,8 +16,8 @@ from heteroshards.pipeline.executors import make_executor
 from heteroshards.pipeline.graph.hetero import HeteroGraph, build_graph
 from heteroshards.pipeline.sampling.reach import unreached
 from heteroshards.pipeline.sampling.resolve import resolve_sampling
-from heteroshards.pipeline.sizing.budgets import resolve_budgets
 from heteroshards.pipeline.sizing.counting import Counted, count_all
+from heteroshards.pipeline.sizing.sharing import resolve_budgets
 from heteroshards.pipeline.sources import SourceGraph, load_dataset
 from heteroshards.schemas.config import BudgetConfig, JobConfig, load_config
 from heteroshards.schemas.inputs import bytes_to_device, model_inputs

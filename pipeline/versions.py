@@ -40,7 +40,15 @@ DECIDING = {
         ),
     ),
     "sizing": Deciding(
-        1, ("sizing.budgets", "sizing.certificate", "sizing.counting", "sizing.estimate", "sizing.shape_classes")
+        1,
+        (
+            "sizing.budgets",
+            "sizing.certificate",
+            "sizing.counting",
+            "sizing.fitting",
+            "sizing.shape_classes",
+            "sizing.sharing",
+        ),
     ),
     "writing": Deciding(2, ("writing.batch_options", "writing.encode")),
 }

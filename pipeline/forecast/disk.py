@@ -11,7 +11,7 @@ from heteroshards.pipeline.executors.worker import Worker
 from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.grouping.split_plan import BatchBlock, Shard, shards_of
 from heteroshards.pipeline.sizing.counting import Counted
-from heteroshards.pipeline.sizing.estimate import Fitted
+from heteroshards.pipeline.sizing.fitting import Fitted
 from heteroshards.pipeline.writing.encode import Encoder
 from heteroshards.pipeline.writing.writer import Checksums, encode_chunk
 from heteroshards.schemas import layout

@@ -18,10 +18,10 @@ from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.preparation.planning import request_of
 from heteroshards.pipeline.reporting import Progress
 from heteroshards.pipeline.sampling.batches import Sizes
-from heteroshards.pipeline.sizing.budgets import resolve_budgets, shape_sizes, sharing
 from heteroshards.pipeline.sizing.certificate import certainty_lines
 from heteroshards.pipeline.sizing.counting import Counted, Coverage, count_all, cover, fit_all
-from heteroshards.pipeline.sizing.estimate import Fitted, parts_of
+from heteroshards.pipeline.sizing.fitting import Fitted, parts_of
+from heteroshards.pipeline.sizing.sharing import resolve_budgets, shape_sizes, sharing
 from heteroshards.pipeline.sources import SourceGraph
 from heteroshards.pipeline.writing.batch_options import resolve_batch_options
 from heteroshards.pipeline.writing.manifest import all_inline_bytes, make_manifest

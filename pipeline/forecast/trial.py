@@ -12,14 +12,15 @@ from heteroshards.pipeline.reporting import Progress
 from heteroshards.pipeline.sampling.batches import Sizes
 from heteroshards.pipeline.sampling.reach import unreached
 from heteroshards.pipeline.sampling.resolve import resolve_sampling
-from heteroshards.pipeline.sizing.budgets import resolve_budgets
+from heteroshards.pipeline.sizing.budgets import given_sizes
 from heteroshards.pipeline.sizing.counting import (
     Counted,
     count_all,
     count_trimmed,
     cover,
 )
-from heteroshards.pipeline.sizing.estimate import exceeding, given_sizes
+from heteroshards.pipeline.sizing.fitting import exceeding
+from heteroshards.pipeline.sizing.sharing import resolve_budgets
 from heteroshards.schemas.budget import Budget, OverSizePolicy
 from heteroshards.schemas.config import BudgetConfig, JobConfig
 from heteroshards.schemas.errors import BudgetError

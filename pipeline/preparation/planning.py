@@ -8,10 +8,10 @@ from heteroshards.pipeline.graph.hetero import HeteroGraph, build_graph
 from heteroshards.pipeline.reporting import Progress, Report, silent
 from heteroshards.pipeline.sampling.reach import unreached_notes
 from heteroshards.pipeline.sampling.resolve import resolve_sampling
-from heteroshards.pipeline.sizing.budgets import resolve_budgets
 from heteroshards.pipeline.sizing.certificate import certainty_lines
 from heteroshards.pipeline.sizing.counting import count_all, fit_all
-from heteroshards.pipeline.sizing.estimate import Fitted
+from heteroshards.pipeline.sizing.fitting import Fitted
+from heteroshards.pipeline.sizing.sharing import resolve_budgets
 from heteroshards.pipeline.sources import SourceGraph
 from heteroshards.pipeline.writing.batch_options import require_encodable, resolve_batch_options
 from heteroshards.pipeline.writing.manifest import (

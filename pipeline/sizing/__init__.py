@@ -1,1 +1,1 @@
-"""How large batches get: counting, budgets, how certain those are, and classes of shapes."""
+"""How large batches get: counting, budgets, who shares one, how certain they are, classes of shapes, and what fits."""

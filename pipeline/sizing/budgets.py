@@ -1,137 +1,154 @@
-"""The budgets of a config: which splits share one, and how many each of them has.
+"""From counted batches to a budget: one for all splits given. Which splits share one is in `sharing`."""
 
-Training and inference are compiled apart, so each may have the budget that its own batches need.
-"""
-
+import difflib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from heteroshards.pipeline.sampling.batches import Sizes
-from heteroshards.pipeline.sizing.certificate import are_enough
-from heteroshards.pipeline.sizing.estimate import TRAIN, plus_one, raw_budget, resolve_budget
-from heteroshards.pipeline.sizing.shape_classes import Shaping, shape_batches
-from heteroshards.schemas.budget import Budget
+from heteroshards.pipeline.sampling.rng import keyed, stream_root
+from heteroshards.pipeline.sizing.certificate import quantile_sizes
+from heteroshards.schemas.budget import Budget, BudgetMode, Certificate
 from heteroshards.schemas.config import BudgetConfig
+from heteroshards.schemas.errors import BudgetError, ConfigError
 from heteroshards.schemas.graph import GraphSchema
-from heteroshards.schemas.inputs import device_bytes, model_inputs
-from heteroshards.schemas.layout import purpose_of
+
+TRAIN = "train"
+MAX_COUNT = 2**31 - 2
 
 
-def resolve_budgets(
+def resolve_budget(
     config: BudgetConfig, schema: GraphSchema, sizes: Mapping[str, Sizes], max_seeds: int, rng_seed: int
-) -> tuple[tuple[Budget, ...], dict[str, np.ndarray]]:
-    """The budgets of a config, none twice, and the index of its budget for every batch of every split.
+) -> Budget:
+    """One budget for all splits given, by the counted (untrimmed) sizes of every batch of each.
 
-    Splits that share one (see `sharing`) have one budget, or where the config asks for several shapes at most as many
-    as that, cheapest first. Arguments and errors as for `resolve_budget`.
+    `exact` is the most over all batches, `sampled` over `num_batches` random ones (of the train split where it is
+    among them), `quantile` what holds a share of all batches, as random ones of them prove; each plus the pad slot.
+    `uniform` and `explicit` are as given.
 
-    With mode `quantile`, splits that are only inferred and have too few batches for its guarantee get the budget of
-    mode `exact`, which needs none: it holds all of them.
-    """
-    budgets: list[Budget] = []
-    shape_of: dict[str, np.ndarray] = {}
-    for names in sharing(config, list(sizes)):
-        own = {name: sizes[name] for name in names}
-        is_apart = len(own) < len(sizes)
-        is_unsure = is_apart and TRAIN not in own and not _can_certify(config, sum(map(len, own.values())))
-        own_config = BudgetConfig(mode="exact") if is_unsure else config
-        found, of_batch = _shared_budgets(own_config, schema, own, max_seeds, rng_seed)
-        if is_apart:
-            found = [_certified_of(budget, names) for budget in found]
-        places = np.array([_place(budgets, budget) for budget in found])
-        shape_of.update({name: places[shapes] for name, shapes in of_batch.items()})
-    return _train_first(budgets, shape_of)
-
-
-def _train_first(
-    budgets: Sequence[Budget], shape_of: Mapping[str, np.ndarray]
-) -> tuple[tuple[Budget, ...], dict[str, np.ndarray]]:
-    """The same with the budgets that train has before those that only other splits have."""
-    of_train = np.isin(np.arange(len(budgets)), shape_of.get(TRAIN, ()))
-    order = np.argsort(~of_train, kind="stable")
-    place = np.argsort(order)
-    return tuple(budgets[i] for i in order), {name: place[shapes] for name, shapes in shape_of.items()}
-
-
-def sharing(config: BudgetConfig, splits: Sequence[str]) -> list[list[str]]:
-    """Which splits share their budgets; those of train come first. A given budget is one for all."""
-    if config.scope == "all" or config.mode in ("uniform", "explicit"):
-        return [list(splits)]
-    groups = [[name for name in splits if purpose_of(name) == purpose] for purpose in ("train", "inference")]
-    return [names for names in groups if names]
-
-
-def _shared_budgets(
-    config: BudgetConfig, schema: GraphSchema, sizes: Mapping[str, Sizes], max_seeds: int, rng_seed: int
-) -> tuple[list[Budget], dict[str, np.ndarray]]:
-    """The budgets of splits that share them, and the place of its budget among these for every batch."""
-    largest = resolve_budget(config, schema, sizes, max_seeds, rng_seed)
-    if config.shapes == 1:
-        return [largest], {name: np.zeros(len(of_split), np.int64) for name, of_split in sizes.items()}
-    shaping = shape_sizes(schema, sizes, max_seeds, config.shapes)
-    num_types = len(schema.node_types)
-    budgets = [
-        raw_budget(
-            config.mode,
-            plus_one(schema.node_names, most[:num_types]),
-            plus_one(schema.edge_keys, most[num_types:]),
-            max_seeds,
-        )
-        for most in shaping.most
-    ]
-    ends = np.cumsum([len(of_split) for of_split in sizes.values()])
-    return budgets, dict(zip(sizes, np.split(shaping.shape_of, ends[:-1]), strict=True))
-
-
-def _can_certify(config: BudgetConfig, num_batches: int) -> bool:
-    """Whether so many batches are enough for what the config wants to be certain of, if it does."""
-    counted = min(num_batches, config.num_batches)
-    return config.mode != "quantile" or are_enough(counted, config.quantile, config.confidence)
-
-
-def _certified_of(budget: Budget, splits: Sequence[str]) -> Budget:
-    """Its certificate, if it has one, says whose batches it is about."""
-    if budget.certificate is None:
-        return budget
-    return budget.model_copy(update={"certificate": budget.certificate.model_copy(update={"splits": tuple(splits)})})
-
-
-def _place(budgets: list[Budget], budget: Budget) -> int:
-    """Where a budget stands, added where none has its sizes: readers tell shapes apart by them.
-
-    Of two certificates for the same sizes the one that allows more overflows stays, which is true of either's batches.
-    """
-    for place, other in enumerate(budgets):
-        if (other.num_nodes, other.num_edges) == (budget.num_nodes, budget.num_edges):
-            if budget.certificate and _risk(budget) > _risk(other):
-                budgets[place] = budget
-            return place
-    budgets.append(budget)
-    return len(budgets) - 1
-
-
-def _risk(budget: Budget) -> float:
-    return budget.certificate.joint.probability if budget.certificate else 0.0
-
-
-def shape_sizes(schema: GraphSchema, sizes: Mapping[str, Sizes], max_seeds: int, num_shapes: int) -> Shaping:
-    """At most `num_shapes` budgets for these batches (split after split), by the bytes that a device receives.
-
-    Of types that none of them has it receives nothing. Types are in the order of the schema, node types first. Rows of
-    the seed type are at least the seeds'.
+    Raises:
+        BudgetError: the seeds alone do not fit, or there are too few batches for what `quantile` shall guarantee.
+        ConfigError: an explicit budget leaves a type out or names an unknown one.
     """
     counted = Sizes.concatenate(list(sizes.values()))
-    nodes = counted.node_totals
-    seed_column = schema.node_index[schema.seed_type]
-    nodes[:, seed_column] = np.maximum(nodes[:, seed_column], max_seeds)
-    counts = np.concatenate([nodes, counted.edge_totals], axis=1)
-    return shape_batches(counts, _row_bytes(schema) * counts.any(axis=0), num_shapes)
+    _require_32_bits(counted, schema)
+    given, certificate = given_sizes(config, schema), None
+    if given:
+        num_nodes, num_edges = given
+    else:
+        nodes, edges, certificate = _needed(config, schema, sizes, rng_seed)
+        num_nodes, num_edges = plus_one(schema.node_names, nodes), plus_one(schema.edge_keys, edges)
+        num_nodes[schema.seed_type] = max(num_nodes[schema.seed_type], max_seeds + 1)
+    if num_nodes[schema.seed_type] < max_seeds + 1:
+        raise BudgetError(
+            "the seeds alone do not fit the budget",
+            actual=f"{max_seeds} seeds, budget {num_nodes[schema.seed_type]} (one row is reserved for padding)",
+            limit=f"a budget of at least {max_seeds + 1}",
+            where=f"node type '{schema.seed_type}'",
+            hint="Raise its budget or lower [sampling] batch_size.",
+        )
+    budget = raw_budget(config.mode, num_nodes, num_edges, max_seeds, certificate)
+    return with_hop_capacities(budget, schema, [counted])
 
 
-def _row_bytes(schema: GraphSchema) -> np.ndarray:
-    """int64 [node types + edge types]: bytes of one row as every model receives it."""
-    one = raw_budget("exact", dict.fromkeys(schema.node_names, 1), dict.fromkeys(schema.edge_keys, 1), 1)
-    found = device_bytes(model_inputs(schema, one))
-    types = [("nodes", name) for name in schema.node_names] + [("edges", key) for key in schema.edge_keys]
-    return np.array([found[of] for of in types], np.int64)
+def raw_budget(
+    mode: BudgetMode,
+    num_nodes: dict[str, int],
+    num_edges: dict[str, int],
+    max_seeds: int,
+    certificate: Certificate | None = None,
+) -> Budget:
+    """A budget whose capacities up to each hop are not known yet."""
+    return Budget(
+        mode=mode,
+        num_nodes=num_nodes,
+        num_edges=num_edges,
+        max_seeds=max_seeds,
+        hop_nodes={name: (size,) for name, size in num_nodes.items()},
+        hop_edges={key: (size,) for key, size in num_edges.items()},
+        certificate=certificate,
+    )
+
+
+def given_sizes(config: BudgetConfig, schema: GraphSchema) -> tuple[dict[str, int], dict[str, int]] | None:
+    """Rows by node type and columns by edge type key where the config gives them, else None.
+
+    Raises:
+        ConfigError: an explicit budget leaves a type out or names an unknown one.
+    """
+    if config.mode == "uniform":
+        num_nodes = {name: _integer(config.nodes) for name in schema.node_names}
+        return num_nodes, {key: _integer(config.edges) for key in schema.edge_keys}
+    if config.mode == "explicit":
+        num_nodes = _explicit("nodes", config.nodes, schema.node_names)
+        return num_nodes, _explicit("edges", config.edges, schema.edge_keys)
+    return None
+
+
+def with_hop_capacities(budget: Budget, schema: GraphSchema, sizes: Sequence[Sizes]) -> Budget:
+    """The budget with the capacities up to each hop that batches of these (final) sizes need."""
+    written = Sizes.concatenate(list(sizes))
+    seeds = {schema.seed_type: budget.max_seeds}
+    return budget.model_copy(
+        update={
+            "hop_nodes": _hop_capacities(budget.num_nodes, written.num_nodes, seeds),
+            "hop_edges": _hop_capacities(budget.num_edges, written.num_edges, {}),
+        }
+    )
+
+
+def _require_32_bits(counted: Sizes, schema: GraphSchema) -> None:
+    """Local ids are int32, and so are counts, which the kernels hold at their largest value rather than wrap."""
+    for names, totals in ((schema.node_names, counted.node_totals), (schema.edge_keys, counted.edge_totals)):
+        for name, most in zip(names, totals.max(axis=0), strict=True):
+            if most >= MAX_COUNT:
+                hint = "Lower the fanout or the batch size."
+                raise BudgetError("a batch is too large for 32-bit ids", where=f"type '{name}'", hint=hint)
+
+
+def _integer(value: object) -> int:
+    assert isinstance(value, int), "checked by BudgetConfig"
+    return value
+
+
+def plus_one(names: tuple[str, ...], most: np.ndarray) -> dict[str, int]:
+    """By name, the most with a pad slot."""
+    return {name: int(count) + 1 for name, count in zip(names, most, strict=True)}
+
+
+def _explicit(kind: str, given: object, names: tuple[str, ...]) -> dict[str, int]:
+    assert isinstance(given, dict), "checked by BudgetConfig"
+    unknown = [name for name in given if name not in names]
+    missing = [name for name in names if name not in given]
+    if unknown:
+        nearest = difflib.get_close_matches(unknown[0], names, n=1)
+        hint = f"Did you mean '{nearest[0]}'?" if nearest else f"Known: {', '.join(names)}."
+        raise ConfigError("the budget names an unknown type", actual=unknown[0], where=f"[budget] {kind}", hint=hint)
+    if missing:
+        raise ConfigError("the budget leaves a type out", actual=missing[0], where=f"[budget] {kind}")
+    return {name: given[name] for name in names}
+
+
+def _needed(
+    config: BudgetConfig, schema: GraphSchema, sizes: Mapping[str, Sizes], rng_seed: int
+) -> tuple[np.ndarray, np.ndarray, Certificate | None]:
+    """The most nodes and edges per type that batches need, by the modes that follow from the data."""
+    is_of_train = config.mode == "sampled" and TRAIN in sizes
+    counted = sizes[TRAIN] if is_of_train else Sizes.concatenate(list(sizes.values()))
+    if config.mode != "exact":
+        order = np.argsort(keyed(stream_root(rng_seed, "budget", TRAIN, 0), np.arange(len(counted))))
+        counted = counted[order[: config.num_batches]]
+    if config.mode == "quantile":
+        return quantile_sizes(counted, config.quantile, config.confidence, schema)
+    return counted.node_totals.max(axis=0), counted.edge_totals.max(axis=0), None
+
+
+def _hop_capacities(
+    budget: Mapping[str, int], per_hop: np.ndarray, at_least: Mapping[str, int]
+) -> dict[str, tuple[int, ...]]:
+    """One more than the most up to each hop, per type; per_hop is [batches, types, hops]."""
+    most = per_hop.cumsum(axis=2).max(axis=0)
+    return {
+        name: tuple(min(max(int(count), at_least.get(name, 0)) + 1, size) for count in row)
+        for (name, size), row in zip(budget.items(), most, strict=True)
+    }

@@ -18,7 +18,8 @@ from heteroshards.pipeline.reporting import Progress
 from heteroshards.pipeline.sampling.batches import Sizes
 from heteroshards.pipeline.sampling.neighbor import NeighborSampler
 from heteroshards.pipeline.sampling.rng import keyed, stream_root
-from heteroshards.pipeline.sizing.estimate import Fitted, fit_split, given_sizes, parts_of
+from heteroshards.pipeline.sizing.budgets import given_sizes
+from heteroshards.pipeline.sizing.fitting import Fitted, fit_split, parts_of
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import BudgetConfig
 from heteroshards.schemas.graph import GraphSchema

@@ -6,7 +6,7 @@ import numpy as np
 
 from heteroshards.pipeline.grouping.split_plan import SplitPlan
 from heteroshards.pipeline.sampling.batches import Sizes
-from heteroshards.pipeline.sizing.estimate import Fitted
+from heteroshards.pipeline.sizing.fitting import Fitted
 
 PLAN_FIELDS = ("seeds", "starts", "keys", "planned_rounds", "max_seeds", "kept")
 FITTED_NUMBERS = ("num_batches_skipped", "num_seeds_skipped", "shape")

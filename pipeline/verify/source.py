@@ -11,9 +11,9 @@ from heteroshards.pipeline.preparation.planning import request_of
 from heteroshards.pipeline.reporting import Progress
 from heteroshards.pipeline.sampling.protocol import Sampler
 from heteroshards.pipeline.sampling.rng import keyed, stream_root
-from heteroshards.pipeline.sizing.budgets import resolve_budgets
 from heteroshards.pipeline.sizing.counting import count_all, fit_all
-from heteroshards.pipeline.sizing.estimate import Fitted
+from heteroshards.pipeline.sizing.fitting import Fitted
+from heteroshards.pipeline.sizing.sharing import resolve_budgets
 from heteroshards.pipeline.sources import SourceGraph
 from heteroshards.pipeline.verify.content import Chunks
 from heteroshards.pipeline.verify.findings import Findings

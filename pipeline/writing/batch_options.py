@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from heteroshards.pipeline.graph.hetero import HeteroGraph
-from heteroshards.pipeline.sizing.estimate import Fitted
+from heteroshards.pipeline.sizing.fitting import Fitted
 from heteroshards.schemas import layout
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import StoreConfig

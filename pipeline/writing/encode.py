@@ -11,7 +11,7 @@ from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.grouping.split_plan import BatchBlock, Shard
 from heteroshards.pipeline.sampling.batches import PaddedBatches, limiters
 from heteroshards.pipeline.sampling.protocol import Sampler
-from heteroshards.pipeline.sizing.estimate import Fitted
+from heteroshards.pipeline.sizing.fitting import Fitted
 from heteroshards.pipeline.writing.writer import Checksums
 from heteroshards.schemas import layout
 from heteroshards.schemas.budget import Budget

@@ -10,7 +10,8 @@ import numpy as np
 
 from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.sampling.reach import reach_notes, unreached, unreached_notes
-from heteroshards.pipeline.sizing.estimate import Fitted, with_hop_capacities
+from heteroshards.pipeline.sizing.budgets import with_hop_capacities
+from heteroshards.pipeline.sizing.fitting import Fitted
 from heteroshards.pipeline.versions import versions
 from heteroshards.schemas import FORMAT_VERSION, layout
 from heteroshards.schemas.budget import Budget

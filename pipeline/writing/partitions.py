@@ -12,7 +12,7 @@ import numpy as np
 from heteroshards.pipeline.executors.executor import Executor
 from heteroshards.pipeline.executors.worker import Worker
 from heteroshards.pipeline.grouping.split_plan import shards_of
-from heteroshards.pipeline.sizing.estimate import Fitted
+from heteroshards.pipeline.sizing.fitting import Fitted
 from heteroshards.pipeline.writing.encode import Encoder
 from heteroshards.pipeline.writing.writer import Checksums, StoreWriter
 from heteroshards.schemas import layout

@@ -9,7 +9,7 @@ from heteroshards.pipeline.inspect.ledger import LedgerReader
 from heteroshards.pipeline.inspect.statistics import store_use
 from heteroshards.pipeline.preparation.run import prepare_source
 from heteroshards.pipeline.sampling.batches import Sizes
-from heteroshards.pipeline.sizing.budgets import shape_sizes
+from heteroshards.pipeline.sizing.sharing import shape_sizes
 from heteroshards.pipeline.sources import from_data
 from heteroshards.schemas.inputs import bytes_to_device, model_inputs
 from heteroshards.trainer import open_store

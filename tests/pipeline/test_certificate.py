@@ -13,9 +13,10 @@ from heteroshards.pipeline.inspect.report import store_report
 from heteroshards.pipeline.inspect.statistics import as_json, store_use
 from heteroshards.pipeline.sampling.batches import Sizes
 from heteroshards.pipeline.sampling.resolve import resolve_sampling
+from heteroshards.pipeline.sizing.budgets import resolve_budget
 from heteroshards.pipeline.sizing.certificate import _bound, _largest, _levels, _most_over, least_tested, quantile_sizes
 from heteroshards.pipeline.sizing.counting import count_all
-from heteroshards.pipeline.sizing.estimate import exceeding, resolve_budget
+from heteroshards.pipeline.sizing.fitting import exceeding
 from heteroshards.schemas.errors import BudgetError
 from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
 from heteroshards.schemas.task import Task

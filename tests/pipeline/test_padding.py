@@ -158,7 +158,7 @@ def test_the_trimmed_subset_of_a_hop_is_random_over_batches_and_repeatable():
 
 
 def test_seeds_that_fill_the_budget_are_refused():
-    from heteroshards.pipeline.sizing.estimate import resolve_budget
+    from heteroshards.pipeline.sizing.budgets import resolve_budget
     from heteroshards.schemas.config import BudgetConfig
     from heteroshards.schemas.errors import BudgetError
     from tests.pipeline.test_sampler import star

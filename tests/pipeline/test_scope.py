@@ -9,8 +9,8 @@ from heteroshards import pipeline
 from heteroshards.pipeline.inspect.report import store_report
 from heteroshards.pipeline.inspect.statistics import store_use
 from heteroshards.pipeline.sampling.batches import Sizes
-from heteroshards.pipeline.sizing.budgets import resolve_budgets, sharing
-from heteroshards.pipeline.sizing.estimate import exceeding
+from heteroshards.pipeline.sizing.fitting import exceeding
+from heteroshards.pipeline.sizing.sharing import resolve_budgets, sharing
 from heteroshards.schemas.config import BudgetConfig
 from heteroshards.schemas.errors import ConfigError
 from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
