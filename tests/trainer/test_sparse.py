@@ -29,7 +29,7 @@ from heteroshards.trainer.checkpoint import load_model
 from heteroshards.trainer.evaluate import answer
 from heteroshards.trainer.job import Job, open_job
 from heteroshards.trainer.models import MODELS, build_model
-from heteroshards.trainer.models.sparse import SparseRows, apply_linear
+from heteroshards.trainer.models.sparse import SparseRows, apply_linear, laid_by_columns, lay_by_columns
 from heteroshards.trainer.reading.store import Store, open_store
 from heteroshards.trainer.reading.stream import BatchStream
 from heteroshards.trainer.reading.tables import DenseTable, SparseTable
@@ -203,21 +203,28 @@ def test_models_learn_the_same(store_of: Any, tmp_path: Path, name: str, zeros: 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 def test_optimizers_do_not_care_how_a_matrix_lies(optimizer: str) -> None:
+    """One that somebody else has laid out by columns, and so is not declared, is only slower."""
     results = []
-    for by_columns in (False, True):
+    for how in ("by rows", "by columns", "undeclared"):
         torch.manual_seed(0)
         layer = nn.Linear(7, 5)
-        if by_columns:
+        if how == "by columns":
+            lay_by_columns(layer.weight)
+        if how == "undeclared":
             layer.weight.data = layer.weight.data.t().contiguous().t()
         train = TrainConfig(optimizer=optimizer, lr=0.1, momentum=0.9 if optimizer == "sgd" else 0)
-        adam = make_optimizer(layer.parameters(), train)
+        declared = laid_by_columns(layer.parameters())
+        assert [id(matrix) for matrix in declared] == ([id(layer.weight)] if how == "by columns" else [])
+        adam = make_optimizer(layer.parameters(), train, declared)
         for _ in range(3):
             adam.zero_grad(set_to_none=True)
             layer(torch.randn(4, 7)).square().sum().backward()
             adam.step()
-        assert not by_columns or (layer.weight.stride() == (1, 5) and layer.weight.grad is None)
+        assert layer.weight.stride() == ((7, 1) if how == "by rows" else (1, 5))
+        assert (layer.weight.grad is None) == (how == "by columns")
         results.append(layer.weight.detach())
-    torch.testing.assert_close(*results)
+    torch.testing.assert_close(results[0], results[1])
+    torch.testing.assert_close(results[0], results[2])
 
 
 @pytest.mark.parametrize("model", sorted(MODELS))

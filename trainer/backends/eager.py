@@ -13,6 +13,7 @@ from heteroshards.trainer.backends.optimizers import make_optimizer
 from heteroshards.trainer.backends.signature import find_shape
 from heteroshards.trainer.backends.weights import lay_out_for_optimizer
 from heteroshards.trainer.models.seed_model import SeedModel
+from heteroshards.trainer.models.sparse import laid_by_columns
 from heteroshards.trainer.models.user_errors import phase_failed, telling
 
 Call = Callable[..., Tuple[Tensor, Tensor]]
@@ -57,7 +58,7 @@ class TorchModel(CompiledModel):
         lay_out_for_optimizer(model)
         model.to(device)
         self._parameters = list(model.parameters())
-        self._optimizer = make_optimizer(self._parameters, train)
+        self._optimizer = make_optimizer(self._parameters, train, laid_by_columns(self._parameters))
 
     def forward(self, kind: str, shape: int, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
         """`(out, loss)`; `kind` is "train" or "infer", `shape` the index of the batch's."""

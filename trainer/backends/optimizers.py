@@ -1,6 +1,6 @@
 """The optimizer that a config asks for."""
 
-from typing import Any, Iterable, List, Tuple
+from typing import Any, Iterable, List, Sequence, Tuple
 
 import torch
 from torch import nn
@@ -11,33 +11,28 @@ from heteroshards.trainer.backends.versions import torch_version
 FUSES_ON_CPU = (2, 5)
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], train: TrainConfig) -> torch.optim.Optimizer:
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], train: TrainConfig, by_columns: Sequence[nn.Parameter] = ()
+) -> torch.optim.Optimizer:
     """Adam, AdamW or SGD over `parameters`, in one pass over each where torch can.
 
-    Adam's dozen passes over every weight else take a quarter of a step on a CPU. Matrices that lie column by column
-    (see `trainer.models.sparse`) are handed over transposed, with their gradients: torch's fused kernels copy what is
-    not contiguous, and compute nonsense where a matrix and its gradient lie differently.
+    Adam's dozen passes over every weight else take a quarter of a step on a CPU.
+
+    Args:
+        by_columns: matrices among them that lie column by column (see `trainer.models.sparse`). They are handed over
+            transposed, with their gradients: torch's fused kernels copy what is not contiguous, and compute nonsense
+            where a matrix and its gradient lie differently.
     """
-    parameters, transposed = _row_by_row(parameters)
-    optimizer = _make(parameters, train)
+    transposed = [(matrix, nn.Parameter(matrix.data.t())) for matrix in by_columns]
+    views = {id(matrix): view for matrix, view in transposed}
+    optimizer = _make([views.get(id(parameter), parameter) for parameter in parameters], train)
     if transposed:
         optimizer.register_step_pre_hook(lambda *_: _hand_over_gradients(transposed))
         optimizer.register_step_post_hook(lambda *_: _drop_gradients(transposed))
     return optimizer
 
 
-_Pairs = List[Tuple[nn.Parameter, nn.Parameter]]
-
-
-def _row_by_row(parameters: Iterable[nn.Parameter]) -> Tuple[List[nn.Parameter], _Pairs]:
-    """What the optimizer takes, and of it the transposed ones, each after the matrix whose memory it shares."""
-    taken: List[nn.Parameter] = []
-    transposed: _Pairs = []
-    for parameter in parameters:
-        if parameter.dim() == 2 and not parameter.is_contiguous() and parameter.t().is_contiguous():
-            transposed.append((parameter, nn.Parameter(parameter.data.t())))
-        taken.append(transposed[-1][1] if transposed and transposed[-1][0] is parameter else parameter)
-    return taken, transposed
+_Pairs = List[Tuple[nn.Parameter, nn.Parameter]]  # a matrix, and its transpose in the same memory
 
 
 def _hand_over_gradients(transposed: _Pairs) -> None:

@@ -28,7 +28,7 @@ def lay_out_for_optimizer(model: nn.Module) -> None:
     """Make parameters contiguous that have gaps in memory, in place, such as every second column of a matrix.
 
     Their gradients lie otherwise than they do, and torch's fused optimizers then update the wrong places. A matrix
-    that lies column by column has no gaps (see `trainer.models.sparse`).
+    that lies column by column has none.
 
     Raises:
         ModelError: one of them shares memory with another, from which it would be parted.

@@ -4,7 +4,7 @@ What the first layer of a model does with them is a product with a dense matrix.
 then follows the entries that are not zero, which may be a hundredth of all.
 """
 
-from typing import Any, Optional, Union
+from typing import Any, Iterable, List, Optional, Union
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch_geometric.nn import Linear
 
 Features = Union[Tensor, "SparseRows"]
+_BY_COLUMNS = "lies_by_columns"  # an attribute of matrices that do
 
 
 class SparseRows:
@@ -72,9 +73,16 @@ def apply_linear(layer: Union[Linear, nn.Linear], x: Features) -> Tensor:
 def lay_by_columns(weight: nn.Parameter) -> None:
     """Keep a matrix column by column in memory, which is how sparse rows read it and how its gradient comes.
 
-    Shape, values and name stay. Otherwise each step copies it twice, which takes longer than the products.
+    Shape, values and name stay. Otherwise each step copies it twice, which takes longer than the products. Whoever
+    must know of it asks `laid_by_columns`.
     """
     weight.data = weight.data.t().contiguous().t()
+    setattr(weight, _BY_COLUMNS, not weight.is_contiguous())  # a single row or column lies either way
+
+
+def laid_by_columns(parameters: Iterable[nn.Parameter]) -> List[nn.Parameter]:
+    """Those that `lay_by_columns` has laid out."""
+    return [parameter for parameter in parameters if getattr(parameter, _BY_COLUMNS, False)]
 
 
 def one_row(x: Features) -> Tensor:
