@@ -1,13 +1,13 @@
 """`[ipu]`: what an IPU is told."""
 
-from typing import Any, Literal, Optional
+from typing import Literal, Optional
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from heteroshards.schemas.base import Frozen
+from heteroshards.schemas.config.variants import Section, With, only
 
 
-class IpuConfig(Frozen):
+class IpuConfig(Section):
     """How backend `poptorch` uses an IPU; no other backend reads it.
 
     One call takes device_iterations x replication_factor x gradient_accumulation batches and makes
@@ -35,8 +35,8 @@ class IpuConfig(Frozen):
     gradient_accumulation: int = Field(default=1, ge=1, le=2**20)
     reduction: Literal["mean", "sum"] = "mean"
     half: bool = False
-    loss_scaling: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    stochastic_rounding: bool = False
+    loss_scaling: float = only(1.0, With("half", True), gt=0, allow_inf_nan=False)
+    stochastic_rounding: bool = only(False, With("half", True))
     floating_point_exceptions: bool = False
     available_memory_proportion: Optional[float] = Field(default=None, gt=0, le=1)
     ipu_model: bool = False
@@ -51,9 +51,3 @@ class IpuConfig(Frozen):
         if factor & (factor - 1):
             raise ValueError(f"IPUs are taken in powers of two, so replication_factor must be one; got {factor}")
         return factor
-
-    @model_validator(mode="after")
-    def _check_half(self) -> Any:
-        if not self.half and (self.stochastic_rounding or self.loss_scaling != 1.0):
-            raise ValueError("'stochastic_rounding' and 'loss_scaling' are for half = true")
-        return self

@@ -1,14 +1,14 @@
 """`[train]`: how it is trained."""
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from heteroshards.schemas.backends import AUTO, BACKEND_NAMES
-from heteroshards.schemas.base import Frozen
+from heteroshards.schemas.config.variants import Section, With, only
 
 
-class TrainConfig(Frozen):
+class TrainConfig(Section):
     """How it is trained.
 
     Attributes:
@@ -16,7 +16,7 @@ class TrainConfig(Frozen):
         weight_decay: L2 penalty.
         epochs: at most this many passes, counted from 1; epoch e reads round e - 1 modulo the number of rounds.
         optimizer: `adam`, `adamw` or `sgd`.
-        momentum: of `sgd`.
+        momentum: with `sgd`.
         patience: stop after this many epochs without a better validation; 0 never stops early.
         monitor: the validation score that says which epoch is the best: `accuracy`, `macro_f1` or `loss` (the lower
             the better). Of equal ones the earliest is; a score that is no number is never better.
@@ -44,7 +44,7 @@ class TrainConfig(Frozen):
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     lr: float = Field(default=0.005, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(default=0.0005, ge=0, allow_inf_nan=False)
-    momentum: float = Field(default=0.0, ge=0, lt=1)
+    momentum: float = only(0.0, With("optimizer", "sgd"), ge=0, lt=1)
     patience: int = Field(default=0, ge=0)
     monitor: Literal["accuracy", "macro_f1", "loss"] = "accuracy"
     eval_every: int = Field(default=1, ge=1)
@@ -66,9 +66,3 @@ class TrainConfig(Frozen):
         if name not in BACKEND_NAMES:
             raise ValueError(f"there is no backend {name!r}; known are {', '.join(BACKEND_NAMES)}")
         return name
-
-    @model_validator(mode="after")
-    def _check_momentum(self) -> Any:
-        if self.momentum and self.optimizer != "sgd":
-            raise ValueError("'momentum' belongs to optimizer = 'sgd'")
-        return self

@@ -4,29 +4,31 @@ A declaration beside the key, instead of a class for every choice: two choices o
 asks for `config.dataset.path` whatever the source is.
 """
 
-from typing import Any, List, NamedTuple, Type
+import json
+from typing import Any, List, NamedTuple, Type, Union
 
 from pydantic import BaseModel, Field, model_validator
 
 from heteroshards.schemas.base import Frozen
 
 _KEY = "only_with"
+Choice = Union[str, bool]
 
 
 class _Condition(NamedTuple):
     """That `choice` has one of these values; where it has, a key may be `needed`."""
 
     choice: str
-    values: List[str]
+    values: List[Choice]
     needed: bool
 
 
-def With(choice: str, *values: str) -> _Condition:  # noqa: N802
+def With(choice: str, *values: Choice) -> _Condition:  # noqa: N802
     """The key has a meaning with these values of `choice` alone."""
     return _Condition(choice, list(values), False)
 
 
-def NeededBy(choice: str, *values: str) -> _Condition:  # noqa: N802
+def NeededBy(choice: str, *values: Choice) -> _Condition:  # noqa: N802
     """Likewise, and it must be given."""
     return _Condition(choice, list(values), True)
 
@@ -53,10 +55,17 @@ class Section(Frozen):
         for key, of in conditions:
             chosen, value = getattr(self, of.choice), getattr(self, key)
             if chosen not in of.values and value != type(self).model_fields[key].default:
-                users = " or ".join(f"'{name}'" for name in of.values)
-                raise ValueError(f"'{key}' has no meaning with {of.choice} = '{chosen}'; it belongs to {users}")
+                users = " or ".join(map(_shown, of.values))
+                raise ValueError(
+                    f"'{key}' has no meaning with {of.choice} = {_shown(chosen)}; it belongs to {of.choice} = {users}"
+                )
         for key, of in conditions:
             chosen = getattr(self, of.choice)
             if of.needed and chosen in of.values and getattr(self, key) is None:
-                raise ValueError(f"{of.choice} = '{chosen}' needs '{key}'")
+                raise ValueError(f"{of.choice} = {_shown(chosen)} needs '{key}'")
         return self
+
+
+def _shown(value: Choice) -> str:
+    """As a TOML file has it."""
+    return json.dumps(value) if isinstance(value, bool) else f"'{value}'"
