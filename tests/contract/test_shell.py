@@ -148,11 +148,14 @@ def test_a_wheel_beside_somebody_elses_trainer(tmp_path: Path) -> None:
         '[sampling]\nbatch_size = 16\n[train]\nepochs = 1\nbackend = "eager"\n'
     )
     environment = {**os.environ, "PYTHONPATH": str(site)}
-    for verb in ("prepare", "train"):
-        command = [sys.executable, "-m", "heteroshards", verb, "--config", "job.toml"]
+    told = {}
+    for verb, *options in (["prepare"], ["train"], ["bench", "--json"]):
+        command = [sys.executable, "-m", "heteroshards", verb, "--config", "job.toml", *options]
         done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["epochs"] == 1
+        told[verb] = done.stdout
+    assert json.loads(told["train"])["epochs"] == 1
+    assert {"prepare", "stream", "step"} <= set(json.loads(told["bench"]))
     code = "import heteroshards.trainer as t; print(t.__file__)"
     where = subprocess.run([sys.executable, "-c", code], cwd=project, env=environment, capture_output=True, text=True)
     assert where.stdout.startswith(str(site))
