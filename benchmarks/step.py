@@ -82,9 +82,9 @@ class PlainModel(nn.Module):
         super().__init__()
         data = source.data
         if name == "to_hetero":
-            self.model: nn.Module = to_hetero(Sage(job, source.num_classes), data.metadata(), aggr="sum")
+            self.model: nn.Module = to_hetero(Sage(job, source.targets[0].columns), data.metadata(), aggr="sum")
         else:
-            self.model = {"hetero_conv": Convolutions, "hgt": Transformer}[name](job, data, source.num_classes)
+            self.model = {"hetero_conv": Convolutions, "hgt": Transformer}[name](job, data, source.targets[0].columns)
         self.seed_type = source.seed_type
         is_learned, width = job.model.featureless == "embedding", job.model.hidden_channels
         bare = {name: data[name].num_nodes for name in data.node_types if "x" not in data[name]}
@@ -130,7 +130,7 @@ class Sampled:
         plan = make_plans(Threads(lambda: Worker(graph, self.sampler), 1), seeds, spec, None)["train"]
         self.block = plan.block(0, plan.num_batches)
         self.features = {name: torch.from_numpy(x) for name, x in graph.features.items()}
-        self.labels = torch.from_numpy(graph.seeds.targets[graph.schema.task.target.name]).long()
+        self.labels = torch.from_numpy(graph.seeds.targets[graph.schema.task.targets[0].name]).long()
 
     def __iter__(self) -> Iterator[Sample]:
         for rows, key in zip(self.block.seeds, self.block.keys, strict=True):

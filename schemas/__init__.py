@@ -1,3 +1,3 @@
 """The contract between the pipeline (graph in, store out) and the trainer (store in, model out)."""
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5

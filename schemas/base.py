@@ -55,15 +55,19 @@ def explain(problem: ValidationError, model: Type[BaseModel], error: Type[E]) ->
 
 
 def _known_keys(model: Any, location: List[Any]) -> List[str]:
+    """The keys of what stands at a location, whose parts are keys, places in lists, and kinds of a union."""
+    models = [model]
     for part in location:
-        field = getattr(model, "model_fields", {}).get(part)
-        if field is None:
-            return []
-        model = field.annotation
-        for candidate in getattr(model, "__args__", ()):
-            if hasattr(candidate, "model_fields"):
-                model = candidate
-    return list(getattr(model, "model_fields", {}))
+        fields = [of.model_fields[part] for of in models if part in of.model_fields]
+        of_kind = [of for of in models if "kind" in of.model_fields and of.model_fields["kind"].default == part]
+        models = [found for field in fields for found in _models_in(field.annotation)] if fields else of_kind or models
+    return [key for of in models for key in of.model_fields]
+
+
+def _models_in(annotation: Any) -> List[Any]:
+    if hasattr(annotation, "model_fields"):
+        return [annotation]
+    return [found for part in getattr(annotation, "__args__", ()) for found in _models_in(part)]
 
 
 def _suggest(key: str, known: List[str]) -> str:

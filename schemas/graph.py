@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from heteroshards.schemas.base import Frozen
 from heteroshards.schemas.names import MAX_NAME_BYTES, check_name
+from heteroshards.schemas.targets import ClassTarget
 from heteroshards.schemas.task import Task
 
 EdgeTypeTuple = Tuple[str, str, str]
@@ -108,8 +109,16 @@ class GraphSchema(Frozen):
 
     @property
     def num_classes(self) -> int:
-        """How many classes the target has."""
-        return self.task.target.num_classes
+        """How many classes the only target has; `task.columns` is what a model returns, whatever is asked.
+
+        Raises:
+            AttributeError: several targets, or one of another kind.
+        """
+        (target,) = self.task.targets if len(self.task.targets) == 1 else (None,)
+        if not isinstance(target, ClassTarget):
+            kinds = ", ".join(f"{target.name} ({target.kind})" for target in self.task.targets)
+            raise AttributeError(f"num_classes is of one target that is a class, not of {kinds}; see task.columns")
+        return target.num_classes
 
     @property
     def node_names(self) -> Tuple[str, ...]:

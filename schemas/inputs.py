@@ -74,7 +74,7 @@ def model_inputs(
         if "edge_mask" in wanted:
             inputs.append(InputSpec("edge_mask", edge.key, (columns,), "bool"))
     seeds = (budget.max_seeds,)
-    inputs += [InputSpec("target", target.name, seeds, target.dtype) for target in graph.task.targets]
+    inputs += [InputSpec("target", target.name, seeds + target.shape, target.dtype) for target in graph.task.targets]
     inputs.append(InputSpec("seed_mask", graph.seed_type, seeds, "bool"))
     return inputs
 

@@ -20,6 +20,7 @@ NoteCode = Literal[
     "unlabelled",  # nodes without a label
     "unused_classes",  # classes that no seed has: a value that stands for "none"?
     "not_in_train",  # classes that only other splits have
+    "one_sided",  # a yes-or-no label that is the same for all seeds of a split
     "isolated_seeds",  # seeds that no edge leads to
     "no_edges",  # no batch can have any edge
     "unreachable",  # types that no batch can reach

@@ -5,7 +5,7 @@ Shapes and chunks are derived here from the graph schema and the budget, and sta
 
 import math
 from functools import partial
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, List, Literal, NamedTuple, Optional, Tuple, Union
 
 from pydantic import Field, model_validator
 
@@ -32,7 +32,8 @@ class TensorSpec(Frozen):
         dims: the name of each dimension, one size each within a part; dim 0 is the only one that is chunked.
         shape: sizes of `dims`. A manifest keeps them once, in `Manifest.dimensions`.
         chunk_rows: rows along dim 0 in one chunk.
-        pad_value: what stands in rows that hold nothing; None where every row is real.
+        pad_value: what stands in rows that hold nothing, "NaN" as JSON has no such number; None where every row is
+            real.
     """
 
     role: layout.Role
@@ -44,7 +45,7 @@ class TensorSpec(Frozen):
     chunk_rows: int = Field(ge=1)
     dtype: str
     codec: str
-    pad_value: Optional[float] = None
+    pad_value: Union[float, Literal["NaN"], None] = None
     description: str = ""
 
     @model_validator(mode="after")
@@ -137,7 +138,7 @@ class _Batches(NamedTuple):
             chunk_rows=self.options.chunk_batches,
             dtype=dtype,
             codec=codec or self.options.codec,
-            pad_value=pad,
+            pad_value="NaN" if pad is not None and math.isnan(pad) else pad,
             description=text,
         )
 
@@ -173,7 +174,9 @@ def _seed_tensors(task: Task, budget: Budget, batches: _Batches) -> Iterator[Ten
     yield of("row", "int32", ID_PAD, "which of all seeds it is, split after split as the manifest lists them", rows)
     yield of("mask", "bool", 0, "True where the seed is real", rows)
     for target in task.targets:
-        yield batches.tensor("targets", "", target.name, target.dtype, target.pad_value, "class of each seed", rows)
+        columns = [(f"{target.name}_column", size) for size in target.shape]
+        text = f"{target.kind} target of each seed, {target.limits}"
+        yield batches.tensor("targets", "", target.name, target.dtype, target.pad_value, text, rows, *columns)
 
 
 def _stats_tensors(graph: GraphSchema, num_hops: int, part: str, num_batches: int, codec: str) -> List[TensorSpec]:

@@ -108,7 +108,15 @@ def test_file_systems_are_chosen_in_one_place() -> None:
 def test_schemas_import_little() -> None:
     import sys
 
-    allowed = {*sys.stdlib_module_names, "numpy", "pydantic", "tomli", "google_crc32c", "numcodecs"}
+    allowed = {
+        *sys.stdlib_module_names,
+        "numpy",
+        "pydantic",
+        "tomli",
+        "typing_extensions",
+        "google_crc32c",
+        "numcodecs",
+    }
     found = {name for path in sources("schemas") for name in imports(path)}
     others = {name.partition(".")[0] for name in found if not name.startswith("heteroshards.schemas")} - allowed
     assert others <= {"fsspec", "aiohttp"}

@@ -142,7 +142,7 @@ def compile_command(**shared: Any) -> None:
     "--split", type=click.Choice(SCORED_SPLITS), default="test", show_default=True, help="The split to score."
 )
 def evaluate(split: str, **shared: Any) -> None:
-    """Score the best weights of a run on a split: loss, accuracy and macro-F1, one JSON line.
+    """Score the best weights of a run on a split: the loss and the task's metrics, one JSON line.
 
     With several rounds of a split, the probabilities of each seed node are averaged over them.
 

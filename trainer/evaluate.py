@@ -1,7 +1,7 @@
 """Scores of a model on a split, one answer per seed node."""
 
 from dataclasses import dataclass
-from typing import Dict, List, NamedTuple, Sequence
+from typing import Any, Dict, List, NamedTuple, Sequence
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from heteroshards.schemas.seam import require, typed
 from heteroshards.schemas.store.checks import REBUILD
 from heteroshards.trainer.job import Job, naming
 from heteroshards.trainer.runs.report import SILENT, Console
-from heteroshards.trainer.tasks.objective import Objective
+from heteroshards.trainer.tasks.task import TaskObjective
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class Answers:
     Attributes:
         objective: what was asked.
         node_id: global ids, int64 [seeds].
-        targets: by name, [seeds]; the target's pad value where unknown.
+        targets: by name, [seeds, ...]; the target's pad value where unknown.
         values: mean over rounds of the objective's answers, float64 [seeds, width].
-        loss: the mean over all seeds with a target of all rounds; NaN where none has one.
+        loss: the mean over all that is known of all seeds in all rounds, weighted as in training; NaN where nothing is.
         num_batches_left_out: damaged ones; their seeds are answered by other rounds, or not at all.
     """
 
-    objective: Objective
+    objective: TaskObjective
     node_id: np.ndarray
     targets: Dict[str, np.ndarray]
     values: np.ndarray
@@ -36,12 +36,14 @@ class Answers:
     num_batches_left_out: int = 0
 
     @property
-    def prediction(self) -> np.ndarray:
-        """What the model says in the end, [seeds]."""
+    def predictions(self) -> Dict[str, np.ndarray]:
+        """What the model says in the end, by target [seeds, ...]."""
         return self.objective.predictions(self.values)
 
-    def scores(self) -> Dict[str, float]:
+    def scores(self) -> Dict[str, Any]:
         """`loss` and the objective's metrics of the seeds with a target, and `batches_left_out` where there are any.
+
+        A metric that these seeds cannot have is None, and `undefined` says why.
 
         Raises:
             ConfigError: no seed has a label, as may be so in split predict.
@@ -57,7 +59,7 @@ class Answers:
 def answer(job: Job, split: str, console: Console = SILENT) -> Answers:
     """Infer every batch of a split, all its rounds, with the model's present weights.
 
-    A store with several rounds holds several samples of each seed's neighborhood; their probabilities are averaged.
+    A store with several rounds holds several samples of each seed's neighborhood; their answers are averaged.
 
     Damaged shards are left out where [train] on_corrupt says so.
 
@@ -113,7 +115,7 @@ def _answer_intact(job: Job, split: str, seeds: _Seeds, console: Console) -> Ans
     objective = job.objective
     total = np.zeros((len(seeds.node_id), objective.width))
     counts = np.zeros(len(seeds.node_id), dtype=np.int64)
-    loss_sum = 0.0
+    losses = np.zeros((len(objective.parts), 2))
     group, num_batches = job.compiled.infer_batches, len(seeds.batches)
     filled = np.minimum(np.arange(-(-num_batches // group) * group), num_batches - 1)  # up with the last batch
     order = seeds.batches[filled]
@@ -121,22 +123,18 @@ def _answer_intact(job: Job, split: str, seeds: _Seeds, console: Console) -> Ans
     with job.stream(split, order, group=group) as stream, console.bar(f"evaluate {split}", len(order)) as bar:
         for batches, tensors in stream:
             with naming(f"split {split}, batches {batches.tolist()}"):
-                out, losses = job.compiled.infer(_askable(job, tensors) if is_open else tensors)
+                out, _ = job.compiled.infer(_askable(job, tensors) if is_open else tensors)
             shares = objective.answers(out).cpu().numpy().reshape(group, seeds.masks.shape[1], -1)
             num_real = group - max(0, stream.position - num_batches)
-            for batch, share, loss in zip(batches[:num_real], shares, losses.reshape(-1).tolist()):
+            for batch, share in zip(batches[:num_real], shares):
                 mask = seeds.masks[batch]
                 rows = seeds.places[batch][mask]  # no seed stands twice in a batch, so adding by index is safe
                 total[rows] += share[mask]
                 counts[rows] += 1
-                if is_open:
-                    asked = {name: values[rows] for name, values in seeds.targets.items()}
-                    loss_sum += objective.loss_sum(share[mask], asked)
-                else:
-                    loss_sum += loss * len(rows)
+                asked = {name: values[rows] for name, values in seeds.targets.items()}
+                losses += objective.loss_sums(share[mask], asked)
             bar.update(group)
-    values, num_scored = total / counts[:, None], int(counts[objective.is_known(seeds.targets)].sum())
-    loss = loss_sum / num_scored if num_scored else float("nan")
+    values, loss = total / counts[:, None], objective.mean_loss(losses)
     return Answers(objective, seeds.node_id, seeds.targets, values, loss, len(seeds.masks) - num_batches)
 
 
@@ -153,6 +151,6 @@ def _askable(job: Job, tensors: Sequence[torch.Tensor]) -> List[torch.Tensor]:
 
 
 @typed("evaluating", StoreError)
-def evaluate(job: Job, split: str, console: Console = SILENT) -> Dict[str, float]:
+def evaluate(job: Job, split: str, console: Console = SILENT) -> Dict[str, Any]:
     """The scores of a split, see `Answers.scores`."""
     return answer(job, split, console).scores()

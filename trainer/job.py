@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, Optional, Sequence, Tuple
 
@@ -32,7 +33,7 @@ from heteroshards.trainer.reading.store import Store
 from heteroshards.trainer.reading.stream import BatchStream
 from heteroshards.trainer.runs.quarantine import Quarantine
 from heteroshards.trainer.runs.report import SILENT, Console
-from heteroshards.trainer.tasks.objective import Objective, objective_of
+from heteroshards.trainer.tasks.task import TaskObjective, objective_of
 
 FEATURES = ("x", "edge_attr")  # kinds of inputs
 
@@ -80,10 +81,16 @@ class Job:
     weights: Dict[str, Any] = field(default_factory=dict)
     padding_dependence: Optional[str] = None
 
-    @property
-    def objective(self) -> Objective:
+    @cached_property
+    def objective(self) -> TaskObjective:
         """What the model is asked."""
-        return objective_of(self.graph.task)
+        return objective_of(self.graph.task, self.config)
+
+    @property
+    def monitor(self) -> str:
+        """The score that says which epoch is the best."""
+        train, task = self.config.train, self.config.task
+        return train.monitor or task.metric or self.objective.metric
 
     def stream(self, split: str, order: np.ndarray, start: int = 0, group: int = 1) -> BatchStream:
         """Batches of a split as the model takes them, `group` a call."""
@@ -139,12 +146,13 @@ def open_job(
     graph = graph or manifest.reached
     if manifest.unreached:
         console.line(manifest.unreached.line)
+    objective = objective_of(graph.task, config)
     inner = build_model(config.model, graph)
     extras = Declared.by(inner).extra_inputs
     resident = resident_features(store, graph, config.train, backend, with_edges="edge_attr" in extras)
     sparse = sparse_features(store, graph, config.train, backend, inner)
     room = [sparse_entries(store, sparse, budget, config.train.check_chunks) for budget in manifest.budgets]
-    model = SeedModel(inner, graph, first, config.model, resident=resident, sparse_entries=room[0])
+    model = SeedModel(inner, graph, first, config.model, resident=resident, sparse_entries=room[0], objective=objective)
     siblings = [model.for_budget(budget, entries) for budget, entries in zip(others, room[1:])]
     inputs = tuple(tuple(shape.inputs) for shape in (model, *siblings))
     quarantine = Quarantine(store, config.train.on_corrupt == "skip", console)
@@ -219,6 +227,7 @@ def identity_of(config: JobConfig, store: Store, backend: str) -> Dict[str, Any]
     identity = {
         "store": store.fingerprint,
         "model": config.model.identity(),
+        "task": config.task.model_dump(mode="json", exclude={"metric"}),
         "backend": backend,
         "train": config.train.model_dump(mode="json", exclude=FREE_TRAIN_KEYS),
     }

@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, ContextManager, Dict, Iterator, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, ContextManager, Dict, Iterator, Optional, Sequence, Tuple, Union
 
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import ConfigError, HeteroShardsError
@@ -39,8 +39,8 @@ def _trained(config: JobConfig, run_dir: Union[str, Path], store: Optional[Store
 @typed("evaluating", HeteroShardsError)
 def evaluate(
     config: JobConfig, run_dir: Union[str, Path], split: str = "test", *, store: Optional[Store] = None
-) -> Dict[str, float]:
-    """Score a run's best weights on a split with labels: loss, accuracy and macro-F1.
+) -> Dict[str, Any]:
+    """Score a run's best weights on a split with labels: the loss, and the metrics of the task.
 
     Args:
         config: the run's.

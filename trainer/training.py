@@ -25,7 +25,7 @@ from heteroshards.trainer.runs.names import BEST, LAST, RESULT
 from heteroshards.trainer.runs.report import SILENT, Console, RunLog, epoch_line
 from heteroshards.trainer.runs.signals import Stop, stop_on_signals
 from heteroshards.trainer.settle import settle
-from heteroshards.trainer.tasks.objective import is_better
+from heteroshards.trainer.tasks.task import is_better, objective_of
 
 
 @typed("training", CheckpointError)
@@ -65,7 +65,7 @@ def fit(
     require(config, JobConfig, "config")
     store = store if isinstance(store, Store) else open_store(store, config.train.check_chunks, retry_of(config))
     run_dir = require_path(run_dir, "run_dir")
-    _require_splits(config.train, store)
+    _require_splits(config, store)
     make_folder(run_dir)
     backend = backend or settle(config, store, backend_of(config), lambda _: run_dir, console, not resume_run)
     with open_job(config, store, backend, console) as job, stop_on_signals() as stop:
@@ -98,7 +98,12 @@ def _tell_repeats(job: Job, console: Console) -> None:
         )
 
 
-def _require_splits(train: TrainConfig, store: Store) -> None:
+def _require_splits(config: JobConfig, store: Store) -> None:
+    train, objective = config.train, objective_of(store.manifest.graph.task, config)
+    monitor = train.monitor or config.task.metric
+    if monitor is not None and monitor not in objective.metrics:
+        known, where = ", ".join(objective.metrics), "[train] monitor" if train.monitor else "[task] metric"
+        raise ConfigError("the task has no such score", actual=repr(monitor), limit=known, where=where)
     if not min(store.split("train").round_sizes):
         hint = "Prepare it again with a larger budget, or let batches be trimmed."
         raise StoreError("a round of split 'train' has no batches", where=store.path, hint=hint)
@@ -252,7 +257,7 @@ class _Losses:
         self._kept.clear()
 
 
-def _validate(job: Job, progress: TrainingProgress, run_dir: Path, console: Console) -> Dict[str, float]:
+def _validate(job: Job, progress: TrainingProgress, run_dir: Path, console: Console) -> Dict[str, Any]:
     """Validation metrics where they are due; writes `best.pt` when the weights are the best so far, by [train] monitor.
 
     What is due does not depend on `epochs`, so that a run made longer is the run that was long from the start.
@@ -267,8 +272,8 @@ def _validate(job: Job, progress: TrainingProgress, run_dir: Path, console: Cons
     compiled_before = job.compiled.compiling.seconds["infer"]
     found = evaluate(job, "val", console)
     progress.last_eval_epoch = number
-    if is_better(job.objective, train.monitor, found[train.monitor], progress.best_score):
-        progress.best_epoch, progress.best_score = number, found[train.monitor]
+    if is_better(job.monitor, found[job.monitor], progress.best_score):
+        progress.best_epoch, progress.best_score = number, found[job.monitor]
         save_checkpoint(run_dir / BEST, job, progress)
     compile_s = job.compiled.compiling.seconds["infer"] - compiled_before
     return {**{f"val_{name}": value for name, value in found.items()}, "val_compile_s": compile_s}
@@ -276,7 +281,7 @@ def _validate(job: Job, progress: TrainingProgress, run_dir: Path, console: Cons
 
 def _finish(job: Job, progress: TrainingProgress, run_dir: Path, console: Console) -> Dict[str, Any]:
     """Score the best weights on val and test, and write `result.json`. The last ones where none was validated yet."""
-    monitor = job.config.train.monitor
+    monitor = job.monitor
     if not progress.best_epoch:
         if progress.last_eval_epoch:
             console.line(f"warning: val {monitor} never was a number, so the last weights count as the best")
@@ -290,6 +295,7 @@ def _finish(job: Job, progress: TrainingProgress, run_dir: Path, console: Consol
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch or progress.epoch,
         "monitor": monitor,
+        "statistics": job.objective.resolved(),
         "best_score": progress.best_score,
         "num_compilations": job.compiled.num_compilations,
         "environment": dict(job.compiled.environment),

@@ -18,7 +18,7 @@ from heteroshards.pipeline.memory import require_memory
 from heteroshards.schemas.errors import GraphError
 from heteroshards.schemas.graph import EdgeTypeSchema, EdgeTypeTuple, GraphSchema, NodeTypeSchema, edge_key
 from heteroshards.schemas.notes import Note
-from heteroshards.schemas.task import TargetSpec, Task
+from heteroshards.schemas.task import Task
 
 if TYPE_CHECKING:
     from heteroshards.pipeline.sources import SourceGraph
@@ -119,7 +119,7 @@ def build_graph(source: "SourceGraph") -> HeteroGraph:
     nodes = [_node_schema(name, data[name].num_nodes, features.get(name)) for name in data.node_types]
     edges = [_edge_schema(of, edge_index[key], edge_attr.get(key)) for key, of in keys.items()]
     with _naming("[dataset] label", "Keep the labels under another name."):
-        task = Task.classification(source.seed_type, source.num_classes, source.label)
+        task = Task(seed_type=source.seed_type, targets=source.targets)
     with _naming("the graph", "Rename the types."):
         schema = GraphSchema(node_types=tuple(nodes), edge_types=tuple(edges), task=task)
     return HeteroGraph(
@@ -127,7 +127,7 @@ def build_graph(source: "SourceGraph") -> HeteroGraph:
         features,
         edge_attr,
         edge_index,
-        _seeds(source, schema.task.target),
+        _seeds(source),
         dict(source.node_ids),
         source.description,
         source.told,
@@ -197,7 +197,9 @@ def _naming(where: str, hint: str) -> Iterator[None]:
         raise GraphError(message[2] or message[0], where=where, hint=hint) from None
 
 
-def _seeds(source: "SourceGraph", target: TargetSpec) -> SeedTable:
-    values = source.data[source.seed_type][source.label].numpy()
-    known = np.where(values < 0, target.pad_value, values).astype(np.int32)
-    return SeedTable.of_splits(source.seeds, {target.name: known})
+def _seeds(source: "SourceGraph") -> SeedTable:
+    stored = {}
+    for target in source.targets:
+        values = source.data[source.seed_type][target.name].numpy()
+        stored[target.name] = np.where(target.is_known(values), values, target.pad_value).astype(target.dtype)
+    return SeedTable.of_splits(source.seeds, stored)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from heteroshards.schemas.task import TargetSpec
+from heteroshards.schemas.targets import TargetSpec
 from heteroshards.schemas.tensors import ID_PAD
 
 
@@ -15,7 +15,7 @@ class SeedTable:
 
     Attributes:
         ids: int32 [N], the node that each is asked of; ascending within a split.
-        targets: name -> [N], what is to be answered, its pad value where nothing is known.
+        targets: name -> [N, ...], what is to be answered, its pad value where nothing is known.
         splits: split -> its rows, int32, ascending.
     """
 
@@ -53,6 +53,7 @@ class SeedTable:
         return replace(self, splits=dict(rows))
 
 
-def take_rows(values: np.ndarray, rows: np.ndarray, pad: int) -> np.ndarray:
+def take_rows(values: np.ndarray, rows: np.ndarray, pad: float) -> np.ndarray:
     """`values[rows]`, and `pad` for rows that are pads (-1)."""
-    return np.where(rows == ID_PAD, values.dtype.type(pad), values[rows])
+    is_pad = (rows == ID_PAD).reshape(rows.shape + (1,) * (values.ndim - 1))
+    return np.where(is_pad, values.dtype.type(pad), values[rows])

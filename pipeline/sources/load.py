@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heteroshards.pipeline.sources.source import SourceGraph, from_data
 from heteroshards.pipeline.sources.stamp import Stamp, may_follow, source_stamp
 from heteroshards.pipeline.sources.words import describe
-from heteroshards.schemas.config import DatasetConfig
+from heteroshards.schemas.config import DatasetConfig, TargetConfig
 from heteroshards.schemas.errors import DatasetError
 from heteroshards.schemas.paths import as_path
 from heteroshards.schemas.seam import require, typed
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
 
 @typed("loading the graph", DatasetError)
-def load_dataset(config: DatasetConfig, base: Path = Path(".")) -> SourceGraph:
-    """Load or generate the graph that `config` names; relative paths start at `base`.
+def load_dataset(
+    config: DatasetConfig, base: Path = Path("."), targets: Sequence[TargetConfig] | None = None
+) -> SourceGraph:
+    """Load or generate the graph that `config` names; relative paths start at `base`. `targets`: see `from_data`.
 
     Raises:
         ConfigError: an argument, class, function or type of the config does not exist.
@@ -27,14 +30,17 @@ def load_dataset(config: DatasetConfig, base: Path = Path(".")) -> SourceGraph:
         GraphError: its labels, masks or edges are malformed, or a split has no seeds.
     """
     require(config, DatasetConfig, "config")
-    return from_data(_load(config, base), config, describe(config))
+    return from_data(_load(config, base), config, describe(config), targets)
 
 
 def load_stamped(
-    config: DatasetConfig, before: Stamp | None, base: Path = Path(".")
+    config: DatasetConfig,
+    before: Stamp | None,
+    base: Path = Path("."),
+    targets: Sequence[TargetConfig] | None = None,
 ) -> tuple[SourceGraph, Stamp | None]:
     """The graph, and the stamp of just what was loaded; `before` is the stamp of before. None: it changed meanwhile."""
-    source = load_dataset(config, base)
+    source = load_dataset(config, base, targets)
     after = source_stamp(config, base, earlier=before)
     return source, after if may_follow(before, after) else None
 

@@ -24,7 +24,7 @@ from heteroshards.schemas.graph import EdgeTypeSchema, NodeTypeSchema
 from heteroshards.schemas.listing import PackedTensor, packed_tensors
 from heteroshards.schemas.manifest import Manifest, Part, SplitInfo
 from heteroshards.schemas.store.chunks import decode_chunk
-from heteroshards.schemas.task import TargetSpec
+from heteroshards.schemas.targets import TargetSpec
 from heteroshards.schemas.tensors import ID_PAD, TensorSpec
 
 
@@ -282,12 +282,14 @@ def _check_seeds(view: ShardView) -> None:
 
 
 def _check_target(view: ShardView, target: TargetSpec, mask: np.ndarray) -> None:
-    path, values, pad = layout.target_path(view.part.path, target.name), view.target(target.name), target.pad_value
-    view.require(path, (values == pad) | mask, f"a pad row is not {pad}")
-    is_class = (values >= 0) & (values < target.num_classes)
-    if view.split.name == layout.PREDICT:
-        is_class |= values == pad
-    view.require(path, is_class | ~mask, f"a label lies outside 0..{target.num_classes - 1}")
+    """Pad rows hold pads, and every real seed of a scored split has an answer that can be."""
+    path, values = layout.target_path(view.part.path, target.name), view.target(target.name)
+    is_real = mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
+    view.require(path, target.is_pad(values) | is_real, f"a pad row is not {target.pad_value:g}")
+    can_be = target.is_valid(values)
+    if view.split.name == layout.PREDICT or target.shape or len(view.manifest.graph.task.targets) > 1:
+        can_be |= target.is_pad(values)
+    view.require(path, can_be | ~is_real, f"a label lies outside {target.limits}")
 
 
 def _check_rounds(view: ShardView, coverage: SeedCoverage) -> None:

@@ -34,7 +34,7 @@ class SeedCoverage:
             sight of a seed says so, and everything after must agree.
 
     Attributes:
-        targets: name -> what is known of each node of the seed type, its pad value where nothing is.
+        targets: name -> [nodes, ...] what is known of each node of the seed type, its pad value where nothing is.
     """
 
     def __init__(self, manifest: Manifest, findings: Findings, graph: HeteroGraph | None) -> None:
@@ -42,8 +42,10 @@ class SeedCoverage:
         self._findings = findings
         self._names = [split.name for split in manifest.splits]
         self._owner = np.full(num_nodes, NOBODY, np.int8)
-        self._pads = {target.name: target.pad_value for target in manifest.graph.task.targets}
-        self.targets = {of.name: np.full(num_nodes, of.pad_value, of.dtype) for of in manifest.graph.task.targets}
+        self._specs = {target.name: target for target in manifest.graph.task.targets}
+        self.targets = {
+            name: np.full((num_nodes, *of.shape), of.pad_value, of.dtype) for name, of in self._specs.items()
+        }
         self._knows = graph is not None
         self._asked = np.zeros(num_nodes, bool)  # the seeds of split predict
         self._splits = _rows_of_splits(manifest)
@@ -76,7 +78,7 @@ class SeedCoverage:
     def see(
         self, round_index: int, rows: np.ndarray, ids: np.ndarray, targets: Mapping[str, np.ndarray], place: Place
     ) -> None:
-        """Seeds of some batches of one round: their rows and nodes, int32 [S], and what is known of each, by name."""
+        """Seeds of some batches of one round: their rows and nodes, int32 [S], and by name what is known of each."""
         is_id = (ids >= 0) & (ids < self._owner.size)  # the others are findings already
         rows, ids = rows[is_id], ids[is_id]
         seen = self._seen[round_index]
@@ -103,11 +105,13 @@ class SeedCoverage:
         self._report("row", ids[self._nodes[rows] != ids], f"have another row than {self._source}", place)
 
     def _compare(self, name: str, ids: np.ndarray, values: np.ndarray, place: Place) -> None:
-        known = self.targets[name]
+        known, of = self.targets[name], self._specs[name]
         if not self._knows:
-            fresh = known[ids] == self._pads[name]
+            fresh = of.is_pad(known[ids]).reshape(len(ids), -1).all(axis=1)
             known[ids[fresh]] = values[fresh]
-        self._report(f"targets/{name}", ids[known[ids] != values], f"have another label than {self._source}", place)
+        is_same = (known[ids] == values) | (of.is_pad(known[ids]) & of.is_pad(values))
+        is_other = ~is_same.reshape(len(ids), -1).all(axis=1)
+        self._report(f"targets/{name}", ids[is_other], f"have another label than {self._source}", place)
 
     @property
     def _source(self) -> str:

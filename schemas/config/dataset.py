@@ -5,10 +5,9 @@ from typing import Any, Dict, Literal, Optional
 from pydantic import Field, field_validator, model_validator
 
 from heteroshards.schemas.base import Frozen
+from heteroshards.schemas.config.task import MAX_CLASSES
 from heteroshards.schemas.config.variants import NeededBy, Section, With, only
 from heteroshards.schemas.layout import PREDICT, SCORED_SPLITS
-
-MAX_CLASSES = 2**20
 
 
 class RandomSplit(Frozen):
@@ -38,7 +37,7 @@ class DatasetConfig(Section):
         function: with `function`: `package.module:function`.
         args: keyword arguments of the synthetic generator, the dataset class or the function.
         seed_type: the node type that is predicted.
-        label: the attribute that holds its classes, integers.
+        label: the attribute that holds what is predicted, `[task]` says what kind of thing that is.
         masks: split -> name of the boolean mask attribute on the seed type.
         random_split: draw the splits among the labelled nodes instead of reading masks, by shares:
             `{train = 0.6, val = 0.2, test = 0.2, rng_seed = 0}`.
@@ -46,6 +45,7 @@ class DatasetConfig(Section):
             those in a boolean mask attribute of that name. Its nodes need no label and may belong to other splits.
             Then neither masks nor labels are needed, so that a graph of which nothing is known yet can be prepared.
         num_classes: how many classes there are, where the labels at hand do not tell; default is the largest label + 1.
+            Of a `multilabel` target, how many labels; default is how many columns it has.
         subset: node type -> keep its first n nodes (and the edges among what is kept), `{movie = 1000}`.
         remove_isolated: afterwards drop nodes without any edge.
         feature_values: what to do about NaN or infinite features: `error`, `default` (put `feature_default` in their

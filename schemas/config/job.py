@@ -11,7 +11,7 @@ if sys.version_info >= (3, 11):
 else:  # the same parser, under the name it had before it joined the standard library
     import tomli as tomllib
 
-from typing import Any, Dict, Mapping, Optional, Union
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -22,6 +22,7 @@ from heteroshards.schemas.config.ipu import IpuConfig
 from heteroshards.schemas.config.model import ModelConfig
 from heteroshards.schemas.config.sampling import SamplingConfig
 from heteroshards.schemas.config.store import StoreConfig
+from heteroshards.schemas.config.task import COUNTED, FREE_KEYS, TargetConfig, TargetOptions, TaskConfig
 from heteroshards.schemas.config.train import TrainConfig
 from heteroshards.schemas.errors import ConfigError
 from heteroshards.schemas.paths import as_path
@@ -36,6 +37,7 @@ class JobConfig(Frozen):
 
     name: str = Field(default="job", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     dataset: DatasetConfig = DatasetConfig()
+    task: TaskConfig = TaskConfig()
     sampling: SamplingConfig = SamplingConfig()
     budget: BudgetConfig = BudgetConfig()
     store: StoreConfig = StoreConfig()
@@ -55,15 +57,38 @@ class JobConfig(Frozen):
             raise ValueError("[budget] 'shapes' has no meaning with [sampling] mode = 'full': there is one size")
         return self
 
+    @model_validator(mode="after")
+    def _check_targets(self) -> Any:
+        given = [key for key in ("label", "num_classes") if key in self.dataset.model_fields_set]
+        if self.task.target and given:
+            raise ValueError(f"[dataset] '{given[0]}' has no meaning beside [[task.target]], which has one of its own")
+        if self.dataset.num_classes is not None and self.task.kind not in COUNTED:
+            raise ValueError(f"[dataset] 'num_classes' has no meaning with [task] kind = '{self.task.kind}'")
+        return self
+
+    @property
+    def targets(self) -> Tuple[TargetConfig, ...]:
+        """What is predicted: each `[[task.target]]`, or the one that `[dataset]` and `[task]` describe."""
+        options = {key: getattr(self.task, key) for key in TargetOptions.model_fields}
+        return self.task.target or single_target(self.dataset, **options)
+
     def content(self) -> Dict[str, Any]:
         """The part that decides the content of a store, as plain values (what the manifest records)."""
-        values = self.model_dump(mode="json", include={"dataset", "sampling", "budget", "store"})
+        values = self.model_dump(mode="json", include={"dataset", "task", "sampling", "budget", "store"})
         values["store"].pop("root")
+        for options in (values["task"], *values["task"]["target"]):
+            for key in FREE_KEYS:
+                options.pop(key, None)
         return values
 
     def content_digest(self) -> str:
         """Digest of `content()`: equal configs over equal data make equal stores."""
         return hashlib.sha256(json.dumps(self.content(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def single_target(dataset: DatasetConfig, **options: Any) -> Tuple[TargetConfig, ...]:
+    """The only target of a dataset; `options` are those of `TargetOptions`."""
+    return (TargetConfig(label=dataset.label, num_classes=dataset.num_classes, **options),)
 
 
 def parse_value(text: str) -> Any:

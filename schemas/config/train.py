@@ -1,6 +1,6 @@
 """`[train]`: how it is trained."""
 
-from typing import Literal
+from typing import Literal, Optional
 
 from pydantic import Field, field_validator
 
@@ -18,8 +18,8 @@ class TrainConfig(Section):
         optimizer: `adam`, `adamw` or `sgd`.
         momentum: with `sgd`.
         patience: stop after this many epochs without a better validation; 0 never stops early.
-        monitor: the validation score that says which epoch is the best: `accuracy`, `macro_f1` or `loss` (the lower
-            the better). Of equal ones the earliest is; a score that is no number is never better.
+        monitor: the validation score that says which epoch is the best, see `[task] metric`, which it is by default.
+            Of equal ones the earliest is; a score that is no number is never better.
         eval_every: epochs between validations; the last epoch is validated only where this makes it due.
         backend: `poptorch` on an IPU (see `[ipu]`), `cuda_graphs` on an NVIDIA GPU, `inductor` or `eager` on the CPU.
             With `auto` the first of these that works here; `inductor` only where compiling can pay within the run,
@@ -46,7 +46,7 @@ class TrainConfig(Section):
     weight_decay: float = Field(default=0.0005, ge=0, allow_inf_nan=False)
     momentum: float = only(0.0, With("optimizer", "sgd"), ge=0, lt=1)
     patience: int = Field(default=0, ge=0)
-    monitor: Literal["accuracy", "macro_f1", "loss"] = "accuracy"
+    monitor: Optional[str] = None
     eval_every: int = Field(default=1, ge=1)
     backend: str = AUTO
     device_features: Literal["auto", "always", "never"] = "auto"

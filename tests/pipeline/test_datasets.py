@@ -14,6 +14,7 @@ from heteroshards.pipeline.sources import SourceGraph, from_data
 from heteroshards.pipeline.sources.splits import draw_splits
 from heteroshards.schemas.config import DatasetConfig, RandomSplit
 from heteroshards.schemas.errors import ConfigError, HeteroShardsError
+from heteroshards.schemas.targets import ClassTarget
 from tests.pipeline import build
 
 LABELS = [0, 1, 2, 0, 1, -1, -100, 2]
@@ -49,7 +50,8 @@ def test_seeds_come_from_masks_in_ascending_order() -> None:
     source = load(graph())
     assert {split: ids.tolist() for split, ids in source.seeds.items()} == MASKS
     assert {ids.dtype for ids in source.seeds.values()} == {np.dtype(np.int64)}
-    assert (source.seed_type, source.label, source.num_classes, source.node_ids) == ("paper", "y", 3, {})
+    assert (source.seed_type, source.node_ids) == ("paper", {})
+    assert source.targets == (ClassTarget(name="y", num_classes=3, train_counts=(1, 1, 1)),)
 
 
 def test_default_masks_may_be_absent_as_long_as_train_is_there() -> None:
@@ -71,7 +73,7 @@ def test_a_random_split_covers_the_labelled_nodes_once() -> None:
 
 
 def test_a_random_split_is_a_function_of_its_seed() -> None:
-    labels = np.zeros(1000, np.int64)
+    labels = np.ones(1000, bool)
     first, same, other = (draw_splits(labels, RandomSplit(rng_seed=seed)) for seed in (1, 1, 2))
     assert [len(ids) for ids in first.values()] == [600, 200, 200]
     assert all(np.array_equal(first[split], same[split]) for split in first)
@@ -115,7 +117,7 @@ def test_isolated_nodes_go_and_original_ids_stay() -> None:
 
 def test_classes_are_counted_before_the_subset() -> None:
     source = load(graph(), subset={"paper": 2}, masks={"train": "train_mask"})
-    assert source.data["paper"].y.tolist() == [0, 1] and source.num_classes == 3
+    assert source.data["paper"].y.tolist() == [0, 1] and source.targets[0].columns == 3
 
 
 def test_the_package_answers_without_torch() -> None:

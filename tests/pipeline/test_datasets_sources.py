@@ -32,7 +32,7 @@ def test_imdb_loads_from_its_raw_files(datasets_dir: Path) -> None:
         "actor": 5257,
     }
     assert {split: len(ids) for split, ids in source.seeds.items()} == {"train": 400, "val": 400, "test": 3478}
-    assert source.description["dataset"] == "IMDB" and source.num_classes == 3
+    assert source.description["dataset"] == "IMDB" and source.targets[0].columns == 3
     stamp = source_stamp(config)
     assert stamp and stamp == source_stamp(config)
     os.utime(datasets_dir / "IMDB" / "raw" / "labels.npy", (1, 1))

@@ -215,7 +215,7 @@ def test_splits_that_are_not_the_sources(store, movies, kind):
 
 def test_another_formats_store_is_not_called_damaged(store):
     reseal(store, format_version=3)
-    with pytest.raises(FormatVersionError, match=r"got version 3; expected version 4.*--force"):
+    with pytest.raises(FormatVersionError, match=r"got version 3; expected version 5.*--force"):
         verify(store)
 
 

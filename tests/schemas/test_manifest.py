@@ -57,11 +57,11 @@ def test_parts_number_the_batches_of_a_split(values):
         (("tensors", 0, "dims"), ["nothing"], "dimension 'nothing' of 'features' has no size"),
         (("tensors", 0, "shape"), [1, 2], "not those of the tensors"),
         (("dimensions", "train/shape_0"), {}, "has no size"),
-        (("graph", "task", "targets", 0, "pad_value"), 1, "is a class"),
+        (("graph", "task", "targets", 0, "train_counts"), [1], "statistics of 1 columns, not of 3"),
         (("tensors", 0, "part"), ["features"], "part"),
         (("tensors", 0, "part"), None, "part"),
         (("splits", 0, "num_seeds"), 2**31 - 1, "more rows than int32"),
-        (("graph", "task", "targets", 0, "pad_value"), -(2**31) - 1, "pad_value"),
+        (("graph", "task", "targets", 0, "clases"), 3, r"unknown key 'clases'.*Known keys: kind, name, num_classes"),
         (("graph", "task", "seed_type"), "nobody", "is not a node type"),
     ],
 )

@@ -24,9 +24,10 @@ from heteroshards.schemas.packing import columns, is_packable, pack
 from heteroshards.schemas.sampling import SamplingSpec
 from heteroshards.schemas.store import integrity
 from heteroshards.schemas.store.files import LocalFiles
-from heteroshards.schemas.task import CLASS_PAD, Task
+from heteroshards.schemas.task import Task
 from heteroshards.schemas.tensors import BatchOptions, TensorSpec, feature_tensors, part_tensors
 from tests.layouts import IS_PACKED
+from tests.trainer.target_cases import PLAIN, values_of
 
 ZARR_MAJOR = int(zarr.__version__.split(".")[0])
 ZARR_FORMATS = (2, 3) if ZARR_MAJOR >= 3 else (2,)
@@ -35,7 +36,7 @@ SEEDS = {"train": range(0, 30), "val": range(30, 41), "test": range(41, 60), "pr
 PAD_VALUE = 0.5
 
 
-def graph_schema() -> GraphSchema:
+def graph_schema(targets: Tuple[Any, ...] = PLAIN) -> GraphSchema:
     """Movies and actors with features, directors without, features on one edge type."""
     return GraphSchema(
         node_types=(
@@ -50,7 +51,7 @@ def graph_schema() -> GraphSchema:
             ),
             EdgeTypeSchema(src="movie", relation="to", dst="actor", num_edges=150),
         ),
-        task=Task.classification("movie", NUM_CLASSES),
+        task=Task(seed_type="movie", targets=targets),
     )
 
 
@@ -82,15 +83,20 @@ def budget(shape: int = 0) -> Budget:
 
 
 class Source(NamedTuple):
-    """The source graph's features and labels, by path of their feature table."""
+    """The source graph: features by path of their table, and what is known of each movie by target."""
 
+    graph: GraphSchema
     tables: Dict[str, np.ndarray]
-    labels: np.ndarray
+    targets: Dict[str, np.ndarray]
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.targets["y"]
 
 
-def source(rng_seed: int = 0, zeros: float = 0.0) -> Source:
+def source(rng_seed: int = 0, zeros: float = 0.0, targets: Tuple[Any, ...] = PLAIN) -> Source:
     """`zeros`: the share of entries of node features that are zero."""
-    graph, rng = graph_schema(), np.random.default_rng(rng_seed)
+    graph, rng = graph_schema(targets), np.random.default_rng(rng_seed)
     tables = {}
     for node in graph.node_types:
         if node.num_features:
@@ -101,8 +107,8 @@ def source(rng_seed: int = 0, zeros: float = 0.0) -> Source:
         if edge.num_attributes:
             attributes = rng.normal(size=(edge.num_edges, edge.num_attributes)).astype("float32")
             tables[layout.edge_feature_path(edge.key)] = attributes
-    labels = tables["features/movie/x"][:, :NUM_CLASSES].argmax(1).astype("int32")
-    return Source(tables, labels)
+    known = {target.name: values_of(target, tables["features/movie/x"]) for target in targets}
+    return Source(graph, tables, known)
 
 
 def part_arrays(
@@ -128,7 +134,7 @@ def _fill_batch(
     src: Source,
     rng: Any,
 ) -> None:
-    graph = graph_schema()
+    graph = src.graph
     counts = {}
     for node in graph.node_types:
         room = sizes.num_nodes[node.name] - 1
@@ -155,10 +161,13 @@ def _fill_batch(
         if inline in arrays:
             arrays[inline][batch, :num] = src.tables[layout.edge_feature_path(edge.key)][e_id]
     split = part.partition("/")[0]
-    labels = np.where(is_unknown(seeds), CLASS_PAD, src.labels[seeds]) if split == "predict" else src.labels[seeds]
     for name, values in (("n_id", seeds), ("row", first_row + seeds - SEEDS[split].start), ("mask", True)):
         arrays[layout.seed_path(part, name)][batch, : len(seeds)] = values
-    arrays[layout.target_path(part, "y")][batch, : len(seeds)] = labels
+    for target in graph.task.targets:
+        values = src.targets[target.name][seeds]
+        if split == "predict":
+            values[is_unknown(seeds)] = target.pad_value
+        arrays[layout.target_path(part, target.name)][batch, : len(seeds)] = values
     arrays[layout.stats_path(part, "num_seeds")][batch] = len(seeds)
 
 
@@ -204,13 +213,15 @@ def _write_store(
     apart: bool = False,
     zeros: float = 0.0,
     is_packed: bool = IS_PACKED,
+    targets: Tuple[Any, ...] = PLAIN,
     **manifest_values: Any,
 ) -> Path:
     """Write a store of the splits that have `rounds`; returns `path`. Pairs of batches take the shapes in turn.
 
     With `apart`, splits other than train have as many shapes of their own.
     """
-    graph, rng, src = graph_schema(), np.random.default_rng(rng_seed), source(rng_seed, zeros)
+    rng, src = np.random.default_rng(rng_seed), source(rng_seed, zeros, targets)
+    graph = src.graph
     rounds = {"train": 2, "val": 1, "test": 1} if rounds is None else rounds
     codecs = dict.fromkeys(src.tables, codec)
     options = BatchOptions(features == "inline", True, PAD_VALUE, chunk_batches, codec, codecs)
@@ -232,7 +243,7 @@ def _write_store(
     values: Dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "zarr_format": zarr_format,
-        "fingerprint": "-".join(["factory", *map(str, (rng_seed, features, shapes, zeros, apart))]),
+        "fingerprint": _fingerprint(rng_seed, features, shapes, zeros, apart, *targets),
         "complete": True,
         "graph": graph,
         "sampling": sampling(rounds, rng_seed),
@@ -251,6 +262,10 @@ def _write_store(
     return path
 
 
+def _fingerprint(*options: Any) -> str:
+    return "factory-" + hashlib.sha256(repr(options).encode()).hexdigest()[:16]
+
+
 def _listed(path: Path, specs: List[TensorSpec], arrays: Dict[str, Any], zarr_format: int) -> Dict[str, Any]:
     """Write the arrays; what the manifest says of them."""
     digest = _write_arrays(path, specs, arrays, zarr_format)
@@ -260,7 +275,7 @@ def _listed(path: Path, specs: List[TensorSpec], arrays: Dict[str, Any], zarr_fo
 def _part(
     part: str, sizes: Budget, seeds: np.ndarray, first_row: int, options: BatchOptions, src: Source, rng: Any
 ) -> Tuple[List[TensorSpec], Dict[str, Any]]:
-    specs = part_tensors(graph_schema(), sizes, NUM_HOPS, part, len(seeds), options)
+    specs = part_tensors(src.graph, sizes, NUM_HOPS, part, len(seeds), options)
     arrays = part_arrays(specs, part, sizes, seeds, first_row, src, rng)
     return _packed(specs, arrays) if options.is_packed else (specs, arrays)
 

@@ -7,13 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heteroshards.trainer.tasks.classification import Classification
-from heteroshards.trainer.tasks.metrics import accuracy, macro_f1, scores
-from heteroshards.trainer.tasks.objective import is_better
+from heteroshards.trainer.tasks.metrics import (
+    UNDEFINED,
+    UndefinedError,
+    accuracy,
+    auroc,
+    average_precision,
+    f1,
+    macro_f1,
+    mae,
+    mean_over_labels,
+    r2,
+    rmse,
+    score,
+)
+from heteroshards.trainer.tasks.task import is_better
 
 pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)
-
-TASK = Classification(3)
 
 
 def loop_f1(labels, predictions):
@@ -41,17 +51,83 @@ def test_by_hand():
     assert macro_f1(labels, predictions) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
 
 
-def test_unknown_labels_do_not_count():
-    labels, predictions = np.array([0, -100, 1]), np.array([0, 0, 0])
-    assert scores(labels, predictions)["accuracy"] == 0.5
-    assert math.isnan(scores(labels[1:2], predictions[1:2])["macro_f1"])
+binary = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5)), min_size=1, max_size=30)
 
 
-@pytest.mark.parametrize("monitor", ["accuracy", "macro_f1", "loss"])
+def loop_auroc(labels, scores):
+    pairs = [(a, b) for y, a in zip(labels, scores) if y for z, b in zip(labels, scores) if not z]
+    return sum((a > b) + (a == b) / 2 for a, b in pairs) / len(pairs)
+
+
+def loop_average_precision(labels, scores):
+    """Precision at each threshold, weighted by the recall that it gains."""
+    total, before = 0.0, 0.0
+    for threshold in sorted(set(scores), reverse=True):
+        said = [y for y, s in zip(labels, scores) if s >= threshold]
+        recall = sum(said) / sum(labels)
+        total, before = total + (recall - before) * sum(said) / len(said), recall
+    return total
+
+
+@given(binary)
+def test_curves_equal_the_loops(found):
+    labels, scores = (list(column) for column in zip(*found))
+    y, s = np.array(labels), np.array(scores, float)
+    if 0 < sum(labels) < len(labels):
+        assert auroc(y, s) == pytest.approx(loop_auroc(labels, scores))
+    else:
+        with pytest.raises(UndefinedError, match=f"none of {len(labels)} seeds has {1 - labels[0]}"):
+            auroc(y, s)
+    if sum(labels):
+        assert average_precision(y, s) == pytest.approx(loop_average_precision(labels, scores))
+    else:
+        with pytest.raises(UndefinedError, match="has 1"):
+            average_precision(y, s)
+
+
+def test_errors_by_hand():
+    values, answers = np.array([1.0, 2.0, 4.0]), np.array([1.0, 4.0, 4.0])
+    assert mae(values, answers) == pytest.approx(2 / 3)
+    assert rmse(values, answers) == pytest.approx(math.sqrt(4 / 3))
+    assert r2(values, answers) == pytest.approx(1 - 4 / (14 / 3))
+    assert f1(np.array([0, 1, 1]), np.array([1, 1, 0])) == 0.5 and f1(np.array([0]), np.array([0])) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "reason"),
+    [
+        (accuracy, [], "no seed is known"),
+        (macro_f1, [], "no seed is known"),
+        (mae, [], "no seed is known"),
+        (rmse, [], "no seed is known"),
+        (r2, [3.0], "two seeds, not 1"),
+        (r2, [3.0, 3.0], "all 2 seeds have 3"),
+    ],
+)
+def test_what_cannot_be_said_is_none_with_the_reason(metric, values, reason):
+    array = np.array(values)
+    found = score([("it", lambda: metric(array, array)), ("one", lambda: 1.0)])
+    assert found["it"] is None and found["one"] == 1.0 and reason in found[UNDEFINED]["it"]
+    assert not is_better("it", found["it"], None)
+
+
+def test_a_model_that_answers_nan_has_no_curve():
+    with pytest.raises(UndefinedError, match="NaN"):
+        auroc(np.array([0, 1]), np.array([0.5, math.nan]))
+
+
+def test_labels_without_a_value_do_not_count_in_the_mean():
+    labels, scores = np.array([[0, 1, -100], [1, 1, 0], [1, 1, 1]]), np.array([[0.1, 0, 9], [0.2, 0, 0], [0.0, 0, 1]])
+    assert mean_over_labels(auroc, labels, scores, labels >= 0) == pytest.approx((0.5 + 1.0) / 2)
+    with pytest.raises(UndefinedError, match="none of 1 labels has one: none of 3 seeds has 0"):
+        mean_over_labels(auroc, labels[:, 1:2], scores[:, 1:2], labels[:, 1:2] >= 0)
+
+
+@pytest.mark.parametrize("monitor", ["accuracy", "macro_f1", "loss", "rating.mae", "genre.auroc"])
 def test_better_is_strictly_better_and_a_number(monitor):
-    up, down = (0.25, 0.5) if monitor == "loss" else (0.5, 0.25)
-    assert is_better(TASK, monitor, up, down) and not is_better(TASK, monitor, down, up)
-    assert not is_better(TASK, monitor, up, up)
-    assert is_better(TASK, monitor, down, None)
+    up, down = (0.25, 0.5) if monitor in ("loss", "rating.mae") else (0.5, 0.25)
+    assert is_better(monitor, up, down) and not is_better(monitor, down, up)
+    assert not is_better(monitor, up, up)
+    assert is_better(monitor, down, None)
     for odd in (float("nan"), float("inf"), float("-inf")):
-        assert not is_better(TASK, monitor, odd, None) and not is_better(Classification(3), monitor, odd, down)
+        assert not is_better(monitor, odd, None) and not is_better(monitor, odd, down)

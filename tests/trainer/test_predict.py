@@ -57,7 +57,7 @@ def test_only_known_labels_are_scored(job):
     assert (found.targets["y"][~known] == -100).all()
     assert (found.targets["y"][known] == source().labels[known]).all()
     scored = evaluate(job, "predict")
-    assert scored["accuracy"] == np.mean(found.prediction[known] == found.targets["y"][known])
+    assert scored["accuracy"] == np.mean(found.predictions["y"][known] == found.targets["y"][known])
     assert np.isfinite(scored["loss"])
 
 

@@ -291,7 +291,7 @@ def test_answers_average_the_rounds(store_of, tmp_path):
         assert len(sums[node]) == 3
         np.testing.assert_allclose(row, np.mean(sums[node], axis=0), rtol=1e-6)
         assert label == source().labels[node]
-    assert found.scores()["accuracy"] == np.mean(found.prediction == found.targets["y"])
+    assert found.scores()["accuracy"] == np.mean(found.predictions["y"] == found.targets["y"])
 
 
 def test_predictions_as_parquet(table_store, tmp_path):
@@ -303,7 +303,7 @@ def test_predictions_as_parquet(table_store, tmp_path):
     rows = [row for row in pq.read_table(str(tmp_path / "new" / "p.parquet")).to_pylist() if row["split"] == "val"]
     assert [row["node_id"] for row in rows] == list(range(30, 41))
     assert [row["label"] for row in rows] == source().labels[30:41].tolist()
-    assert [row["prediction"] for row in rows] == expected.prediction.tolist()
+    assert [row["prediction"] for row in rows] == expected.predictions["y"].tolist()
     np.testing.assert_allclose([row["probability"] for row in rows], expected.values, rtol=1e-6)
 
 

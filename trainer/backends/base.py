@@ -44,7 +44,7 @@ class CompiledModel(ABC):
     def step(self, batch: Sequence[Tensor]) -> Tuple[Tensor, Tensor]:
         """Forward, backward and optimizer update in training mode; detached `(out, loss)` from before the update.
 
-        `out` is `[step_batches * max_seeds, num_classes]`; `loss` has `step_batches` elements.
+        `out` is `[step_batches * max_seeds, objective.width]`; `loss` has `step_batches` elements.
 
         Raises:
             SignatureMismatchError: shapes or dtypes differ from those compiled for.

@@ -18,6 +18,7 @@ import contextlib
 import importlib.util
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Sequence, Set, Tuple
 
@@ -162,7 +163,10 @@ class PopTorchModel(CompiledModel):
         (model, *siblings)[find_shape(self._inputs, example)].initialise(example)
         require_supported(model, ipu.replication_factor)
         if ipu.half:
-            model.half()
+            for part in (model.model, model.featureless):  # the loss is computed in float32
+                part.half()
+        for of_shape in (model, *siblings):
+            of_shape.mark_loss = partial(poptorch.identity_loss, reduction="none")
         lay_out_for_ipu(model)
         if cache is not None:
             _make_folder(cache)

@@ -2,8 +2,8 @@
 
 Every model is a module with `forward(x_dict, edge_index_dict, **extras)`: features per node type
 `[rows, features]` (types without features come as their embedding or constant), `edge_index` per edge type
-`[2, columns]` int64; it returns logits `[rows of the seed type, num_classes]`, or a dict that holds them under the
-seed type. Pad rows come last and pad edges join pad rows only, so a message-passing model needs no masks.
+`[2, columns]` int64; it returns floats `[rows of the seed type, graph.task.columns]`, or a dict that holds them
+under the seed type. Pad rows come last and pad edges join pad rows only, so a message-passing model needs no masks.
 
 A model may leave out rows that never reach the seeds, as the built-in ones do. It says so with an attribute
 `trimmed_layers`, its number of message-passing layers L, and is called with `trimmer`, a

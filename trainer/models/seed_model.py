@@ -1,7 +1,7 @@
 """The module that a backend compiles: one flat batch in, `(out, loss)` on its seed nodes out."""
 
 import copy
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from heteroshards.trainer.models.sparse import SparseRows
 from heteroshards.trainer.models.stack import HeteroStack
 from heteroshards.trainer.models.trimming import LayerTrimmer
 from heteroshards.trainer.models.user_errors import telling
-from heteroshards.trainer.tasks.objective import objective_of
+from heteroshards.trainer.tasks.task import TaskObjective, objective_of
 
 
 class SeedModel(nn.Module):
@@ -32,11 +32,13 @@ class SeedModel(nn.Module):
         model: see `trainer.models`.
         resident: feature tables, which make ids of the features among the inputs.
         sparse_entries: node types that come as sparse rows, and room for how many entries a batch has.
+        objective: what it is asked; by default what the graph's task says, without any weights.
 
     Attributes:
         graph: the types that it knows.
         inputs: the tensors `forward` takes, in order: their kind, type, shape and dtype.
         budget, sparse_entries: of its batches.
+        mark_loss: how a device is told that a number is the loss, where that is not one of torch's own losses.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class SeedModel(nn.Module):
         config: ModelConfig,
         resident: Optional[ResidentFeatures] = None,
         sparse_entries: Optional[Mapping[str, int]] = None,
+        objective: Optional[TaskObjective] = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -57,7 +60,8 @@ class SeedModel(nn.Module):
         self._node_names = graph.node_names
         self._edge_types = {edge.key: edge.type for edge in graph.edge_types}
         self._seed_type = graph.seed_type
-        self.objective = objective_of(graph.task)
+        self.objective = objective or objective_of(graph.task)
+        self.mark_loss: Callable[[Tensor], Tensor] = _unmarked
         self._take(budget, sparse_entries)
 
     def _take(self, budget: Budget, sparse_entries: Optional[Mapping[str, int]]) -> None:
@@ -94,7 +98,8 @@ class SeedModel(nn.Module):
         """
         batch = self._unflatten(tensors)
         out = self._seed_rows(self._run(batch))[: self._max_seeds]
-        return out, self.objective.loss(out, batch["target"], batch["seed_mask"][self._seed_type])
+        loss = self.objective.loss(out, batch["target"], batch["seed_mask"][self._seed_type])
+        return out, loss if self.objective.is_torch_loss else self.mark_loss(loss)
 
     def initialise(self, example: Sequence[Tensor]) -> None:
         """Run once without gradients, which materialises lazy parameters, and check the output.
@@ -104,7 +109,7 @@ class SeedModel(nn.Module):
 
         Raises:
             ModelError: the model raises anything, its output has another shape than
-                `[rows of the seed type, num_classes]` (a model that trims layers may leave out rows, but no seeds),
+                `[rows of the seed type, objective.width]` (a model that trims layers may leave out rows, but no seeds),
                 it has a lazy parameter that it did not use, or none to train, or a `state_dict` with more than tensors.
         """
         is_new = any(is_lazy(parameter) for parameter in self.parameters())
@@ -137,7 +142,7 @@ class SeedModel(nn.Module):
             raise ModelError(what, actual=", ".join(odd), where=self.name, hint=hint)
 
     def require_logits(self, out: Any) -> None:
-        """Raises ModelError unless `out` is `[rows of the seed type, num_classes]`; or less, from one that trims."""
+        """Raises ModelError unless `out` is `[rows of the seed type, objective.width]`; less, from one that trims."""
         most = self._num_seed_rows
         least = self._max_seeds if self._trimmed_layers else most
         is_tensor = isinstance(out, Tensor) and out.is_floating_point() and out.dim() == 2
@@ -224,3 +229,7 @@ class SeedModel(nn.Module):
             if parameter.is_floating_point():
                 return parameter.dtype
         return torch.get_default_dtype()
+
+
+def _unmarked(loss: Tensor) -> Tensor:
+    return loss

@@ -136,7 +136,7 @@ class HeteroStack(nn.Module):
         self.encoder = nn.ModuleDict({name: Linear(-1, width) for name in plans[0].inputs} if encode else {})
         self.layers = nn.ModuleList(make_layer(plan, config) for plan in plans)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = Linear(width, graph.num_classes)
+        self.head = Linear(width, graph.task.columns)
 
     def forward(
         self,
@@ -144,7 +144,7 @@ class HeteroStack(nn.Module):
         edge_index_dict: Dict[EdgeTypeTuple, Tensor],
         trimmer: Optional[LayerTrimmer] = None,
     ) -> Tensor:
-        """Logits `[rows, num_classes]`, of all rows of the seed type, or with a `trimmer` of those that it keeps."""
+        """`[rows, graph.task.columns]`, of all rows of the seed type, or with a `trimmer` of those that it keeps."""
         hidden = {name: x_dict[self._node_names[name]] for name in self._plans[0].inputs}
         for name, linear in self.encoder.items():
             hidden[name] = apply_linear(linear, hidden[name]).relu()

@@ -14,7 +14,7 @@ from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.errors import OutOfRangeError, StoreError
 from heteroshards.schemas.inputs import EDGE_INPUTS, EXTRA_INPUTS, SEED_INPUTS, InputSpec, model_inputs
 from heteroshards.schemas.seam import require, typed
-from heteroshards.schemas.task import TargetSpec
+from heteroshards.schemas.targets import TargetSpec
 from heteroshards.trainer.reading.order import sequential_order, shard_runs, shuffled_order
 from heteroshards.trainer.reading.shards import LoadedShard, SplitReader, input_source
 from heteroshards.trainer.reading.store import Store, open_store
@@ -199,7 +199,8 @@ def hetero_data(store: Store, item: Dict[str, Tensor], split: str) -> Any:
     """A batch as PyG `HeteroData`, with the keys that poptorch_geometric's `FixedSizeNeighborLoader` gives.
 
     Per node type: `x` (absent where the graph has none), `n_id`, `batch` (0 real, 1 pad: pads are a second graph),
-    `ptr` (0, real rows, all rows), `nodes_mask`. On the seed type also `y` [rows], `batch_size` and `input_id`, and
+    `ptr` (0, real rows, all rows), `nodes_mask`. On the seed type also `y` [rows, ...] (each by its name where there
+    are several targets), `batch_size` and `input_id`, and
     `train_mask`, `val_mask` and `test_mask`, bool [rows], as in the tutorial's graph (`predict_mask`, too, where the
     store has such a split): True on the real seed rows in the mask of the batch's own split, False on everything else.
     Nodes that were sampled as neighbors are False even where the graph has them in that split, and their labels are
@@ -208,7 +209,7 @@ def hetero_data(store: Store, item: Dict[str, Tensor], split: str) -> Any:
     `graphs_mask` (True, False), `num_nodes`, `num_edges`.
 
     It differs from that loader, always so that a pad cannot be taken for something real:
-    `n_id` and `e_id` of pads are -1 (there: 0, a real node); `y` is -100 on every row that is not one of the
+    `n_id` and `e_id` of pads are -1 (there: 0, a real node); `y` is -100, or NaN, on every row that is not one of the
     split's own seeds (there: labels of all sampled nodes, 0 on pads); `input_id` holds the seeds' global ids,
     -1 after the last (there: positions in the list of input nodes); `batch_size` is the constant number of seed
     rows, also in a short last batch, so that slices keep one shape. Pad edges join the last row of each type.
@@ -224,7 +225,9 @@ def hetero_data(store: Store, item: Dict[str, Tensor], split: str) -> Any:
         if f"nodes/{name}/x" in item:
             node.x = item[f"nodes/{name}/x"]
         if name == graph.seed_type:
-            node.y = _of_seeds(item, graph.task.target, len(mask))
+            targets = graph.task.targets
+            named = {"y": targets[0]} if len(targets) == 1 else {target.name: target for target in targets}
+            node.update({name: _of_seeds(item, target, len(mask)) for name, target in named.items()})
             node.update(_split_masks(store, split, item["seeds/mask"], len(mask)))
         node.n_id = item[f"nodes/{name}/n_id"].long()
         node.batch = (~mask).long()
@@ -245,10 +248,11 @@ def hetero_data(store: Store, item: Dict[str, Tensor], split: str) -> Any:
 
 
 def _of_seeds(item: Dict[str, Tensor], target: TargetSpec, num_rows: int) -> Tensor:
-    """A target, int64 [num_rows]: pads after the seeds."""
+    """A target, int64 or float32 [num_rows, ...]: pads after the seeds."""
     seeds = item[f"seeds/targets/{target.name}"]
-    values = torch.full((num_rows,), target.pad_value)
-    values[: len(seeds)] = seeds.long()
+    dtype = seeds.dtype if seeds.is_floating_point() else torch.int64
+    values = torch.full((num_rows, *target.shape), target.pad_value, dtype=dtype)
+    values[: len(seeds)] = seeds.to(dtype)
     return values
 
 

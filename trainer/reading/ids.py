@@ -65,7 +65,7 @@ def _limits(store: Store, spec: TensorSpec) -> Optional[IndexLimits]:
     graph = store.manifest.graph
     if spec.role == "targets":
         target = next(target for target in graph.task.targets if target.name == spec.name)
-        return IndexLimits((target.num_classes,), target.pad_value)
+        return None if target.num_values is None else IndexLimits((target.num_values,), int(target.pad_value))
     if spec.role == "seeds":
         num_seeds = sum(split.num_seeds for split in store.manifest.splits)
         num = {"n_id": graph.node(graph.seed_type).num_nodes, "row": num_seeds}.get(spec.name)

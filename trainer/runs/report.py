@@ -148,7 +148,13 @@ def result_line(result: Mapping[str, Any]) -> str:
 
 
 def _metrics(found: Mapping[str, Any], prefix: str = "") -> List[str]:
-    return [f"{label} {found[prefix + name]:.4f}" for name, label in SHOWN.items() if prefix + name in found]
+    """What is shown of a record's scores: those of `SHOWN` that have a value, of each target."""
+    shown = []
+    for key, value in found.items():
+        target, _, name = key[len(prefix) :].rpartition(".") if key.startswith(prefix) else ("", "", "")
+        if name in SHOWN and value is not None:
+            shown.append(f"{target and target + ' '}{SHOWN[name]} {value:.4f}")
+    return shown
 
 
 class RunLog:
@@ -172,7 +178,7 @@ class RunLog:
             file.write(json.dumps(record) + "\n")
         with writing(self._path.with_name(TENSORBOARD)):
             for key, value in record.items():
-                if key not in ("epoch", "round"):
+                if key not in ("epoch", "round") and isinstance(value, (int, float)):
                     kind, _, name = key.partition("_") if key.startswith("val_") else ("train", "", key)
                     self._board.add_scalar(f"{kind}/{name}", value, record["epoch"])
 

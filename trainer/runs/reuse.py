@@ -6,17 +6,18 @@ What it learned for single nodes (vectors of types without features, or anything
 only where both stores number the same nodes alike.
 """
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
 
 from heteroshards.schemas.base import validate
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.errors import CheckpointError
 from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
 from heteroshards.schemas.manifest import NUMBERING, Unreached
+from heteroshards.schemas.targets import ClassTarget, TargetSpec
 from heteroshards.trainer.reading.store import Store, changed_keys
 
 FACTS = {"path", "fingerprint", "graph", "config", "source", "pad_value"}
-SECTIONS = ("dataset", "sampling", "budget", "store")
+SECTIONS = ("dataset", "task", "sampling", "budget", "store")
 
 
 def facts_of(store: Store) -> Dict[str, Any]:
@@ -42,7 +43,9 @@ def model_graph(facts: Mapping[str, Any], graph: GraphSchema) -> GraphSchema:
     """Of a store's schema, which has the types of the store that `facts_of` describes, those that a model that was
     trained there knows, in its order."""
     left = validate(Unreached, facts.get("unreached", {}), CheckpointError, "the checkpoint's graph")
-    return ordered_as(graph, graph_of(facts)).without(left.nodes, left.edges)
+    before = graph_of(facts)
+    known = ordered_as(graph, before).without(left.nodes, left.edges)
+    return known.model_copy(update={"task": before.task})  # answers are in the units that were learned
 
 
 def ordered_as(graph: GraphSchema, other: GraphSchema) -> GraphSchema:
@@ -130,13 +133,27 @@ def _targets(facts: Mapping[str, Any], before: GraphSchema, store: Store) -> Lis
     now, reasons = store.manifest.graph, []
     if before.seed_type != now.seed_type:
         reasons.append(f"seed type: '{before.seed_type}' -> '{now.seed_type}'")
-    if before.num_classes != now.num_classes:
-        more = "; [dataset] num_classes prepares a store with as many" if now.num_classes < before.num_classes else ""
-        reasons.append(f"classes: {before.num_classes} -> {now.num_classes}{more}")
-    labels = [values.get("dataset", {}).get("label") for values in (facts["config"], store.manifest.config)]
-    if labels[0] != labels[1]:
-        reasons.append(f"label: '{labels[0]}' -> '{labels[1]}', whose classes may be others, or in another order")
+    old, new = ({target.name: target for target in of.task.targets} for of in (before, now))
+    if list(old) != list(new):
+        reasons.append(f"label: {_quoted(old)} -> {_quoted(new)}, which may mean other things, or be in another order")
+    for name in (name for name in old if name in new):
+        reasons += _other_target(old[name], new[name])
     return reasons
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _other_target(old: TargetSpec, new: TargetSpec) -> List[str]:
+    """Why what was learned of one target is no answer to another of the same name."""
+    if old.kind != new.kind:
+        return [f"target '{old.name}': {old.kind} -> {new.kind}"]
+    if old.columns == new.columns and old.shape == new.shape:
+        return []
+    more = "; [dataset] num_classes prepares a store with as many" if new.columns < old.columns else ""
+    things = "classes" if isinstance(old, ClassTarget) else "columns"
+    return [f"{things}: {old.columns} -> {new.columns}{more}"]
 
 
 def _types(kind: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> List[str]:

@@ -1,67 +1,95 @@
 """One class of several for each seed."""
 
-from dataclasses import dataclass
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from heteroshards.schemas.task import TargetSpec
-from heteroshards.trainer.tasks.metrics import scores
+from heteroshards.schemas.config import TargetConfig
+from heteroshards.schemas.targets import ClassTarget
+from heteroshards.trainer.tasks.metrics import accuracy, auroc, average_precision, macro_f1, score
+from heteroshards.trainer.tasks.objective import Objective, given_weights, lists, masked_mean
 
 
-@dataclass(frozen=True)
-class Classification:
-    """Logits and cross entropy; answers are probabilities. See `Objective`."""
+class Classification(Objective):
+    """Logits and cross entropy; answers are probabilities.
 
-    target: TargetSpec
-    lower_is_better = ("loss",)
+    Class weights w multiply the losses: sum of w[class] * loss over the number of seeds. Balanced ones have the mean 1
+    over split train, and are 1 for a class that it lacks.
 
-    @property
-    def width(self) -> int:
-        return self.target.num_classes
+    Args:
+        is_partial: whether seeds of a scored split may be without a class, as beside other targets.
+    """
 
-    @property
-    def row_holds(self) -> str:
-        return "a logit per class"
+    row_holds = "a logit per class"
+    target: ClassTarget
+    class_weights: Optional[Tensor]
 
-    def loss(self, out: Tensor, targets: Mapping[str, Tensor], is_real: Tensor) -> Tensor:
-        pad = self.target.pad_value
-        classes = torch.where(is_real, targets[self.target.name].long(), pad)
-        return cross_entropy(out.float(), classes, ignore_index=pad)
+    def __init__(self, target: ClassTarget, config: TargetConfig, is_partial: bool = False) -> None:
+        super().__init__(target)
+        balanced = None if target.train_counts is None else _balanced(np.array(target.train_counts))
+        self.weights = given_weights(config.class_weights, balanced, target.num_classes, "class_weights", target)
+        self.constant("class_weights", self.weights)
+        self.metrics = ("accuracy", "macro_f1", *(("auroc", "average_precision") if target.num_classes == 2 else ()))
+        self.is_torch_loss = self.weights is None and not is_partial
 
-    def askable(self, name: str, target: Tensor) -> Tensor:
-        return torch.where(target < 0, 0, target)
+    def loss(self, out: Tensor, target: Tensor, is_real: Tensor) -> Tensor:
+        pad = int(self.target.pad_value)
+        classes = torch.where(is_real, target.long(), pad)
+        if self.is_torch_loss:
+            return cross_entropy(out.float(), classes, ignore_index=pad)
+        is_known = classes >= 0
+        safe = torch.where(is_known, classes, 0)
+        losses = cross_entropy(out.float(), safe, reduction="none")
+        if self.class_weights is not None:
+            losses = losses * self.class_weights[safe]
+        return masked_mean(losses, is_known)
 
     def answers(self, out: Tensor) -> Tensor:
-        return torch.softmax(out.float(), dim=-1)
+        return torch.softmax(out.double(), dim=-1)
 
-    def is_known(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
-        known: np.ndarray = targets[self.target.name] >= 0
-        return known
-
-    def loss_sum(self, answers: np.ndarray, targets: Mapping[str, np.ndarray]) -> float:
-        known, tiny = np.flatnonzero(self.is_known(targets)), np.finfo(np.float32).tiny
-        shares = answers[known, targets[self.target.name][known]]
-        return float(-np.log(np.maximum(shares, tiny), dtype=np.float64).sum())
+    def loss_sum(self, answers: np.ndarray, target: np.ndarray) -> Tuple[float, int]:
+        known, tiny = np.flatnonzero(target >= 0), np.finfo(np.float64).tiny
+        losses = -np.log(np.maximum(answers[known, target[known]], tiny))
+        if self.weights is not None:
+            losses *= np.array(self.weights)[target[known]]
+        return float(losses.sum()), len(known)
 
     def predictions(self, answers: np.ndarray) -> np.ndarray:
         """The most probable class."""
         return answers.argmax(axis=1)
 
-    def scores(self, answers: np.ndarray, targets: Mapping[str, np.ndarray]) -> Dict[str, float]:
-        return scores(targets[self.target.name], self.predictions(answers))
+    def scores(self, answers: np.ndarray, target: np.ndarray) -> Dict[str, Any]:
+        """`accuracy` and `macro_f1`; of two classes also `auroc` and `average_precision` of class 1."""
+        known = target >= 0
+        answers, target = answers[known], target[known]
+        said = self.predictions(answers)
+        metrics = [
+            ("accuracy", lambda: accuracy(target, said)),
+            ("macro_f1", lambda: macro_f1(target, said)),
+        ]
+        if self.target.num_classes == 2:
+            metrics += [
+                ("auroc", lambda: auroc(target, answers[:, 1])),
+                ("average_precision", lambda: average_precision(target, answers[:, 1])),
+            ]
+        return score(metrics)
 
-    def columns(self, answers: np.ndarray, targets: Mapping[str, np.ndarray]) -> Dict[str, Any]:
+    def columns(self, answers: np.ndarray, target: np.ndarray) -> Dict[str, Any]:
         """`label` (null where unknown), `prediction`, and `probability`, a list with one for each class."""
         import pyarrow as pa
 
-        classes = targets[self.target.name]
-        flat = pa.array(answers.astype(np.float32).reshape(-1))
         return {
-            "label": pa.array(classes, pa.int64(), mask=classes < 0),
+            "label": pa.array(target, pa.int64(), mask=target < 0),
             "prediction": pa.array(self.predictions(answers), pa.int64()),
-            "probability": pa.FixedSizeListArray.from_arrays(flat, self.width).cast(pa.list_(pa.float32())),
+            "probability": lists(answers.astype(np.float32), None, "float32"),
         }
+
+
+def _balanced(counts: np.ndarray) -> List[float]:
+    """seeds / (classes that occur * seeds of the class), as scikit-learn has it; 1 for classes that do not occur."""
+    present = max(1, int((counts > 0).sum()))
+    weights: List[float] = np.where(counts > 0, counts.sum() / (present * np.maximum(counts, 1)), 1.0).tolist()
+    return weights

@@ -1,68 +1,100 @@
-"""What is asked of a model: the loss, its answers, and how they count. A new kind of task is a file beside this one."""
+"""What is asked of a model about one target: the loss, its answers, and how they count.
 
-from typing import Any, Dict, Mapping, Optional, Protocol, Tuple
+A new kind of target is a file beside this one, and a line in `task.OBJECTIVES`.
+"""
+
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from heteroshards.schemas.task import Task
-from heteroshards.trainer.tasks.classification import Classification
+from heteroshards.schemas.config import BALANCED
+from heteroshards.schemas.errors import ConfigError
+from heteroshards.schemas.targets import Target
 
 
-class Objective(Protocol):
-    """One task. Letters: S seed rows of a batch, W columns that a model returns per seed, N seeds of a split.
+class Objective(nn.Module):
+    """One target. Letters: S seed rows of a batch, W columns that a model returns per seed, N seeds of a split.
+
+    A module for the sake of its constants, which have to be where a step runs; it has no parameters and no state.
 
     Attributes:
-        width: W. row_holds: what the columns of a row are, for errors.
-        lower_is_better: metrics of which less is more.
+        target: what is predicted, `target.columns` is W.
+        row_holds: what the columns of a row are, for errors.
+        metrics: what `scores` has; the first decides where none is named.
+        is_torch_loss: whether `loss` is what one of torch's loss functions returns, and nothing done to it.
     """
 
-    @property
-    def lower_is_better(self) -> Tuple[str, ...]: ...
+    row_holds: str = ""
+    metrics: Tuple[str, ...] = ()
+    is_torch_loss: bool = False
 
-    @property
-    def width(self) -> int: ...
+    def __init__(self, target: Target) -> None:
+        super().__init__()
+        self.target = target
 
-    @property
-    def row_holds(self) -> str: ...
+    def constant(self, name: str, values: Optional[Sequence[float]]) -> None:
+        """Float32 numbers for `loss`, as attribute `name`; None stays None."""
+        self.register_buffer(name, None if values is None else torch.tensor(values), persistent=False)
 
-    def loss(self, out: Tensor, targets: Mapping[str, Tensor], is_real: Tensor) -> Tensor:
-        """The mean over real seeds, in the compiled step: `out` [S, W], `targets` by name, `is_real` [S]."""
+    def loss(self, out: Tensor, target: Tensor, is_real: Tensor) -> Tensor:
+        """The mean over what is known of real seeds, in the compiled step: `out` [S, W], `target` [S, ...], `is_real`
+        [S]. 0 where nothing is known."""
+        raise NotImplementedError
 
-    def askable(self, name: str, target: Tensor) -> Tensor:
-        """A target with which the loss is a number although some are unknown."""
+    def askable(self, target: Tensor) -> Tensor:
+        """A target of which all is known, for a step whose loss is not used."""
+        unknown = torch.isnan(target) if target.is_floating_point() else target < 0
+        return torch.where(unknown, torch.zeros_like(target), target)
 
     def answers(self, out: Tensor) -> Tensor:
-        """float32 [S, W], such that the mean over resampling rounds is an answer, too."""
+        """float64 [S, W], such that the mean over resampling rounds is an answer, too."""
+        raise NotImplementedError
 
-    def is_known(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
-        """bool [N]: which seeds have a target."""
-
-    def loss_sum(self, answers: np.ndarray, targets: Mapping[str, np.ndarray]) -> float:
-        """The loss of the seeds with a target, added up."""
+    def loss_sum(self, answers: np.ndarray, target: np.ndarray) -> Tuple[float, int]:
+        """The losses of all known entries of [N, ...], added up, and how many they are."""
+        raise NotImplementedError
 
     def predictions(self, answers: np.ndarray) -> np.ndarray:
-        """[N]: what the model says in the end."""
+        """[N] or [N, W]: what the model says in the end."""
+        raise NotImplementedError
 
-    def scores(self, answers: np.ndarray, targets: Mapping[str, np.ndarray]) -> Dict[str, float]:
-        """Metrics of the seeds that have a target."""
+    def scores(self, answers: np.ndarray, target: np.ndarray) -> Dict[str, Any]:
+        """Metrics of what is known, None where one has no value, and why under `metrics.UNDEFINED`."""
+        raise NotImplementedError
 
-    def columns(self, answers: np.ndarray, targets: Mapping[str, np.ndarray]) -> Dict[str, Any]:
+    def columns(self, answers: np.ndarray, target: np.ndarray) -> Dict[str, Any]:
         """Columns of a table of predictions, as pyarrow arrays."""
+        raise NotImplementedError
 
 
-def objective_of(task: Task) -> Objective:
-    """That of a store's task."""
-    return Classification(task.target)
+def masked_mean(losses: Tensor, is_known: Tensor) -> Tensor:
+    """The mean of the known entries; 0 where there are none."""
+    weights = is_known.to(losses.dtype)
+    return (losses * weights).sum() / weights.sum().clamp(min=1)
 
 
-def is_better(objective: Objective, monitor: str, score: float, best: Optional[float]) -> bool:
-    """Whether `score` of metric `monitor` beats the best so far, None before there is one.
+def given_weights(
+    asked: Union[str, List[float]], balanced: Optional[Sequence[float]], num: int, key: str, target: Target
+) -> Optional[List[float]]:
+    """The numbers that a config asks for: none, a list of `num`, or `balanced`, None without a split train."""
+    if isinstance(asked, list):
+        if len(asked) != num:
+            where = f"[task] {key} of target '{target.name}'"
+            raise ConfigError("the list of weights has another length", actual=len(asked), limit=num, where=where)
+        return [float(weight) for weight in asked]
+    if asked != BALANCED:
+        return None
+    if balanced is None:
+        what, hint = "balanced weights come from split train, which the store lacks", "Write them as a list."
+        raise ConfigError(what, where=f"[task] {key} of target '{target.name}'", hint=hint)
+    return list(balanced)
 
-    An equal score does not, nor does one that is no finite number.
-    """
-    if not np.isfinite(score):
-        return False
-    if best is None:
-        return True
-    return score < best if monitor in objective.lower_is_better else score > best
+
+def lists(values: np.ndarray, mask: Optional[np.ndarray], dtype: str) -> Any:
+    """A pyarrow array of a list for each row of [N, W]; entries where `mask` [N, W] is True are null."""
+    import pyarrow as pa
+
+    flat = pa.array(values.reshape(-1), getattr(pa, dtype)(), mask=None if mask is None else mask.reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1]).cast(pa.list_(getattr(pa, dtype)()))

@@ -9,7 +9,7 @@ from heteroshards.schemas.layout import SCORED_SPLITS
 from heteroshards.schemas.notes import Note
 
 
-def label_notes(
+def class_notes(
     labels: np.ndarray, seeds: Mapping[str, np.ndarray], num_classes: int, is_given: bool, where: str
 ) -> Iterator[Note]:
     """Lines on nodes without a label, classes that no seed has, and classes that training never sees.
