@@ -32,7 +32,7 @@ class Gated(nn.Module):
         )
         self.gates = nn.Parameter(torch.zeros(config.num_layers, len(self.types)))
         self.norm = nn.LayerNorm(width)  # over each row's own features
-        self.head = nn.Linear(width, graph.num_classes)
+        self.head = nn.Linear(width, graph.task.columns)
 
     def forward(self, x_dict: dict[str, Tensor], edge_index_dict: dict[EdgeType, Tensor], trimmer: Any) -> Tensor:
         x_dict = {name: self.encoders[name](x) for name, x in x_dict.items()}

@@ -7,7 +7,7 @@ are used, so that the same arguments give the same bytes on every machine.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -32,6 +32,7 @@ class SyntheticArgs(Frozen):
     Attributes:
         scale: multiplies the three numbers of nodes.
         homophily: probability that a person's next movie is of the class that person works in.
+        targets: more attributes of the movies to predict, see `synthetic_targets`; `y` is always there.
         rng_seed: root of every draw.
     """
 
@@ -41,17 +42,20 @@ class SyntheticArgs(Frozen):
     num_features: int = Field(default=3066, ge=8, lt=2**20)
     scale: float = Field(default=1.0, gt=0, le=1000)
     homophily: float = Field(default=0.75, ge=0, le=1)
+    targets: tuple[Literal["hit", "tags", "rating"], ...] = ()
     rng_seed: int = Field(default=0, ge=0, lt=2**63)
 
 
 class SyntheticArrays(NamedTuple):
     """Features `{type: float32 [nodes, words]}` of 0 and 1, classes and masks of the movies, and `person_edges`
-    `{director | actor: int64 [2, edges]}` from movie to person, ascending by movie, each pair once."""
+    `{director | actor: int64 [2, edges]}` from movie to person, ascending by movie, each pair once; and more `targets`
+    of the movies."""
 
     features: dict[str, np.ndarray]
     y: np.ndarray
     masks: dict[str, np.ndarray]
     person_edges: dict[str, np.ndarray]
+    targets: dict[str, np.ndarray]
 
 
 def synthetic_graph(args: dict[str, Any]) -> HeteroData:
@@ -68,6 +72,8 @@ def synthetic_graph(args: dict[str, Any]) -> HeteroData:
     for name, x in arrays.features.items():
         data[name].x = torch.from_numpy(x)
     data["movie"].y = torch.from_numpy(arrays.y)
+    for name, values in arrays.targets.items():
+        data["movie"][name] = torch.from_numpy(values)
     for split, mask in arrays.masks.items():
         data["movie"][f"{split}_mask"] = torch.from_numpy(mask)
     for person, edges in arrays.person_edges.items():
@@ -96,7 +102,7 @@ def synthetic_arrays(args: SyntheticArgs) -> SyntheticArrays:
     num_bytes = 4 * args.num_features * sum(sizes.values())
     hint = "Lower [dataset] args: scale or num_features."
     require_memory(num_bytes, "the synthetic graph's features", "[dataset] args", hint)
-    streams = [np.random.Generator(np.random.PCG64(s)) for s in np.random.SeedSequence(args.rng_seed).spawn(7)]
+    streams = [np.random.Generator(np.random.PCG64(s)) for s in np.random.SeedSequence(args.rng_seed).spawn(8)]
     bounds = np.cumsum(CLASS_SHARES) / sum(CLASS_SHARES)
     classes = {"movie": np.searchsorted(bounds, streams[0].random(sizes["movie"]), side="right").astype(np.int64)}
     edges = {}
@@ -106,7 +112,30 @@ def synthetic_arrays(args: SyntheticArgs) -> SyntheticArrays:
         name: _draw_words(stream, classes[name], MEAN_WORDS[name], TOPIC_SHARE[name], args.num_features)
         for stream, name in zip(streams[3:6], sizes, strict=True)
     }
-    return SyntheticArrays(features, classes["movie"], _draw_masks(streams[6], sizes["movie"]), edges)
+    masks = _draw_masks(streams[6], sizes["movie"])
+    found = synthetic_targets(streams[7], edges, classes, sizes["movie"])
+    return SyntheticArrays(features, classes["movie"], masks, edges, {name: found[name] for name in args.targets})
+
+
+def synthetic_targets(
+    rng: np.random.Generator, person_edges: dict[str, np.ndarray], classes: dict[str, np.ndarray], num_movies: int
+) -> dict[str, np.ndarray]:
+    """What else can be asked of a movie; its director and actors, by the classes they work in, say most of it.
+
+    `rating`, float32 [movies]: 6 + 2 * mean of (class - 1) over director and actors, and up to half a point of chance.
+    `hit`, int64 [movies]: whether it is among the 6% with the best ratings, about.
+    `tags`, int64 [movies, 3]: whether anybody of each class is in it; one entry in ten is unknown, -1.
+    """
+    movies = np.concatenate([edges[0] for edges in person_edges.values()])
+    works_in = np.concatenate([classes[person][edges[1]] for person, edges in person_edges.items()])
+    counts = np.bincount(movies, minlength=num_movies)
+    mean = np.bincount(movies, works_in - 1, minlength=num_movies) / np.maximum(counts, 1)
+    rating = 6 + 2 * mean + rng.random(num_movies) - 0.5
+    hit = rating >= np.sort(rating)[num_movies - max(1, num_movies * 6 // 100)]
+    tags = np.zeros((num_movies, len(CLASS_SHARES)), np.int64)
+    tags[movies, works_in] = 1
+    tags[rng.random(tags.shape) < 0.1] = -1
+    return {"rating": rating.astype(np.float32), "hit": hit.astype(np.int64), "tags": tags}
 
 
 def _cast_sizes(num_movies: int) -> np.ndarray:

@@ -70,7 +70,7 @@ class JobConfig(Frozen):
     def targets(self) -> Tuple[TargetConfig, ...]:
         """What is predicted: each `[[task.target]]`, or the one that `[dataset]` and `[task]` describe."""
         options = {key: getattr(self.task, key) for key in TargetOptions.model_fields}
-        return self.task.target or single_target(self.dataset, **options)
+        return tuple(self.task.target) or single_target(self.dataset, **options)
 
     def content(self) -> Dict[str, Any]:
         """The part that decides the content of a store, as plain values (what the manifest records)."""

@@ -1,6 +1,6 @@
 """`[task]`: what is predicted of each seed, and what counts as a mistake."""
 
-from typing import Any, List, Literal, Optional, Tuple, Union
+from typing import Any, List, Literal, Optional, Union
 
 from pydantic import Field, field_validator, model_validator
 
@@ -72,7 +72,7 @@ class TaskConfig(TargetOptions):
             multilabel targets `auroc`, of regression `mae`, of several targets `loss`.
     """
 
-    target: Tuple[TargetConfig, ...] = ()
+    target: List[TargetConfig] = []
     metric: Optional[str] = None
 
     @model_validator(mode="after")

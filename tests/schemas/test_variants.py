@@ -20,6 +20,7 @@ OTHER = {
     "rounds": 3,
     "eval_rounds": 3, "num_batches": 7, "quantile": 0.5, "confidence": 0.7, "nodes": 9, "edges": 9, "scope": "all",
     "shapes": 3, "oversize": "skip", "momentum": 0.5, "loss_scaling": 2.0, "stochastic_rounding": True,
+    "class_weights": "balanced", "pos_weight": "balanced", "loss": "l1",
 }  # fmt: skip
 
 
@@ -47,7 +48,7 @@ NEEDED = {
 
 
 def test_sections_with_variants_are_found():
-    assert {section for section, *_ in CASES} == set(SECTIONS) == {"dataset", "sampling", "budget", "train", "ipu"}
+    assert {section for section, *_ in CASES} == set(SECTIONS) == {"dataset", "task", "sampling", "budget", "train", "ipu"}
 
 
 @pytest.mark.parametrize(("section", "key", "of", "chosen"), CASES, ids=lambda of: str(of)[:30])

@@ -38,7 +38,9 @@ def read(
     if infinite:
         text = f"{infinite} of {values.numel()} numbers of a regression target are infinite as float32"
         raise GraphError(text, actual=y[torch.isinf(values)][0].item(), where=where, hint="Unknown numbers are NaN.")
-    return RegressionTarget(name=target.label, width=y.size(1) if y.dim() == 2 else None), values, notes
+    width = y.size(1) if y.dim() == 2 else None
+    spec = RegressionTarget(name=target.label, width=width, mean=(0.0,) * (width or 1), std=(1.0,) * (width or 1))
+    return spec, values, notes
 
 
 def with_moments(spec: RegressionTarget, train: np.ndarray, where: str) -> RegressionTarget:
