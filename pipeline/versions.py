@@ -25,6 +25,8 @@ DECIDING = {
             "sampling.kernels",
             "sampling.neighbor",
             "sampling.rng",
+            "sampling.tree_kernels",
+            "sampling.trees",
             "sampling.trimming_kernels",
             "sampling.whole",
         ),

@@ -1,6 +1,6 @@
 """How batches are sampled: the resolved form that is recorded in a store."""
 
-from typing import Any, Dict, Literal, Tuple
+from typing import Any, Dict, Literal, Optional, Tuple
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,10 @@ class SamplingSpec(Frozen):
         fanouts: edge type key -> maximum number of in-neighbors per node at each hop, hop 1 (next to the
             seeds) first; -1 takes all. Empty in `full` mode.
         replace: draw neighbors with replacement.
+        is_disjoint: each seed has a sample of its own, so that a node may be in a batch once for each.
+        strategy: which of a node's edges are drawn that are there at the seed's time: `uniform`, any, or `last`, the
+            latest.
+        window: how much earlier than the seed's time an edge may be that has a time, in the times' own unit.
         batch_size: seeds per batch, before padding; on average with grouping `packed`.
         grouping: how seeds were grouped into batches: `random`, `balanced` or `packed`.
         max_seeds: with `packed`, the most seeds a batch may hold; else `batch_size`.
@@ -27,6 +31,9 @@ class SamplingSpec(Frozen):
     mode: Literal["neighbor", "full"]
     fanouts: Dict[str, Tuple[int, ...]]
     replace: bool
+    is_disjoint: bool = False
+    strategy: Literal["uniform", "last"] = "uniform"
+    window: Optional[int] = Field(default=None, ge=0, lt=2**63)
     batch_size: int = Field(ge=1)
     grouping: Grouping
     max_seeds: int = Field(ge=1)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.sampling.neighbor import NeighborSampler
 from heteroshards.pipeline.sampling.protocol import Sampler
+from heteroshards.pipeline.sampling.trees import TreeSampler
 from heteroshards.pipeline.sampling.whole import WholeGraph
 from heteroshards.schemas.budget import OverSizePolicy
 from heteroshards.schemas.errors import ConfigError
@@ -52,5 +53,7 @@ def worker_factory(graph: HeteroGraph, spec: SamplingSpec, oversize: OverSizePol
         if oversize != "error":
             raise ConfigError(f"[budget] oversize = '{oversize}' has no meaning with [sampling] mode = 'full'")
         return lambda: Worker(graph, WholeGraph(graph))
-    packed, ids = graph.packed, graph.seeds.ids
-    return lambda: Worker(graph, NeighborSampler(packed, graph.schema, spec, oversize, ids))
+    packed, seeds = graph.packed, graph.seeds
+    if spec.is_disjoint:
+        return lambda: Worker(graph, TreeSampler(packed, graph.schema, spec, oversize, seeds))
+    return lambda: Worker(graph, NeighborSampler(packed, graph.schema, spec, oversize, seeds.ids))

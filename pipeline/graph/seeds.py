@@ -17,11 +17,13 @@ class SeedTable:
         ids: int32 [N], the node that each is asked of; ascending within a split.
         targets: name -> [N, ...], what is to be answered, its pad value where nothing is known.
         splits: split -> its rows, int32, ascending.
+        times: int64 [N], when each is asked: what is later is not known yet. None: at no time.
     """
 
     ids: np.ndarray
     targets: dict[str, np.ndarray]
     splits: dict[str, np.ndarray]
+    times: np.ndarray | None = None
 
     @staticmethod
     def of_splits(ids: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]) -> "SeedTable":

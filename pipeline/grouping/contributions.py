@@ -14,6 +14,7 @@ import numpy as np
 from heteroshards.pipeline.grouping import contribution_kernels as kernels
 from heteroshards.pipeline.grouping.contribution_kernels import EMPTY
 from heteroshards.pipeline.sampling.neighbor import NeighborSampler
+from heteroshards.pipeline.sampling.trees import TreeSampler
 
 
 class Contributions(NamedTuple):
@@ -51,6 +52,13 @@ def power_of_two(least: int) -> int:
     return 1 << max(3, int(least - 1).bit_length())
 
 
+def _alone(sampler: TreeSampler, seeds: np.ndarray, key: np.uint64) -> Contributions:
+    sizes = sampler.count(seeds[:, None], np.full(len(seeds), key))
+    own = np.concatenate([sizes.node_totals, sizes.edge_totals], axis=1).astype(np.int32)
+    nothing = np.zeros(0, np.int32)
+    return Contributions(np.zeros(len(seeds) + 1, np.int64), nothing, np.zeros(1, np.int64), nothing, nothing, own)
+
+
 def trace(
     sampler: NeighborSampler,
     seeds: np.ndarray,
@@ -58,7 +66,12 @@ def trace(
     expected: int = 0,
     is_open: np.ndarray | None = None,
 ) -> Contributions:
-    """What each seed (int32 [N]) brings into a batch whose draws have this key; see `NeighborSampler.trace`."""
+    """What each seed (int32 [N]) brings into a batch whose draws have this key; see `NeighborSampler.trace`.
+
+    Where trees are disjoint, that is its own tree, and nothing is shared: a batch needs exactly the sum.
+    """
+    if isinstance(sampler, TreeSampler):
+        return _alone(sampler, seeds, key)
     first, keys, kinds, weights = sampler.trace(seeds, key, expected, is_open)
     num_types = sampler.graph.num_node_types + sampler.graph.num_edge_types
     slots = np.full(power_of_two(2 * len(keys)), EMPTY, np.int32)

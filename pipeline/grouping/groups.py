@@ -36,6 +36,7 @@ from heteroshards.pipeline.grouping.kernels import EMPTY, Groups
 from heteroshards.pipeline.grouping.split_plan import RoundPlan, SplitPlan
 from heteroshards.pipeline.sampling.neighbor import NeighborSampler
 from heteroshards.pipeline.sampling.rng import keyed, stream_root
+from heteroshards.pipeline.sampling.trees import TreeSampler
 from heteroshards.schemas.errors import BudgetError
 from heteroshards.schemas.sampling import SamplingSpec
 from heteroshards.schemas.tensors import ID_PAD
@@ -161,8 +162,13 @@ def _group(worker: Worker, job: _GroupJob) -> RoundPlan:
     return RoundPlan(block.seeds[np.concatenate(groups)], np.array([len(g) for g in groups]), keys)
 
 
-def _open_nodes(sampler: NeighborSampler, block: Block) -> np.ndarray:
-    """uint8 [all nodes]: 1 where a seed that leads to a node expects more than `OPEN_FROM` others in its batch to."""
+def _open_nodes(sampler: NeighborSampler, block: Block) -> np.ndarray | None:
+    """uint8 [all nodes]: 1 where a seed that leads to a node expects more than `OPEN_FROM` others in its batch to.
+
+    None where trees are disjoint: nobody leads to a node of another.
+    """
+    if isinstance(sampler, TreeSampler):
+        return None
     others = (sampler.count_reached(block.seeds, block.key) - 1) * (block.sizes.max() - 1)
     return (others > OPEN_FROM * (len(block.seeds) - 1)).astype(np.uint8)
 
@@ -184,6 +190,8 @@ def _elements_per_seed(workers: Executor, seeds: Mapping[str, np.ndarray], spec:
 
 
 def _probe(worker: Worker, job: _ProbeJob) -> int:
+    if isinstance(worker.sampler, TreeSampler):
+        return worker.sampler.graph.num_node_types + worker.sampler.graph.num_edge_types
     first = worker.neighbor_sampler.trace(*job)[0]
     return -(-int(first[-1]) // len(job.seeds))
 

@@ -66,9 +66,11 @@ class PaddedBatches:
     column_offset: np.ndarray
     num_batches: int
     schema: GraphSchema
+    tree_flat: np.ndarray
 
     @staticmethod
-    def empty(num_batches: int, schema: GraphSchema, budget: Budget) -> "PaddedBatches":
+    def empty(num_batches: int, schema: GraphSchema, budget: Budget, with_trees: bool = False) -> "PaddedBatches":
+        """Room for so many batches; `with_trees` also for which seed each node belongs to."""
         rows = np.cumsum([0] + [budget.num_nodes[name] for name in schema.node_names]).astype(np.int64)
         columns = np.cumsum([0] + [budget.num_edges[key] for key in schema.edge_keys]).astype(np.int64)
         return PaddedBatches(
@@ -79,6 +81,7 @@ class PaddedBatches:
             columns,
             num_batches,
             schema,
+            np.empty(num_batches * rows[-1] if with_trees else 0, np.int32),
         )
 
     def _block(self, flat: np.ndarray, offset: np.ndarray, index: int, factor: int = 1) -> np.ndarray:
@@ -88,6 +91,11 @@ class PaddedBatches:
     def n_id(self, node_type: str) -> np.ndarray:
         """int32 [B, rows], -1 in pad rows."""
         block = self._block(self.n_id_flat, self.row_offset, self.schema.node_index[node_type])
+        return block.reshape(self.num_batches, -1)
+
+    def tree(self, node_type: str) -> np.ndarray:
+        """int32 [B, rows]: which seed of its batch a node belongs to where trees are disjoint, -1 in pad rows."""
+        block = self._block(self.tree_flat, self.row_offset, self.schema.node_index[node_type])
         return block.reshape(self.num_batches, -1)
 
     def e_id(self, edge_key: str) -> np.ndarray:

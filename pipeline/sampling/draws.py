@@ -12,7 +12,8 @@ from heteroshards.pipeline.sampling.rng import GOLDEN, MIX_1, MIX_2
 _GOLDEN = np.uint64(GOLDEN)
 _MIX_1 = np.uint64(MIX_1)
 _MIX_2 = np.uint64(MIX_2)
-_S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
+_S11, _S27, _S30, _S31, _S32 = np.uint64(11), np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
+_TWO_53 = 2.0**-53
 _LOW32 = np.uint64(0xFFFFFFFF)
 _TWO32 = np.uint64(1 << 32)
 
@@ -69,3 +70,65 @@ def pick(state, degree, count, replace, picks):
                 draw = j
                 break
         picks[i] = draw
+
+
+MOST_REFUSED = 32  # draws of what is taken already, before what is left is looked at one by one
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _unit(state):
+    """A double from [0, 1): 53 bits."""
+    return np.float64(mix(state) >> _S11) * _TWO_53
+
+
+@njit(cache=True, nogil=True)
+def pick_weighted(state, sums, before, count, replace, picks):
+    """Write `count` positions of `sums` to picks, each drawn with a probability in proportion to its weight.
+
+    Without replacement each draw is among what is left, as Efraimidis and Spirakis' sampling has it (Weighted random
+    sampling with a reservoir, 2006); `count` is less than there are. A draw is repeated until it hits what is left,
+    which is the same. Weights are all positive.
+
+    Args:
+        sums: float64 [degree], of each position the sum of its weight and all before it, and of `before`.
+    """
+    degree = sums.size
+    total = sums[degree - 1] - before
+    for i in range(count):
+        refused = 0
+        while True:
+            drawn = np.searchsorted(sums, before + _unit(state) * total, side="right")
+            state = state + _GOLDEN
+            drawn = min(drawn, degree - 1)
+            if replace or not _is_taken(picks, i, drawn):
+                break
+            refused += 1
+            if refused == MOST_REFUSED:
+                drawn = _pick_left(_unit(state), sums, before, i, picks)
+                state = state + _GOLDEN
+                break
+        picks[i] = drawn
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_taken(picks, count, position):
+    for k in range(count):  # noqa: SIM110, numba has no any()
+        if picks[k] == position:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _pick_left(unit, sums, before, taken, picks):
+    """The position that a number from [0, 1) hits among those that are not among the first `taken` of picks."""
+    left = sums[-1] - before
+    for k in range(taken):
+        left -= sums[picks[k]] - (sums[picks[k] - 1] if picks[k] > 0 else before)
+    wanted, last = unit * left, 0
+    for position in range(sums.size):
+        if not _is_taken(picks, taken, position):
+            last = position
+            wanted -= sums[position] - (sums[position - 1] if position > 0 else before)
+            if wanted < 0:
+                break
+    return last

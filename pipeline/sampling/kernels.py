@@ -9,8 +9,9 @@ Arrays over all types are flat; `*_offset` says where a type's part starts. The 
 
 import numpy as np
 
+from heteroshards.pipeline.graph.csc import ALWAYS
 from heteroshards.pipeline.jit import njit
-from heteroshards.pipeline.sampling.draws import mix, pick
+from heteroshards.pipeline.sampling.draws import mix, pick, pick_weighted
 from heteroshards.pipeline.sampling.trimming_kernels import exceeds, hop_start, trim_batch
 
 LARGEST = 2**31 - 1  # counts are int32
@@ -30,12 +31,14 @@ def _pair(node, origin):
 
 
 @njit(cache=True, nogil=True)
-def sample_batch(graph, seed_type, seeds, key, fanouts, replace, work, keep_edges):
+def sample_batch(graph, seed_type, seeds, origins, time, key, fanouts, how, work, keep_edges):
     """Sample the neighborhood of one batch of distinct seeds into `work`, hop by hop.
 
     Args:
-        graph: PackedGraph. seeds: int32 [num seeds]. key: uint64 of the batch. fanouts: int64 [H, E].
-        keep_edges: also store edges (their slots must suffice), not only count them.
+        graph: PackedGraph. seeds: int32 [num seeds]. origins: int32 [num seeds], what tells seeds apart in draws: their
+            nodes, or rows of the seed table where a node may be asked about twice. time: int64, what is later is not
+            there; has no meaning where the graph has no times. key: uint64 of the batch. fanouts: int64 [H, E].
+        how: Draw. keep_edges: also store edges (their slots must suffice), not only count them.
 
     Every node is expanded once per batch. The neighbors drawn for it depend on (key, edge type, node, origin) alone,
     its origin being the seed of the batch that leads to it first. A seed is in one batch of a round, so no two batches
@@ -50,7 +53,7 @@ def sample_batch(graph, seed_type, seeds, key, fanouts, replace, work, keep_edge
     for i in range(seeds.size):
         work.nodes[offset + i] = seeds[i]
         work.local_id[offset + seeds[i]] = i
-        work.origin[offset + i] = seeds[i]
+        work.origin[offset + i] = origins[i]
     work.node_end[seed_type, 0] = seeds.size
     for h in range(num_hops):
         for t in range(num_node_types):
@@ -58,11 +61,11 @@ def sample_batch(graph, seed_type, seeds, key, fanouts, replace, work, keep_edge
         for e in range(num_edge_types):
             work.edge_end[e, h] = work.edge_end[e, h - 1] if h > 0 else 0
             if fanouts[h, e] != 0:
-                _expand(graph, e, h, key, fanouts[h, e], replace, work, keep_edges)
+                _expand(graph, e, h, time, key, fanouts[h, e], how, work, keep_edges)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _expand(graph, e, h, key, fanout, replace, work, keep_edges):
+def _expand(graph, e, h, time, key, fanout, how, work, keep_edges):
     """Sample in-neighbors along edge type e for the nodes first met at hop h."""
     src_type, dst_type = graph.src_type[e], graph.dst_type[e]
     src_offset, dst_offset = graph.node_offset[src_type], graph.node_offset[dst_type]
@@ -78,13 +81,24 @@ def _expand(graph, e, h, key, fanout, replace, work, keep_edges):
         node = work.nodes[dst_offset + i]
         begin = graph.indptr[indptr_offset + node]
         degree = graph.indptr[indptr_offset + node + 1] - begin
+        whole = begin
+        if graph.time.size > 0:
+            begin, degree = _visible(graph.time, edge_offset, begin, degree, time, how.window)
+            if how.is_last and 0 <= fanout < degree:
+                begin, degree = begin + degree - fanout, fanout
         count = degree
-        drawn = fanout >= 0 and degree > 0 and (replace or degree > fanout)
+        drawn = fanout >= 0 and degree > 0 and (how.replace or degree > fanout)
         if drawn:
             if hides and work.is_open[dst_offset + node] > 0:
                 continue
             count = fanout
-            _pick(mix(type_key ^ _pair(node, work.origin[dst_offset + i])), degree, count, replace, work.picks)
+            state = mix(type_key ^ _pair(node, work.origin[dst_offset + i]))
+            if graph.weight.size > 0:
+                before = graph.weight[edge_offset + begin - 1] if begin > whole else 0.0
+                sums = graph.weight[edge_offset + begin : edge_offset + begin + degree]
+                pick_weighted(state, sums, before, count, how.replace, work.picks)
+            else:
+                _pick(state, degree, count, how.replace, work.picks)
         for j in range(count):
             edge = edge_offset + begin + (work.picks[j] if drawn else j)
             if is_noted:
@@ -103,6 +117,33 @@ def _expand(graph, e, h, key, fanout, replace, work, keep_edges):
         num_src = _number_sources(work, start, slot, src_offset, dst_offset, num_src)
     work.node_end[src_type, h + 1] = num_src
     work.edge_end[e, h] += slot - start
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _visible(times, edge_offset, begin, degree, time, window):
+    """Of the edges begin, ... of a destination, whose times ascend, those not later than `time` and within the window.
+
+    Returns where they begin, and how many they are. Where an edge type has no times, all are.
+    """
+    first, last = begin, begin + degree
+    low, high = first, last
+    while low < high:
+        middle = (low + high) // 2
+        if times[edge_offset + middle] <= time:
+            low = middle + 1
+        else:
+            high = middle
+    last = low
+    if window >= 0 and last > first and times[edge_offset + first] != ALWAYS:
+        low, high = first, last
+        while low < high:
+            middle = (low + high) // 2
+            if times[edge_offset + middle] < time - window:
+                low = middle + 1
+            else:
+                high = middle
+        first = low
+    return first, last - first
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -131,10 +172,11 @@ def forget_batch(graph, work):
 
 
 @njit(cache=True, nogil=True)
-def count_reached(graph, seed_type, seeds, key, fanouts, replace, work, reached):
+def count_reached(graph, seed_type, seeds, key, fanouts, how, work, reached):
     """Add to `reached`, int32 [all nodes], how many of the seeds (int32 [N]), each alone, lead to a node."""
     for i in range(seeds.size):
-        sample_batch(graph, seed_type, seeds[i : i + 1], key, fanouts, replace, work, False)
+        alone = seeds[i : i + 1]
+        sample_batch(graph, seed_type, alone, alone, 0, key, fanouts, how, work, False)
         for t in range(graph.node_offset.size - 1):
             offset = graph.node_offset[t]
             for j in range(work.node_end[t, -1]):
@@ -143,7 +185,7 @@ def count_reached(graph, seed_type, seeds, key, fanouts, replace, work, reached)
 
 
 @njit(cache=True, nogil=True)
-def trace_seeds(graph, seed_type, seeds, key, fanouts, replace, work, first, elements, kinds, weights):
+def trace_seeds(graph, seed_type, seeds, key, fanouts, how, work, first, elements, kinds, weights):
     """List what each seed (int32 [N]) brings into a batch: the elements of its own sample under `key`.
 
     An element is a node (kind: its type, weight 1), or the expansion of a node along an edge type (kind: T + edge
@@ -163,7 +205,8 @@ def trace_seeds(graph, seed_type, seeds, key, fanouts, replace, work, first, ele
             told_apart[h, e] = h if np.any(fanouts[:, e] != fanouts[0, e]) else 0
     n = 0
     for i in range(seeds.size):
-        sample_batch(graph, seed_type, seeds[i : i + 1], key, fanouts, replace, work, False)
+        alone = seeds[i : i + 1]
+        sample_batch(graph, seed_type, alone, alone, 0, key, fanouts, how, work, False)
         for t in range(num_node_types):
             offset, count = graph.node_offset[t], work.node_end[t, -1]
             for j in range(min(count, elements.size - n)):
@@ -176,13 +219,13 @@ def trace_seeds(graph, seed_type, seeds, key, fanouts, replace, work, first, ele
                 start = graph.node_offset[-1] + told_apart[h, e] * num_pointers + graph.indptr_offset[e]
                 for j in range(hop_start(work.node_end, dst_type, h), work.node_end[dst_type, h]):
                     node = work.nodes[offset + j]
-                    count = _num_drawn(graph, e, node, fanouts[h, e], replace)
+                    count = _num_drawn(graph, e, node, fanouts[h, e], how.replace)
                     if count > 0:
                         if n < elements.size:
                             elements[n], kinds[n], weights[n] = start + node, num_node_types + e, count
                         n += 1
                     is_hidden = work.is_open.size > 0 and h == num_hops - 1 and work.is_open[offset + node] > 0
-                    if is_hidden and _is_drawn(graph, e, node, fanouts[h, e], replace):
+                    if is_hidden and _is_drawn(graph, e, node, fanouts[h, e], how.replace):
                         if n < elements.size:
                             elements[n], weights[n] = start + num_hops * num_pointers + node, count
                             kinds[n] = graph.src_type[e]
@@ -213,19 +256,20 @@ def _num_drawn(graph, e, node, fanout, replace):
 
 
 @njit(cache=True, nogil=True)
-def count_batches(graph, seed_type, seeds, num_seeds, keys, fanouts, replace, work, num_nodes, num_edges):
+def count_batches(graph, seed_type, seeds, num_seeds, keys, fanouts, how, work, num_nodes, num_edges):
     """Sample B batches (seeds int32 [B, S], num_seeds int64 [B], keys uint64 [B]) and only count them.
 
     Writes num_nodes int32 [B, T, H + 1] and num_edges int32 [B, E, H], per hop.
     """
     for b in range(seeds.shape[0]):
-        sample_batch(graph, seed_type, seeds[b, : num_seeds[b]], keys[b], fanouts, replace, work, False)
-        _write_counts(work, num_nodes[b], num_edges[b])
+        batch = seeds[b, : num_seeds[b]]
+        sample_batch(graph, seed_type, batch, batch, 0, keys[b], fanouts, how, work, False)
+        write_counts(work, num_nodes[b], num_edges[b])
         forget_batch(graph, work)
 
 
 @njit(cache=True, nogil=True)
-def _write_counts(work, num_nodes, num_edges):
+def write_counts(work, num_nodes, num_edges):
     for t in range(num_nodes.shape[0]):
         for h in range(num_nodes.shape[1]):
             num_nodes[t, h] = min(work.node_end[t, h] - hop_start(work.node_end, t, h), LARGEST)
@@ -236,20 +280,21 @@ def _write_counts(work, num_nodes, num_edges):
 
 @njit(cache=True, nogil=True)
 def count_trimmed_batches(
-    graph, seed_type, seeds, num_seeds, keys, fanouts, replace, work, node_limit, edge_limit, trim_nodes, trim_edges,
+    graph, seed_type, seeds, num_seeds, keys, fanouts, how, work, node_limit, edge_limit, trim_nodes, trim_edges,
     num_nodes, num_edges,
 ):  # fmt: skip
     """As `count_batches`, after trimming to the limits."""
     for b in range(seeds.shape[0]):
-        sample_batch(graph, seed_type, seeds[b, : num_seeds[b]], keys[b], fanouts, replace, work, True)
+        batch = seeds[b, : num_seeds[b]]
+        sample_batch(graph, seed_type, batch, batch, 0, keys[b], fanouts, how, work, True)
         forget_batch(graph, work)
         trim_batch(graph, mix(keys[b] ^ np.uint64(seeds[b, 0])), work, node_limit, edge_limit, trim_nodes, trim_edges)
-        _write_counts(work, num_nodes[b], num_edges[b])
+        write_counts(work, num_nodes[b], num_edges[b])
 
 
 @njit(cache=True, nogil=True)
 def pad_batches(
-    graph, seed_type, seeds, num_seeds, keys, fanouts, replace, work, node_limit, edge_limit, trim_nodes, trim_edges,
+    graph, seed_type, seeds, num_seeds, keys, fanouts, how, work, node_limit, edge_limit, trim_nodes, trim_edges,
     out,
 ):  # fmt: skip
     """Sample B batches, trim those over the limits, and write them padded to `out`.
@@ -259,24 +304,33 @@ def pad_batches(
     """
     num_batches = seeds.shape[0]
     for b in range(num_batches):
-        sample_batch(graph, seed_type, seeds[b, : num_seeds[b]], keys[b], fanouts, replace, work, True)
+        batch = seeds[b, : num_seeds[b]]
+        sample_batch(graph, seed_type, batch, batch, 0, keys[b], fanouts, how, work, True)
         forget_batch(graph, work)
         if (trim_nodes or trim_edges) and exceeds(work, node_limit, edge_limit):
             trim_batch(
                 graph, mix(keys[b] ^ np.uint64(seeds[b, 0])), work, node_limit, edge_limit, trim_nodes, trim_edges
             )
-        for t in range(node_limit.size):
-            rows = node_limit[t] + 1
-            start = num_batches * out.row_offset[t] + b * rows
-            _write_row(out.n_id, start, rows, work.nodes, graph.node_offset[t], work.node_end[t, -1], PAD_ID)
-        for e in range(edge_limit.size):
-            columns, first, count = edge_limit[e] + 1, work.slot_offset[e], work.edge_end[e, -1]
-            start = num_batches * out.column_offset[e] + b * columns
-            _write_row(out.e_id, start, columns, work.e_id, first, count, PAD_ID)
-            start += num_batches * out.column_offset[e] + b * columns
-            _write_row(out.edge_index, start, columns, work.src, first, count, node_limit[graph.src_type[e]])
-            start += columns
-            _write_row(out.edge_index, start, columns, work.dst, first, count, node_limit[graph.dst_type[e]])
+        write_padded(graph, work, graph.node_offset, node_limit, edge_limit, b, num_batches, out)
+
+
+@njit(cache=True, nogil=True)
+def write_padded(graph, work, node_offset, node_limit, edge_limit, b, num_batches, out):
+    """Write the batch in `work`, whose types' nodes lie at `node_offset`, as the b-th of the output, and its pads."""
+    for t in range(node_limit.size):
+        rows = node_limit[t] + 1
+        start = num_batches * out.row_offset[t] + b * rows
+        _write_row(out.n_id, start, rows, work.nodes, node_offset[t], work.node_end[t, -1], PAD_ID)
+        if out.tree.size > 0:
+            _write_row(out.tree, start, rows, work.origin, node_offset[t], work.node_end[t, -1], PAD_ID)
+    for e in range(edge_limit.size):
+        columns, first, count = edge_limit[e] + 1, work.slot_offset[e], work.edge_end[e, -1]
+        start = num_batches * out.column_offset[e] + b * columns
+        _write_row(out.e_id, start, columns, work.e_id, first, count, PAD_ID)
+        start += num_batches * out.column_offset[e] + b * columns
+        _write_row(out.edge_index, start, columns, work.src, first, count, node_limit[graph.src_type[e]])
+        start += columns
+        _write_row(out.edge_index, start, columns, work.dst, first, count, node_limit[graph.dst_type[e]])
 
 
 @njit(cache=True, nogil=True, inline="always")

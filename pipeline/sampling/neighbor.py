@@ -10,7 +10,7 @@ from heteroshards.pipeline.graph.seeds import take_rows
 from heteroshards.pipeline.sampling import kernels
 from heteroshards.pipeline.sampling.batches import PaddedBatches, Sizes
 from heteroshards.pipeline.sampling.kernels import OUTSIDE
-from heteroshards.pipeline.sampling.workspace import Padded, Workspace
+from heteroshards.pipeline.sampling.workspace import Draw, Padded, Workspace
 from heteroshards.schemas.budget import Budget, OverSizePolicy
 from heteroshards.schemas.graph import GraphSchema
 from heteroshards.schemas.sampling import SamplingSpec
@@ -36,7 +36,8 @@ class SampledBatch:
 
 
 class NeighborSampler:
-    """Samples, counts and pads batches. Holds one worker's scratch, so give each thread its own.
+    """Samples, counts and pads batches in which a node is once, whichever seeds lead to it. Holds one worker's scratch,
+    so give each thread its own.
 
     Every result is a pure function of the graph, the spec and each batch's (seeds, key). Seeds are rows of a seed
     table, -1 in pads.
@@ -44,7 +45,7 @@ class NeighborSampler:
     Args:
         graph: all edge types, packed.
         schema: names and order of types.
-        spec: fanouts and replacement.
+        spec: fanouts, and how neighbors are drawn.
         oversize: whether batches over a budget are trimmed, and of what.
         ids: int32, the node of each row of the seed table; None: row i is node i.
     """
@@ -61,7 +62,7 @@ class NeighborSampler:
         self.schema = schema
         self.seed_type = schema.node_index[schema.seed_type]
         self._ids = ids
-        self.replace = spec.replace
+        self.how = Draw(spec.replace, spec.strategy == "last", np.int64(-1 if spec.window is None else spec.window))
         self.trim_nodes = oversize in ("trim_nodes", "trim_nodes_and_edges")
         self.trim_edges = oversize in ("trim_edges", "trim_nodes_and_edges")
         self.fanouts = np.array([spec.fanouts[key] for key in schema.edge_keys], np.int64).reshape(-1, spec.num_hops).T
@@ -71,7 +72,7 @@ class NeighborSampler:
             local_id=np.full(num_nodes, OUTSIDE, np.int32),
             nodes=np.empty(num_nodes, np.int32),
             origin=np.empty(num_nodes, np.int32),
-            new_id=np.empty(num_nodes if self.trim_nodes or self.trim_edges else 0, np.int32),
+            new_id=np.empty(num_nodes if self.trims else 0, np.int32),
             src=np.empty(0, np.int32),
             dst=np.empty(0, np.int32),
             e_id=np.empty(0, np.int32),
@@ -83,17 +84,22 @@ class NeighborSampler:
             is_open=np.empty(0, np.uint8),
         )
 
+    @property
+    def trims(self) -> bool:
+        """Whether batches over a budget are trimmed."""
+        return self.trim_nodes or self.trim_edges
+
     def _most_picks(self) -> int:
         """The longest draw: without replacement never more than the largest degree."""
         most = max(1, int(self.fanouts.max(initial=1)))
-        if self.replace:
+        if self.how.replace:
             return most
         degrees = np.diff(self.graph.indptr)  # negative between two edge types
         return min(most, max(1, int(degrees.max(initial=1))))
 
     def _batch_arguments(self, seeds: np.ndarray, keys: np.ndarray) -> tuple[object, ...]:
         num_seeds = (seeds >= 0).sum(axis=1)
-        return self.graph, self.seed_type, self.nodes(seeds), num_seeds, keys, self.fanouts, self.replace, self._work
+        return self.graph, self.seed_type, self.nodes(seeds), num_seeds, keys, self.fanouts, self.how, self._work
 
     def nodes(self, seeds: np.ndarray) -> np.ndarray:
         """int32: the nodes of some seeds, -1 in pads."""
@@ -126,7 +132,7 @@ class NeighborSampler:
             node_end=np.ascontiguousarray(self._work.node_end[:, 1:]),
             edge_end=np.ascontiguousarray(self._work.edge_end[:, 1:]),
         )
-        arguments = (self.graph, self.seed_type, self.nodes(seeds), key, self.fanouts[:-1], self.replace, shorter)
+        arguments = (self.graph, self.seed_type, self.nodes(seeds), key, self.fanouts[:-1], self.how, shorter)
         with np.errstate(over="ignore"):
             kernels.count_reached(*arguments, reached)
         return reached
@@ -147,7 +153,7 @@ class NeighborSampler:
         """
         first = np.zeros(len(seeds) + 1, np.int64)
         work = self._work if is_open is None else self._work._replace(is_open=is_open)
-        arguments = (self.graph, self.seed_type, self.nodes(seeds), key, self.fanouts, self.replace, work, first)
+        arguments = (self.graph, self.seed_type, self.nodes(seeds), key, self.fanouts, self.how, work, first)
         room, num = -1, expected
         with np.errstate(over="ignore"):
             while num > room:
@@ -189,7 +195,12 @@ class NeighborSampler:
         """The batches, padded to the budget. `reserve_edges` must have been called for the untrimmed sizes."""
         padded = PaddedBatches.empty(len(seeds), self.schema, budget)
         out = Padded(
-            padded.n_id_flat, padded.e_id_flat, padded.edge_index_flat, padded.row_offset, padded.column_offset
+            padded.n_id_flat,
+            padded.e_id_flat,
+            padded.edge_index_flat,
+            padded.row_offset,
+            padded.column_offset,
+            padded.tree_flat,
         )
         with np.errstate(over="ignore"):
             kernels.pad_batches(
@@ -208,8 +219,9 @@ class NeighborSampler:
         sizes = self.count(row, keys)
         self.reserve_edges(sizes.edge_totals[0])
         with np.errstate(over="ignore"):
+            nodes = self.nodes(row)[0]
             kernels.sample_batch(
-                self.graph, self.seed_type, self.nodes(row)[0], keys[0], self.fanouts, self.replace, self._work, True
+                self.graph, self.seed_type, nodes, nodes, 0, keys[0], self.fanouts, self.how, self._work, True
             )
             kernels.forget_batch(self.graph, self._work)
         return self._unpack(sizes)

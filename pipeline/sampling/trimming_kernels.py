@@ -132,6 +132,7 @@ def _number_reached(graph, work, old_node_end, kept_edges, h, kept_nodes):
             if work.new_id[offset + i] == REACHED:
                 work.new_id[offset + i] = kept_nodes[t]
                 work.nodes[offset + kept_nodes[t]] = work.nodes[offset + i]
+                work.origin[offset + kept_nodes[t]] = work.origin[offset + i]
                 kept_nodes[t] += 1
         work.node_end[t, h + 1] = kept_nodes[t]
     for e in range(kept_edges.size):

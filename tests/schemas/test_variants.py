@@ -48,7 +48,9 @@ NEEDED = {
 
 
 def test_sections_with_variants_are_found():
-    assert {section for section, *_ in CASES} == set(SECTIONS) == {"dataset", "task", "sampling", "budget", "train", "ipu"}
+    assert (
+        {section for section, *_ in CASES} == set(SECTIONS) == {"dataset", "task", "sampling", "budget", "train", "ipu"}
+    )
 
 
 @pytest.mark.parametrize(("section", "key", "of", "chosen"), CASES, ids=lambda of: str(of)[:30])
