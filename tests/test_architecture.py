@@ -1,6 +1,7 @@
 """The rules of the house, checked on the syntax trees of every tracked file."""
 
 import ast
+import functools
 import subprocess
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -20,14 +21,23 @@ def sources(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
-def imports(path: Path) -> Iterator[str]:
+@functools.cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    """All of a file's syntax tree, the module first; walked once, for many a test asks."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@functools.cache
+def imports(path: Path) -> list[str]:
     """Full names of all modules a file imports, anywhere in it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    found: list[str] = []
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
-            yield from [node.module or ""] + [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [node.module or ""] + [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
 
 
 def importers(package: str, *folders: str) -> list[str]:
@@ -128,7 +138,7 @@ OTHERS = ("torch", "zarr", "torch_geometric", "numcodecs", "numba")
 
 def private_parts(path: Path) -> Iterator[str]:
     """`torch._x`, `torch.x._y` and imports of such, wherever a file names them."""
-    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    nodes = nodes_of(path)
     for name in [*(chain(node) for node in nodes if isinstance(node, ast.Attribute)), *imports(path)]:
         package, *inner = name.split(".")
         if package in OTHERS and any(part[:1] == "_" and part[:2] != "__" for part in inner):
@@ -151,7 +161,7 @@ def test_private_parts_of_others_are_fenced() -> None:
 def private_attributes(path: Path) -> tuple[set[str], set[str]]:
     """Names with one underscore before: what a file gives attributes or module members, and what it reads of others."""
     given, read = set(), set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             given.add(node.name)
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
@@ -186,7 +196,7 @@ def test_backends_are_named_in_their_registry_only() -> None:
     naming = []
     for path in sources(*ROOMS, "heteroshards"):
         here = path.relative_to(ROOT).as_posix()
-        words = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+        words = {node.value for node in nodes_of(path) if isinstance(node, ast.Constant)}
         if {"poptorch", "cuda_graphs", "inductor", "eager"} & words and not here.startswith("trainer/backends/"):
             naming.append(here)
     assert naming == ["schemas/backends.py", "trainer/models/user_errors.py"]  # the latter names packages
@@ -235,7 +245,7 @@ def evaluated(tree: ast.Module) -> Iterator[ast.AST]:
 
 
 def functions(path: Path) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             documentation = node.body[0] if ast.get_docstring(node) else None
             words = documentation.end_lineno - documentation.lineno + 1 if documentation else 0
@@ -256,7 +266,7 @@ def test_a_function_is_a_paragraph() -> None:
 def test_a_class_name_means_one_thing() -> None:
     homes: dict[str, list[str]] = {}
     for path in sources(*ROOMS):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in nodes_of(path)[0].body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
     assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}
