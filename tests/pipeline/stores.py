@@ -1,5 +1,7 @@
 """Reading whole stores back, for tests, with zarr alone; and spoiling them."""
 
+import copy
+import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ import zarr
 
 from heteroshards.pipeline.writing import zarr_compat
 from heteroshards.schemas import layout
-from heteroshards.schemas.manifest import parse_manifest
+from heteroshards.schemas.manifest import Manifest, parse_manifest
 from heteroshards.schemas.store import integrity
 from heteroshards.schemas.store.files import LocalFiles
 from tests.layouts import stored_at
@@ -27,12 +29,28 @@ def files_of(store: Path) -> dict[str, str]:
 
 
 def read(store: Path, path: str) -> np.ndarray:
-    spec, columns = stored_at(parse_manifest(manifest_of(store), "test"), path)
-    return np.asarray(zarr.open_group(str(store), mode="r")[spec.path])[..., columns]
+    spec, columns = stored_at(_manifest(*_as_it_is(store)), path)
+    return np.asarray(_group(*_as_it_is(store))[spec.path])[..., columns]
 
 
 def manifest_of(store: Path) -> dict[str, Any]:
-    return dict(zarr.open_group(str(store), mode="r").attrs["manifest"])
+    return copy.deepcopy(dict(_group(*_as_it_is(store)).attrs["manifest"]))
+
+
+def _as_it_is(store: Path) -> tuple[str, bytes]:
+    """A store and all that zarr opens it by, so that it is opened once, not for each of its tensors."""
+    files = (store / name for name in (".zgroup", ".zattrs", integrity.CONSOLIDATED, "zarr.json"))
+    return str(store), b"".join(file.read_bytes() for file in files if file.exists())
+
+
+@functools.lru_cache(maxsize=4)
+def _group(store: str, metadata: bytes) -> zarr.Group:
+    return zarr.open_group(store, mode="r")
+
+
+@functools.lru_cache(maxsize=4)
+def _manifest(store: str, metadata: bytes) -> Manifest:
+    return parse_manifest(dict(_group(store, metadata).attrs["manifest"]), "test")
 
 
 def chunk_path(store: Path, path: str, index: int = 0) -> Path:
