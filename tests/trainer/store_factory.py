@@ -5,6 +5,7 @@ The class of a movie is where its first features are largest, so that any model 
 
 import atexit
 import hashlib
+import inspect
 import json
 import shutil
 import tempfile
@@ -188,7 +189,7 @@ atexit.register(shutil.rmtree, _KEPT, ignore_errors=True)
 
 
 def write_store(path: Path, **options: Any) -> Path:
-    """A store of the test's own with the options of `_write_store`; returns `path`."""
+    """A store of the test's own with the options of `_write_store`; others are values that its manifest has instead."""
     shutil.copytree(shared_store(**options), path)
     return path
 
@@ -196,7 +197,14 @@ def write_store(path: Path, **options: Any) -> Path:
 def shared_store(**options: Any) -> Path:
     """The same, written once per process, and never written to after that."""
     kept = _KEPT / hashlib.sha256(repr(sorted(options.items())).encode()).hexdigest() / "s"
-    return kept if kept.exists() else _write_store(kept, **options)
+    if kept.exists():
+        return kept
+    changed = {name: value for name, value in options.items() if name not in _OPTIONS}
+    if not changed:
+        return _write_store(kept, **options)
+    write_store(kept, **{name: value for name, value in options.items() if name in _OPTIONS})
+    set_manifest(kept, {**manifest_of(kept), **changed})
+    return kept
 
 
 def _write_store(
@@ -214,7 +222,6 @@ def _write_store(
     zeros: float = 0.0,
     is_packed: bool = IS_PACKED,
     targets: Tuple[Any, ...] = PLAIN,
-    **manifest_values: Any,
 ) -> Path:
     """Write a store of the splits that have `rounds`; returns `path`. Pairs of batches take the shapes in turn.
 
@@ -258,8 +265,11 @@ def _write_store(
         "source": {"description": "random"},
         "provenance": {},
     }
-    set_manifest(path, {**Manifest(**values).model_dump(mode="json"), **manifest_values})
+    set_manifest(path, Manifest(**values).model_dump(mode="json"))
     return path
+
+
+_OPTIONS = set(inspect.signature(_write_store).parameters)
 
 
 def _fingerprint(*options: Any) -> str:
@@ -299,18 +309,37 @@ def by_shape(passes: List[np.ndarray], shapes: int, first: int = 0) -> List[Tupl
 
 
 def _write_arrays(path: Path, specs: List[TensorSpec], arrays: Dict[str, Any], zarr_format: int) -> int:
-    root = zarr.open_group(str(path), mode="w", **({"zarr_format": zarr_format} if ZARR_MAJOR >= 3 else {}))
-    checksums = []
+    root, files = _empty_group(path, zarr_format)
     for spec in specs:
         array = create_array(root, spec.path, spec.shape, spec.chunks, spec.dtype, spec.codec, zarr_format, spec.dims)
         array[...] = arrays[spec.path]
+    _write_files(path, files)
+    checksums = []
+    for spec in specs:
         for index in range(spec.num_chunks):
             data = chunk_file(path, spec, zarr_format, index).read_bytes()
             checksums.append((google_crc32c.value(data), len(data)))
     table = np.array(checksums, "<u4")
     shape, dims = table.shape, ("chunk", "value")
     create_array(root, layout.CHECKSUMS, shape, shape, "uint32", "none", zarr_format, dims)[...] = table
+    _write_files(path, files)
     return google_crc32c.value(table.tobytes())
+
+
+def _empty_group(path: Path, zarr_format: int) -> Tuple[Any, Dict[str, Any]]:
+    """A group, and what it has for files, as zarr 3 takes a thread for each of a folder's; zarr 2 writes to `path`."""
+    files: Dict[str, Any] = {}
+    if ZARR_MAJOR < 3:
+        return zarr.open_group(str(path), mode="w"), files
+    return zarr.open_group(zarr.storage.MemoryStore(files), mode="w", zarr_format=zarr_format), files
+
+
+def _write_files(path: Path, files: Dict[str, Any]) -> None:
+    for key, data in files.items():
+        file = path / key
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data.to_bytes())
 
 
 def create_array(
