@@ -140,9 +140,10 @@ class Normed(nn.Module):
         return self.head(x)
 
 
-def test_every_backend_runs_them(table_store: Any, tmp_path: Path) -> None:
+def test_every_backend_runs_them(table_store: Any, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     def run(backend: str) -> Any:
-        config = make_config(tmp_path, epochs=2, backend=backend)
+        cache = str(request.config.cache.mkdir("compiled"))
+        config = make_config(tmp_path, epochs=2, backend=backend, cache=cache)
         config = config.model_copy(update={"model": config.model.model_copy(update={"name": f"{HERE}:Normed"})})
         return fit(config, table_store, tmp_path / backend)
 

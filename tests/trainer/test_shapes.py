@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 
 from heteroshards.schemas.config import IpuConfig, ModelConfig
@@ -129,12 +130,24 @@ def test_all_shapes_share_weights_and_optimizer(store, tmp_path):
     assert {int(state["step"]) for state in optimizer["state"].values()} == {3}
 
 
+class Summed(nn.Module):
+    """A model of few kernels, as each shape compiles them anew: movies and the sums of their actors."""
+
+    def __init__(self, graph, config):
+        super().__init__()
+        self.movie, self.actor = nn.Linear(6, graph.num_classes), nn.Linear(5, graph.num_classes)
+
+    def forward(self, x_dict, edge_index_dict):
+        actor, movie = edge_index_dict["actor", "to", "movie"]
+        return self.movie(x_dict["movie"]).index_add(0, movie, self.actor(x_dict["actor"])[actor])
+
+
 def quickly_compiled(root):
-    return make_config(root).model_copy(update={"model": ModelConfig(hidden_channels=8, num_layers=1)})
+    return make_config(root).model_copy(update={"model": ModelConfig(name="tests.trainer.test_shapes:Summed")})
 
 
-def test_each_shape_that_occurs_is_compiled_once(store, tmp_path):
-    backend = InductorBackend(tmp_path / "cache")
+def test_each_shape_that_occurs_is_compiled_once(store, tmp_path, request):
+    backend = InductorBackend(request.config.cache.mkdir("compiled"))
     can_compile, reason = backend.is_available()
     if not can_compile:
         pytest.skip(reason)
@@ -166,9 +179,9 @@ def test_a_checkpoint_belongs_to_all_shapes(store_of, store, tmp_path):
         fit(config, store_of(shapes=2, chunk_batches=2), tmp_path, resume_run=True)
 
 
-def test_training_and_inference_are_compiled_for_a_budget_each(store_of, tmp_path):
+def test_training_and_inference_are_compiled_for_a_budget_each(store_of, tmp_path, request):
     """Two compilations, as with one budget for all; a split that both are used on is one more."""
-    backend = InductorBackend(tmp_path / "cache")
+    backend = InductorBackend(request.config.cache.mkdir("compiled"))
     can_compile, reason = backend.is_available()
     if not can_compile:
         pytest.skip(reason)

@@ -249,7 +249,8 @@ def test_a_compiler_makes_one_graph_of_it(
     if not is_available:
         pytest.skip(reason)
     config = make_config(tmp_path, epochs=2)
-    config = config.model_copy(update={"model": config.model.model_copy(update={"name": model, "dropout": 0.0})})
+    changes = {"name": model, "dropout": 0.0, "num_layers": 1}  # the first one alone has sparse rows
+    config = config.model_copy(update={"model": config.model.model_copy(update=changes)})
     result = fit(config, store, tmp_path / "compiled", backend=backend)
     assert result["num_compilations"] == {"train": 1, "infer": 1}
     fit(config, store, tmp_path / "eager", backend=EagerBackend())
