@@ -11,6 +11,7 @@ CONFIG = """
 name = "tiny"
 [dataset]
 source = "synthetic"
+args = {scale = 0.05, num_features = 16}
 [dataset.subset]
 movie = 60
 [sampling]

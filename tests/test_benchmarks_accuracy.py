@@ -1,8 +1,10 @@
 """benchmarks/accuracy.py compares groupings on configs that differ in nothing else."""
 
+import importlib
 from pathlib import Path
 
 import pytest
+from click import ClickException
 from click.testing import CliRunner
 
 from benchmarks import accuracy, measure
@@ -46,8 +48,22 @@ def test_max_seeds_stay_with_packed_and_text_is_quoted(tmp_path):
     assert derived.sampling.max_seeds == 0 and derived.dataset.label == 'a "b" é'
 
 
+def in_this_process(room, *arguments):
+    """As `accuracy.run` runs a command, four of which would import torch four times."""
+    command = importlib.import_module(f"heteroshards.{room}.cli").main
+    return CliRunner().invoke(command, list(arguments), catch_exceptions=False).stdout
+
+
+def test_a_command_is_run_in_a_process_of_its_own_and_must_succeed():
+    for words in (("pipeline", "prepare"), ("trainer", "train")):
+        assert "--config" in accuracy.run(*words, "--help")
+    with pytest.raises(ClickException, match="python -m trainer nonsense ended with code 2"):
+        accuracy.run("trainer", "nonsense")
+
+
 def test_groupings_are_prepared_trained_and_compared(tmp_path, monkeypatch):
     monkeypatch.setattr(measure, "RESULTS", tmp_path / "RESULTS.md")
+    monkeypatch.setattr(accuracy, "run", in_this_process)
     config = tmp_path / "tiny.toml"
     config.write_text(TINY.replace("ROOT", str(tmp_path / "out")))
     options = ["--seeds", "1", "--model", "to_hetero", "--backend", "eager", "--write"]
