@@ -335,11 +335,11 @@ def _empty_group(path: Path, zarr_format: int) -> Tuple[Any, Dict[str, Any]]:
 
 
 def _write_files(path: Path, files: Dict[str, Any]) -> None:
+    for folder in {(path / key).parent for key in files}:
+        folder.mkdir(parents=True, exist_ok=True)
     for key, data in files.items():
-        file = path / key
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(data.to_bytes())
+        if not (path / key).exists():
+            (path / key).write_bytes(data.to_bytes())
 
 
 def create_array(

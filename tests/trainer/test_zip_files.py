@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import ChainDataset, ConcatDataset, DataLoader
 
 from heteroshards.schemas.errors import CorruptChunkError, StoreError
 from heteroshards.schemas.store.zip_files import ZipFiles
 from heteroshards.trainer.reading.dataset import ShardDataset, ShardIterable
 from heteroshards.trainer.reading.store import open_store
-from tests.trainer.store_factory import ZARR_FORMATS, write_store
+from tests.trainer.store_factory import ZARR_FORMATS, shared_store, write_store
 
 
 def files_of(folder):
@@ -95,16 +95,20 @@ def test_damage_of_an_entry_is_damage(store, tmp_path):
 
 @pytest.mark.parametrize("start", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("is_iterable", [False, True])
-def test_workers_have_handles_of_their_own(store, tmp_path, start, is_iterable):
-    """The file is open, and its handle has been used, before workers are forked."""
-    archive = shutil.make_archive(str(tmp_path / "z"), "zip", str(store))
-    expected, dataset = ShardDataset(store, "train", round=0), ShardDataset(archive, "train", round=0)
-    assert torch.equal(dataset[0]["seeds/n_id"], expected[0]["seeds/n_id"])
-    what = ShardIterable(dataset) if is_iterable else dataset
+def test_workers_have_handles_of_their_own(tmp_path, start, is_iterable):
+    """The files are open, and their handles have been used, before workers are forked. One of each format, as starting
+    workers takes seconds."""
+    stores = [shared_store(zarr_format=zarr_format) for zarr_format in ZARR_FORMATS]
+    archives = [shutil.make_archive(str(tmp_path / str(i)), "zip", str(store)) for i, store in enumerate(stores)]
+    datasets = [ShardDataset(archive, "train", round=0) for archive in archives]
+    expected = [item for store in stores for item in ShardDataset(store, "train", round=0)]
+    for dataset in datasets:
+        assert torch.equal(dataset[0]["seeds/n_id"], expected[0]["seeds/n_id"])
+    what = ChainDataset([ShardIterable(dataset) for dataset in datasets]) if is_iterable else ConcatDataset(datasets)
     items = list(DataLoader(what, batch_size=None, num_workers=2, multiprocessing_context=start, timeout=120))
     if is_iterable:
         items.sort(key=lambda item: item["seeds/n_id"].tolist())
-        expected = sorted(expected, key=lambda item: item["seeds/n_id"].tolist())
+        expected.sort(key=lambda item: item["seeds/n_id"].tolist())
     assert len(items) == len(expected)
     for item, other in zip(items, expected):
         assert all(torch.equal(item[key], other[key]) for key in other)
