@@ -28,7 +28,7 @@ def files_of(store: Path) -> dict[str, str]:
     }
 
 
-def read(store: Path, path: str) -> np.ndarray:
+def read(store: Path | str, path: str) -> np.ndarray:
     spec, columns = stored_at(_manifest(*_as_it_is(store)), path)
     return np.asarray(_group(*_as_it_is(store))[spec.path])[..., columns]
 
@@ -37,9 +37,9 @@ def manifest_of(store: Path) -> dict[str, Any]:
     return copy.deepcopy(dict(_group(*_as_it_is(store)).attrs["manifest"]))
 
 
-def _as_it_is(store: Path) -> tuple[str, bytes]:
+def _as_it_is(store: Path | str) -> tuple[str, bytes]:
     """A store and all that zarr opens it by, so that it is opened once, not for each of its tensors."""
-    files = (store / name for name in (".zgroup", ".zattrs", integrity.CONSOLIDATED, "zarr.json"))
+    files = (Path(store) / name for name in (".zgroup", ".zattrs", integrity.CONSOLIDATED, "zarr.json"))
     return str(store), b"".join(file.read_bytes() for file in files if file.exists())
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from torch import Tensor, nn
@@ -60,6 +60,7 @@ def matrices(draw: Any) -> np.ndarray:
     return draw(arrays.arrays(np.float32, shape, elements=values))
 
 
+@settings(deadline=None)
 @given(matrix=matrices(), width=st.integers(1, 5), spare=st.integers(0, 3), data=st.data())
 def test_products_and_gradients_are_those_of_the_dense_matrix(matrix: Any, width: int, spare: int, data: Any) -> None:
     num = data.draw(st.integers(0, len(matrix)))
