@@ -82,17 +82,18 @@ def _unit(state):
 
 
 @njit(cache=True, nogil=True)
-def pick_weighted(state, sums, before, count, replace, picks):
-    """Write `count` positions of `sums` to picks, each drawn with a probability in proportion to its weight.
+def pick_weighted(state, all_sums, start, is_first, degree, count, replace, picks):
+    """Write `count` positions from [0, degree) to picks, each drawn with a probability in proportion to its weight.
 
     Without replacement each draw is among what is left, as Efraimidis and Spirakis' sampling has it (Weighted random
     sampling with a reservoir, 2006); `count` is less than there are. A draw is repeated until it hits what is left,
     which is the same. Weights are all positive.
 
     Args:
-        sums: float64 [degree], of each position the sum of its weight and all before it, and of `before`.
+        all_sums: float64, from `start` on of each position the sum of its weight and those before it; and of those
+            before `start`, unless `is_first`.
     """
-    degree = sums.size
+    sums, before = all_sums[start : start + degree], 0.0 if is_first else all_sums[start - 1]
     total = sums[degree - 1] - before
     for i in range(count):
         refused = 0

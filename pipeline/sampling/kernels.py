@@ -72,8 +72,7 @@ def _expand(graph, e, h, time, key, fanout, how, work, keep_edges):
     indptr_offset, edge_offset = graph.indptr_offset[e], graph.edge_offset[e]
     first = work.node_end[dst_type, h - 1] if h > 0 else 0
     num_src = work.node_end[src_type, h + 1]
-    slot = work.slot_offset[e] + work.edge_end[e, h]
-    start = slot
+    start = slot = work.slot_offset[e] + work.edge_end[e, h]
     type_key = mix(key ^ np.uint64(e))
     is_noted = work.seen.size > 0
     hides = work.is_open.size > 0 and h == work.edge_end.shape[1] - 1
@@ -83,9 +82,7 @@ def _expand(graph, e, h, time, key, fanout, how, work, keep_edges):
         degree = graph.indptr[indptr_offset + node + 1] - begin
         whole = begin
         if graph.time.size > 0:
-            begin, degree = _visible(graph.time, edge_offset, begin, degree, time, how.window)
-            if how.is_last and 0 <= fanout < degree:
-                begin, degree = begin + degree - fanout, fanout
+            begin, degree = _visible(graph.time, edge_offset, begin, degree, time, fanout, how)
         count = degree
         drawn = fanout >= 0 and degree > 0 and (how.replace or degree > fanout)
         if drawn:
@@ -93,12 +90,7 @@ def _expand(graph, e, h, time, key, fanout, how, work, keep_edges):
                 continue
             count = fanout
             state = mix(type_key ^ _pair(node, work.origin[dst_offset + i]))
-            if graph.weight.size > 0:
-                before = graph.weight[edge_offset + begin - 1] if begin > whole else 0.0
-                sums = graph.weight[edge_offset + begin : edge_offset + begin + degree]
-                pick_weighted(state, sums, before, count, how.replace, work.picks)
-            else:
-                _pick(state, degree, count, how.replace, work.picks)
+            _draw(graph.weight, edge_offset + begin, begin == whole, degree, count, state, how.replace, work.picks)
         for j in range(count):
             edge = edge_offset + begin + (work.picks[j] if drawn else j)
             if is_noted:
@@ -106,12 +98,7 @@ def _expand(graph, e, h, time, key, fanout, how, work, keep_edges):
             if keep_edges:
                 work.src[slot], work.dst[slot], work.e_id[slot] = graph.row[edge], i, graph.e_id[edge]
             else:
-                source = graph.row[edge]
-                if work.local_id[src_offset + source] == OUTSIDE:
-                    work.local_id[src_offset + source] = num_src
-                    work.nodes[src_offset + num_src] = source
-                    work.origin[src_offset + num_src] = work.origin[dst_offset + i]
-                    num_src += 1
+                num_src = _number_source(work, graph.row[edge], work.origin[dst_offset + i], src_offset, num_src)
             slot += 1
     if keep_edges:  # in a loop of its own, so that neither waits for the other's memory
         num_src = _number_sources(work, start, slot, src_offset, dst_offset, num_src)
@@ -120,45 +107,61 @@ def _expand(graph, e, h, time, key, fanout, how, work, keep_edges):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _visible(times, edge_offset, begin, degree, time, window):
-    """Of the edges begin, ... of a destination, whose times ascend, those not later than `time` and within the window.
+def _draw(weights, start, is_first, degree, count, state, replace, picks):
+    """Write `count` positions from [0, degree) to picks, by weight where there are weights."""
+    if weights.size > 0:
+        pick_weighted(state, weights, start, is_first, degree, count, replace, picks)
+    else:
+        _pick(state, degree, count, replace, picks)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _visible(times, edge_offset, begin, degree, time, fanout, how):
+    """Of the edges begin, ... of a destination, whose times ascend, those that may be drawn: not later than `time`, in
+    the window, and of these only the latest where those are wanted.
 
     Returns where they begin, and how many they are. Where an edge type has no times, all are.
     """
-    first, last = begin, begin + degree
-    low, high = first, last
+    first = begin
+    last = begin + _num_before(times, edge_offset + begin, degree, time, True)
+    if how.window >= 0 and last > first and times[edge_offset + first] != ALWAYS:
+        first += _num_before(times, edge_offset + first, last - first, time - how.window, False)
+    if how.is_last and 0 <= fanout < last - first:
+        first = last - fanout
+    return first, last - first
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _num_before(times, start, count, time, is_included):
+    """How many of the ascending times start, ..., start + count - 1 are before a time, or with it."""
+    low, high = start, start + count
     while low < high:
         middle = (low + high) // 2
-        if times[edge_offset + middle] <= time:
+        if times[middle] < time or (is_included and times[middle] == time):
             low = middle + 1
         else:
             high = middle
-    last = low
-    if window >= 0 and last > first and times[edge_offset + first] != ALWAYS:
-        low, high = first, last
-        while low < high:
-            middle = (low + high) // 2
-            if times[edge_offset + middle] < time - window:
-                low = middle + 1
-            else:
-                high = middle
-        first = low
-    return first, last - first
+    return low - start
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _number_source(work, source, origin, src_offset, num_src):
+    """Number a node as the next one of its type, `num_src`, unless it is in the batch. Returns how many there are."""
+    if work.local_id[src_offset + source] == OUTSIDE:
+        work.local_id[src_offset + source] = num_src
+        work.nodes[src_offset + num_src] = source
+        work.origin[src_offset + num_src] = origin
+        num_src += 1
+    return num_src
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _number_sources(work, start, stop, src_offset, dst_offset, num_src):
     """Number the sources of edges that were stored as nodes, new ones from `num_src` on. Returns how many there are."""
     for slot in range(start, stop):
-        source = work.src[slot]
-        local = work.local_id[src_offset + source]
-        if local == OUTSIDE:
-            local = num_src
-            work.local_id[src_offset + source] = local
-            work.nodes[src_offset + num_src] = source
-            work.origin[src_offset + num_src] = work.origin[dst_offset + work.dst[slot]]
-            num_src += 1
-        work.src[slot] = local
+        source, origin = work.src[slot], work.origin[dst_offset + work.dst[slot]]
+        num_src = _number_source(work, source, origin, src_offset, num_src)
+        work.src[slot] = work.local_id[src_offset + source]
     return num_src
 
 
