@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from heteroshards.schemas.config import JobConfig, load_config
-from heteroshards.trainer.tasks.metrics import scores
+from heteroshards.trainer.tasks.metrics import accuracy, macro_f1
 
 warnings.filterwarnings("ignore", message="`torch.jit.script")
 warnings.filterwarnings("ignore", message="Sparse (CSR tensor support is in beta|invariant checks)")
@@ -164,7 +164,8 @@ def train(name: str, job: JobConfig, data: HeteroData, rng_seed: int, epochs: in
 @torch.no_grad()
 def evaluate(model: nn.Module, data: HeteroData, y: torch.Tensor, mask: torch.Tensor) -> dict[str, float]:
     model.eval()
-    return scores(y[mask].numpy(), model(data)[mask].argmax(dim=-1).numpy())
+    labels, said = y[mask].numpy(), model(data)[mask].argmax(dim=-1).numpy()
+    return {"accuracy": accuracy(labels, said), "macro_f1": macro_f1(labels, said)}
 
 
 def summary(runs: list[Run]) -> dict[str, list[float]]:

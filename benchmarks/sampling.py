@@ -23,7 +23,7 @@ from heteroshards.pipeline.sampling.resolve import resolve_sampling
 from heteroshards.pipeline.sizing.budgets import resolve_budget
 from heteroshards.pipeline.sources import load_dataset
 from heteroshards.pipeline.sources.source import SourceGraph
-from heteroshards.schemas.config import BudgetConfig, DatasetConfig, SamplingConfig
+from heteroshards.schemas.config import BudgetConfig, DatasetConfig, JobConfig, SamplingConfig
 from heteroshards.schemas.sampling import SamplingSpec
 
 FANOUT = [5, 5]
@@ -36,7 +36,7 @@ class Case:
     def __init__(self, source: SourceGraph, graph: HeteroGraph, batch_size: int, num_seeds: int) -> None:
         sampling = SamplingConfig(fanout=list(FANOUT), batch_size=batch_size, grouping="random", rounds=1)
         self.source, self.graph = source, graph
-        self.spec: SamplingSpec = resolve_sampling(sampling, graph)
+        self.spec: SamplingSpec = resolve_sampling(JobConfig(sampling=sampling), graph)
         nodes = np.arange(graph.schema.node(graph.schema.seed_type).num_nodes, dtype=np.int32)
         rounds = -(-num_seeds // len(nodes))
         self.plan: SplitPlan = random_plan("train", nodes, batch_size, rounds, 0)

@@ -101,7 +101,7 @@ def prepare(ctx: click.Context, config_path: Path, store: Path | None, workers: 
     from heteroshards.pipeline.sources import load_stamped
 
     _report(f"loading  the {config.dataset.source} graph")
-    source, stamp = load_stamped(config.dataset, before, targets=config.targets)
+    source, stamp = load_stamped(config.dataset, before, job=config)
     click.echo(f"source   {', '.join(f'{key}: {value}' for key, value in source.description.items())}")
     with _kernels_told():
         outcome = prepare_source(
@@ -169,7 +169,7 @@ def finalise(config_path: Path, store: Path | None) -> None:
     from heteroshards.pipeline.writing.latest import write_note
 
     config = job_config(config_path)
-    source, stamp = load_stamped(config.dataset, source_stamp(config.dataset), targets=config.targets)
+    source, stamp = load_stamped(config.dataset, source_stamp(config.dataset), job=config)
     with _kernels_told():
         stand = steps.finalise(source, config, store=store, report=_report)
     write_note(config, store, stand.path, stand.manifest.fingerprint, stamp)
@@ -180,7 +180,7 @@ def _job(config_path: Path) -> tuple[JobConfig, "SourceGraph"]:
     from heteroshards.pipeline.sources import load_dataset
 
     config = job_config(config_path)
-    return config, load_dataset(config.dataset, targets=config.targets)
+    return config, load_dataset(config.dataset, job=config)
 
 
 @main.command()
@@ -208,7 +208,7 @@ def plan(ctx: click.Context, config_path: Path, workers: int, as_json: bool, max
     from heteroshards.pipeline.sources import load_dataset
 
     config = job_config(config_path)
-    source = load_dataset(config.dataset, targets=config.targets)
+    source = load_dataset(config.dataset, job=config)
     with _kernels_told():
         found = forecast(source, config, workers=workers, max_batches=max_batches, progress=_progress())
     click.echo(json.dumps(to_json(found), indent=2) if as_json else forecast_report(found))
@@ -309,7 +309,7 @@ def verify(
     path = store or (latest_store(config) if config else None)
     if path is None:
         raise ConfigError("nothing to verify", hint="Name a store, or a job with --config.")
-    source = load_dataset(config.dataset, targets=config.targets) if config else None
+    source = load_dataset(config.dataset, job=config) if config else None
     with _kernels_told():
         verified = check(path, source, config, workers=workers, max_findings=limit, progress=_progress())
     click.echo(json.dumps(verified.as_json(), indent=2, default=str) if as_json else "\n".join(verified.lines()))

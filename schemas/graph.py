@@ -36,12 +36,13 @@ def _require_both(what: str, width: Optional[int], dtype: Optional[str]) -> None
 
 
 class NodeTypeSchema(Frozen):
-    """One node type. `num_features` is None when the type has no `x`."""
+    """One node type. `num_features` is None when the type has no `x`; with `has_age` batches say how old nodes are."""
 
     name: str
     num_nodes: int = Field(ge=0, lt=2**31)
     num_features: Optional[int] = Field(default=None, ge=1, lt=2**31)
     feature_dtype: Optional[str] = None
+    has_age: bool = False
 
     _check_name = field_validator("name")(_check_type_name)
 

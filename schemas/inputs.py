@@ -14,9 +14,9 @@ from heteroshards.schemas.tensors import ITEM_BYTES
 class InputSpec(NamedTuple):
     """One tensor of the flat, ordered set that a compiled model receives for one batch.
 
-    `kind` is one of `x`, `n_id`, `edge_index`, `edge_attr`, `e_id`, `node_mask`, `edge_mask`, `target`, `seed_mask`, or
-    of `SPARSE_X`; `key` is the node type or edge type key it belongs to (the seed type for `seed_mask`, its own name
-    for `target`).
+    `kind` is one of `x`, `n_id`, `age`, `edge_index`, `edge_attr`, `e_id`, `node_mask`, `edge_mask`, `target`,
+    `seed_mask`, or of `SPARSE_X`; `key` is the node type or edge type key it belongs to (the seed type for `seed_mask`,
+    its own name for `target`).
     """
 
     kind: str
@@ -25,11 +25,11 @@ class InputSpec(NamedTuple):
     dtype: str
 
 
-EXTRA_INPUTS = ("n_id", "edge_attr", "node_mask", "edge_mask")
+EXTRA_INPUTS = ("n_id", "age", "edge_attr", "node_mask", "edge_mask")
 
 # Those that are of an edge type, and of the seeds; the others are of a node type.
 EDGE_INPUTS = ("edge_index", "edge_attr", "e_id", "edge_mask")
-SEED_INPUTS = ("target", "seed_mask", "seed_n_id", "seed_row")
+SEED_INPUTS = ("target", "seed_mask", "seed_n_id", "seed_row", "seed_time")
 
 # `x` by rows (CSR): where each row begins, and the column and value of each entry that is not zero.
 SPARSE_X = ("x_starts", "x_columns", "x_values")
@@ -63,6 +63,8 @@ def model_inputs(
             inputs.append(InputSpec("x", node.name, (rows, node.num_features), node.feature_dtype))
         if not node.num_features or features_by_id or "n_id" in wanted:
             inputs.append(InputSpec("n_id", node.name, (rows,), "int32"))
+        if "age" in wanted and node.has_age:
+            inputs.append(InputSpec("age", node.name, (rows,), "float32"))
         if "node_mask" in wanted:
             inputs.append(InputSpec("node_mask", node.name, (rows,), "bool"))
     for edge in graph.edge_types:

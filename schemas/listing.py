@@ -94,6 +94,7 @@ def _by_type(manifest: Manifest, part: Part) -> List[TensorSpec]:
         chunk_batches=min(manifest.chunk_batches, max(1, part.num_batches)),
         codec="none",
         feature_codecs=_no_codecs(manifest),
+        with_trees=manifest.sampling.is_disjoint,
     )
     num_hops = manifest.sampling.num_hops
     return part_tensors(manifest.graph, part.budget, num_hops, part.path, part.num_batches, options)

@@ -189,7 +189,6 @@ class RegressionTarget(Target):
 TargetSpec = Annotated[
     Union[ClassTarget, BinaryTarget, MultilabelTarget, RegressionTarget], Field(discriminator="kind")
 ]
-Kind = Literal["classification", "binary", "multilabel", "regression"]
 
 
 def _checked(target: Target, found: Optional[Tuple[Any, ...]], num: int) -> Any:

@@ -13,9 +13,13 @@ class Task(Frozen):
 
     Attributes:
         targets: what is predicted of each seed.
+        is_table: seeds are rows of a table of their own, so that a node may be asked about more than once.
+        has_time: seeds have times, and see nothing that is later.
     """
 
     seed_type: str
+    is_table: bool = False
+    has_time: bool = False
     targets: Tuple[TargetSpec, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -17,11 +17,12 @@ from heteroshards.schemas.names import is_safe_name
 from heteroshards.schemas.task import Task
 
 ID_PAD = -1
+NO_TIME = -(2**63)  # in seeds/time: pads
 STATS_CHUNK_BATCHES = 65536
 
-DTYPES = ("int32", "uint32", "uint8", "bool", "float16", "float32", "float64")
+DTYPES = ("int32", "int64", "uint32", "uint8", "bool", "float16", "float32", "float64")
 CODECS = ("none", "blosc-lz4", "zstd")
-ITEM_BYTES = {"int32": 4, "uint32": 4, "uint8": 1, "bool": 1, "float16": 2, "float32": 4, "float64": 8}
+ITEM_BYTES = {"int32": 4, "int64": 8, "uint32": 4, "uint8": 1, "bool": 1, "float16": 2, "float32": 4, "float64": 8}
 
 
 class TensorSpec(Frozen):
@@ -95,6 +96,7 @@ class BatchOptions(NamedTuple):
     codec: str
     feature_codecs: Dict[str, str]
     is_packed: bool = False
+    with_trees: bool = False
 
 
 def part_tensors(
@@ -148,6 +150,10 @@ def _node_tensors(node: NodeTypeSchema, budget: Budget, batches: _Batches) -> It
     of = partial(batches.tensor, "nodes", node.name)
     yield of("n_id", "int32", ID_PAD, "global node id of each row", rows)
     yield of("mask", "bool", 0, "True where the row is real", rows)
+    if batches.options.with_trees:
+        yield of("tree", "int32", ID_PAD, "which seed of the batch each row belongs to: trees are disjoint", rows)
+    if node.has_age:
+        yield of("age", "float32", 0, "how much earlier than its seed's time each row is, in days or steps", rows)
     if batches.options.inline_features and node.num_features and node.feature_dtype:
         features = (f"{node.name}_feature", node.num_features)
         codec, pad = batches.options.feature_codecs[layout.feature_path(node.name)], batches.options.pad_value
@@ -173,6 +179,8 @@ def _seed_tensors(task: Task, budget: Budget, batches: _Batches) -> Iterator[Ten
     yield of("n_id", "int32", ID_PAD, "global id of each seed node", rows)
     yield of("row", "int32", ID_PAD, "which of all seeds it is, split after split as the manifest lists them", rows)
     yield of("mask", "bool", 0, "True where the seed is real", rows)
+    if task.has_time:
+        yield of("time", "int64", NO_TIME, "when each seed asks, in the source's unit", rows)
     for target in task.targets:
         columns = [(f"{target.name}_column", size) for size in target.shape]
         text = f"{target.kind} target of each seed, {target.limits}"

@@ -1,7 +1,7 @@
 """Scores of a model on a split, one answer per seed node."""
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ class Answers:
         values: mean over rounds of the objective's answers, float64 [seeds, width].
         loss: the mean over all that is known of all seeds in all rounds, weighted as in training; NaN where nothing is.
         num_batches_left_out: damaged ones; their seeds are answered by other rounds, or not at all.
+        times: int64 [seeds], when each asks, in the source's unit; None where times play no part.
     """
 
     objective: TaskObjective
@@ -34,6 +35,7 @@ class Answers:
     values: np.ndarray
     loss: float
     num_batches_left_out: int = 0
+    times: Optional[np.ndarray] = None
 
     @property
     def predictions(self) -> Dict[str, np.ndarray]:
@@ -87,6 +89,7 @@ class _Seeds(NamedTuple):
         node_id: global ids of all their seeds, in the order of rows. targets: of each, by name.
         masks: bool [all batches, max_seeds]; False throughout a batch that is left out.
         places: where each seed of each batch stands in `node_id`, [all batches, max_seeds].
+        times: int64 [seeds], when each asks; None where times play no part.
     """
 
     batches: np.ndarray
@@ -94,6 +97,7 @@ class _Seeds(NamedTuple):
     targets: Dict[str, np.ndarray]
     masks: np.ndarray
     places: np.ndarray
+    times: Optional[np.ndarray]
 
     @classmethod
     def read(cls, job: Job, split: str) -> "_Seeds":
@@ -108,7 +112,10 @@ class _Seeds(NamedTuple):
         row, first = np.unique(rows[masks], return_index=True)
         targets = {name: values[masks][first] for name, values in read.items()}
         node_id = ids[masks][first].astype(np.int64)
-        return cls(np.flatnonzero(~is_out), node_id, targets, masks, np.searchsorted(row, rows))
+        times = None
+        if store.manifest.graph.task.has_time:
+            times = store.read_seeds(split, "time", on_corrupt)[masks][first]
+        return cls(np.flatnonzero(~is_out), node_id, targets, masks, np.searchsorted(row, rows), times)
 
 
 def _answer_intact(job: Job, split: str, seeds: _Seeds, console: Console) -> Answers:
@@ -135,7 +142,8 @@ def _answer_intact(job: Job, split: str, seeds: _Seeds, console: Console) -> Ans
                 losses += objective.loss_sums(share[mask], asked)
             bar.update(group)
     values, loss = total / counts[:, None], objective.mean_loss(losses)
-    return Answers(objective, seeds.node_id, seeds.targets, values, loss, len(seeds.masks) - num_batches)
+    left_out = len(seeds.masks) - num_batches
+    return Answers(objective, seeds.node_id, seeds.targets, values, loss, left_out, seeds.times)
 
 
 def _askable(job: Job, tensors: Sequence[torch.Tensor]) -> List[torch.Tensor]:

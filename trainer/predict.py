@@ -45,10 +45,10 @@ def predict(job: Job, splits: Sequence[str], output: Union[str, Path], console: 
     if not names:
         raise ConfigError("no split is named", where="predicting", hint="Name one of the store's splits.")
     check_writable(output)
-    written, tables = np.zeros(0, np.int64), []
+    written, tables, is_table = np.zeros(0, np.int64), [], job.store.manifest.graph.task.is_table
     for split in dict.fromkeys(names):
         answers = answer(job, split, console)
-        is_new = ~np.isin(answers.node_id, written)
+        is_new = np.ones(len(answers.node_id), bool) if is_table else ~np.isin(answers.node_id, written)
         written = np.union1d(written, answers.node_id)
         tables.append(_table(_names(job, split, answers), answers).filter(pa.array(is_new)))
     table = pa.concat_tables(tables)
@@ -77,6 +77,8 @@ def _names(job: Job, split: str, answers: Answers) -> np.ndarray:
     if split != layout.PREDICT:
         return np.full(len(answers.node_id), split, object)
     names = np.full(len(answers.node_id), None, object)
+    if job.store.manifest.graph.task.is_table:
+        return names  # the same question may be another row of another split
     for other in layout.SCORED_SPLITS:
         if job.store.has_split(other):
             ids = job.store.read_seeds(other, "n_id", job.quarantine.add)
@@ -89,4 +91,6 @@ def _table(splits: np.ndarray, answers: Answers) -> Any:
 
     columns = answers.objective.columns(answers.values, answers.targets)
     named = {"split": pa.array(splits, pa.string()), "node_id": pa.array(answers.node_id, pa.int64())}
+    if answers.times is not None:
+        named["time"] = pa.array(answers.times, pa.int64())
     return pa.table({**named, **columns})

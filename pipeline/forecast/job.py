@@ -167,7 +167,7 @@ def forecast(
     budgets, shape_of = resolve_budgets(config.budget, graph.schema, counted.sizes, counted.max_seeds, spec.rng_seed)
     refusal, fitted = _fit(counted, budgets, shape_of, config.budget, graph.schema)
     splits = tuple(_split(name, fits, budgets, coverage[name], counted) for name, fits in fitted.items())
-    options = resolve_batch_options(config.store, graph, budgets, spec.num_hops, fitted)
+    options = resolve_batch_options(config.store, graph, budgets, spec, fitted)
     digests, draws = (wanted.fingerprint, wanted.content), counted.edge_draws
     manifest = make_manifest(config, part, part_spec, budgets, fitted, draws, options, *digests)
     num_batches = {split.name: split.num_batches for split in splits}

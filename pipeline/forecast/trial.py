@@ -105,7 +105,7 @@ class Trial:
         max_rounds: int = MAX_ROUNDS,
     ) -> None:
         self.config, self.progress = config, progress
-        self.spec = resolve_sampling(config.sampling, graph)
+        self.spec = resolve_sampling(config, graph)
         oversize: OverSizePolicy = "error" if self.spec.mode == "full" else "trim_nodes_and_edges"
         self.pool = make_executor(graph, self.spec, oversize, workers)
         self.graph, part, self.coverage = cover(graph, self.spec, max_batches, max_rounds)
@@ -114,7 +114,8 @@ class Trial:
 
     def _counted(self, grouping: str, budget: BudgetConfig) -> Counted:
         sampling = self.config.sampling.model_copy(update={"grouping": grouping})
-        spec = resolve_sampling(sampling, self.graph).model_copy(update={"rounds": self.rounds})
+        job = self.config.model_copy(update={"sampling": sampling})
+        spec = resolve_sampling(job, self.graph).model_copy(update={"rounds": self.rounds})
         return count_all(self.pool, self.graph, spec, budget, self.progress)
 
     def alternatives(self) -> tuple[tuple[Alternative, ...], tuple[str, ...]]:

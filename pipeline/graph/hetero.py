@@ -5,7 +5,7 @@ import json
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,13 @@ import numpy as np
 from pydantic import ValidationError
 
 from heteroshards.pipeline.graph.csc import PackedGraph, pack_graph
-from heteroshards.pipeline.graph.seeds import SeedTable
+from heteroshards.pipeline.graph.seeds import SeedTable, take_rows
 from heteroshards.pipeline.memory import require_memory
 from heteroshards.schemas.errors import GraphError
-from heteroshards.schemas.graph import EdgeTypeSchema, EdgeTypeTuple, GraphSchema, NodeTypeSchema, edge_key
+from heteroshards.schemas.graph import EdgeTypeSchema, EdgeTypeTuple, GraphSchema, NodeTypeSchema, edge_key, type_name
 from heteroshards.schemas.notes import Note
 from heteroshards.schemas.task import Task
+from heteroshards.schemas.tensors import ID_PAD
 
 if TYPE_CHECKING:
     from heteroshards.pipeline.sources import SourceGraph
@@ -39,6 +40,9 @@ class HeteroGraph:
         original_ids: node type -> int64 [num_nodes], only where a subset renumbered the nodes.
         description: where the graph came from, in words.
         told: what was said when it was loaded.
+        times: node type or edge type key -> int64 [nodes or edges], when each came to be, for the types that know.
+        weights: edge type key -> float64 [num_edges], from 0, likewise.
+        day: how many units of time are one unit of age.
     """
 
     schema: GraphSchema
@@ -49,6 +53,9 @@ class HeteroGraph:
     original_ids: dict[str, np.ndarray]
     description: dict[str, Any]
     told: tuple[Note, ...] = ()
+    times: dict[str, np.ndarray] = field(default_factory=dict)
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+    day: int = 1
 
     @cached_property
     def packed(self) -> PackedGraph:
@@ -64,7 +71,30 @@ class HeteroGraph:
             [node.num_nodes for node in self.schema.node_types],
             [(index[edge.src], index[edge.dst]) for edge in self.schema.edge_types],
             [self.edge_index[key] for key in self.schema.edge_keys],
+            [self._there_from(edge) for edge in self.schema.edge_types],
+            [self.weights.get(key) for key in self.schema.edge_keys],
         )
+
+    def _there_from(self, edge: EdgeTypeSchema) -> np.ndarray | None:
+        """int64 [num_edges]: when each edge and its source are both there. None: always."""
+        own, of_nodes = self.times.get(edge.key), self.times.get(edge.src)
+        of_source = None if of_nodes is None else of_nodes[self.edge_index[edge.key][0]]
+        if own is None or of_source is None:
+            return of_source if own is None else own
+        return np.maximum(own, of_source)
+
+    def ages(self, node_type: str, n_id: np.ndarray, tree: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+        """float32 [B, rows]: how much earlier than its seed each node is, in units of age; 0 in pads.
+
+        Subtracted in whole numbers, before anything is rounded.
+
+        Args:
+            n_id, tree: int32 [B, rows], nodes and the seeds of the batch that they belong to. seeds: int32 [B, S].
+        """
+        if self.seeds.times is None or not len(self.times[node_type]):
+            return np.zeros(n_id.shape, np.float32)
+        asked = take_rows(self.seeds.times, np.take_along_axis(seeds, np.maximum(tree, 0), axis=1), 0)
+        return np.where(n_id == ID_PAD, 0, (asked - self.times[node_type][n_id]) / self.day).astype(np.float32)
 
     @cached_property
     def _edge_digests(self) -> dict[str, str]:
@@ -75,6 +105,8 @@ class HeteroGraph:
         """sha256 over the whole content: schema, edges, features, labels and splits."""
         groups: list[Mapping[str, np.ndarray]] = [self.features, self.edge_attr]
         groups += [{"ids": self.seeds.ids}, self.seeds.targets, self.seeds.splits, self.original_ids]
+        asked = {} if self.seeds.times is None else {"times": self.seeds.times}
+        groups += [asked, self.times, self.weights, {"day": np.array(self.day)}]
         parts = [_digest(group) for group in groups]
         text = json.dumps([self.schema.model_dump_json(), parts, self._edge_digests], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -116,10 +148,16 @@ def build_graph(source: "SourceGraph") -> HeteroGraph:
     keys = {edge_key(edge_type): edge_type for edge_type in data.edge_types}
     edge_index = {key: data[edge_type].edge_index.numpy() for key, edge_type in keys.items()}
     edge_attr = {key: data[of].edge_attr.numpy() for key, of in keys.items() if "edge_attr" in data[of]}
-    nodes = [_node_schema(name, data[name].num_nodes, features.get(name)) for name in data.node_types]
+    times = {type_name(of): data[of][name].numpy() for of, name in source.times.items()}
+    weights = {edge_key(of): data[of][name].numpy() for of, name in source.weights.items()}
+    nodes = [_node_schema(name, data[name].num_nodes, features.get(name), name in times) for name in data.node_types]
     edges = [_edge_schema(of, edge_index[key], edge_attr.get(key)) for key, of in keys.items()]
-    with _naming("[dataset] label", "Keep the labels under another name."):
-        task = Task(seed_type=source.seed_type, targets=source.targets)
+    task = Task(
+        seed_type=source.seed_type,
+        targets=source.targets,
+        is_table=source.asked_of is not None,
+        has_time=source.asked_at is not None,
+    )
     with _naming("the graph", "Rename the types."):
         schema = GraphSchema(node_types=tuple(nodes), edge_types=tuple(edges), task=task)
     return HeteroGraph(
@@ -131,6 +169,9 @@ def build_graph(source: "SourceGraph") -> HeteroGraph:
         dict(source.node_ids),
         source.description,
         source.told,
+        times,
+        weights,
+        source.day,
     )
 
 
@@ -158,13 +199,14 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def _node_schema(name: str, num_nodes: int, x: np.ndarray | None) -> NodeTypeSchema:
+def _node_schema(name: str, num_nodes: int, x: np.ndarray | None, has_age: bool) -> NodeTypeSchema:
     with _naming(f"node type {name!r}", "Rename the type."):
         return NodeTypeSchema(
             name=name,
             num_nodes=num_nodes,
             num_features=None if x is None else x.shape[1],
             feature_dtype=None if x is None else str(x.dtype),
+            has_age=has_age,
         )
 
 
@@ -200,6 +242,6 @@ def _naming(where: str, hint: str) -> Iterator[None]:
 def _seeds(source: "SourceGraph") -> SeedTable:
     stored = {}
     for target in source.targets:
-        values = source.data[source.seed_type][target.name].numpy()
+        values = source.answers[target.name]
         stored[target.name] = np.where(target.is_known(values), values, target.pad_value).astype(target.dtype)
-    return SeedTable.of_splits(source.seeds, stored)
+    return SeedTable.of_splits(source.seeds, stored, source.asked_of, source.asked_at)

@@ -14,7 +14,7 @@ class SeedTable:
     """N seeds, those of a split after those of the split before. Plans hold numbers of its rows, never node ids.
 
     Attributes:
-        ids: int32 [N], the node that each is asked of; ascending within a split.
+        ids: int32 [N], the node that each is asked of.
         targets: name -> [N, ...], what is to be answered, its pad value where nothing is known.
         splits: split -> its rows, int32, ascending.
         times: int64 [N], when each is asked: what is later is not known yet. None: at no time.
@@ -26,14 +26,26 @@ class SeedTable:
     times: np.ndarray | None = None
 
     @staticmethod
-    def of_splits(ids: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]) -> "SeedTable":
-        """The table of the nodes of each split; `targets` are by name, a value per node."""
-        rows = np.concatenate(list(ids.values())).astype(np.int32)
+    def of_splits(
+        ids: Mapping[str, np.ndarray],
+        targets: Mapping[str, np.ndarray],
+        nodes: np.ndarray | None = None,
+        times: np.ndarray | None = None,
+    ) -> "SeedTable":
+        """The table of the questions of each split.
+
+        Args:
+            ids: split -> which questions it has. targets: by name, a value per question. nodes: the node that each
+                question is about; None: question i is about node i. times: int64, when each is asked.
+        """
+        rows = np.concatenate(list(ids.values()))
         splits, start = {}, 0
         for name, part in ids.items():
             splits[name] = np.arange(start, start + len(part), dtype=np.int32)
             start += len(part)
-        return SeedTable(rows, {name: values[rows] for name, values in targets.items()}, splits)
+        about = rows if nodes is None else nodes[rows]
+        answers = {name: values[rows] for name, values in targets.items()}
+        return SeedTable(about.astype(np.int32), answers, splits, None if times is None else times[rows])
 
     def __len__(self) -> int:
         return sum(map(len, self.splits.values()))

@@ -54,7 +54,7 @@ def request_of(source: SourceGraph, config: JobConfig, store: Path | None = None
         GraphError, ConfigError: the graph or the config will not do.
     """
     graph = build_graph(source)
-    spec, content = resolve_sampling(config.sampling, graph), graph.digest()
+    spec, content = resolve_sampling(config, graph), graph.digest()
     fingerprint = fingerprint_of(config, spec, content)
     return Request(graph, config, spec, content, fingerprint, store or store_path(config, fingerprint))
 
@@ -71,7 +71,7 @@ def plan_store(request: Request, workers: int = 1, report: Report = silent, prog
     _report_losses(fitted, report)
     for note in unreached_notes(unreached_by(graph, fitted)):
         report(note.line)
-    options = resolve_batch_options(config.store, graph, budgets, spec.num_hops, fitted)
+    options = resolve_batch_options(config.store, graph, budgets, spec, fitted)
     digests = request.fingerprint, request.content
     manifest = make_manifest(config, graph, spec, budgets, fitted, counted.edge_draws, options, *digests)
     require_encodable(manifest.tensors)

@@ -58,7 +58,7 @@ def prepare(
         GraphError, ConfigError, BudgetError, StoreError: see schemas/errors.py. No store appears then.
     """
     require(config, JobConfig, "config")
-    source = from_data(data, config.dataset, {"dataset": "a HeteroData in memory"}, config.targets)
+    source = from_data(data, config.dataset, {"dataset": "a HeteroData in memory"}, config)
     with kernels_told(report):
         outcome = prepare_source(
             source, config, store=store, workers=workers, force=force, report=report, progress=progress

@@ -29,7 +29,7 @@ def time_phases(config: JobConfig, workers: int) -> tuple[int, dict[str, float]]
         marks.append((phase, time.perf_counter()))
 
     with tempfile.TemporaryDirectory(prefix="heteroshards-bench-") as folder:
-        source = load_dataset(config.dataset, targets=config.targets)
+        source = load_dataset(config.dataset, job=config)
         mark("load")
         request = request_of(source, config, Path(folder) / "store")
         mark("check and hash")

@@ -120,11 +120,13 @@ def _visible(times, edge_offset, begin, degree, time, fanout, how):
     """Of the edges begin, ... of a destination, whose times ascend, those that may be drawn: not later than `time`, in
     the window, and of these only the latest where those are wanted.
 
-    Returns where they begin, and how many they are. Where an edge type has no times, all are.
+    Returns where they begin, and how many they are. Of an edge type without times all are, as if nobody had asked.
     """
     first = begin
     last = begin + _num_before(times, edge_offset + begin, degree, time, True)
-    if how.window >= 0 and last > first and times[edge_offset + first] != ALWAYS:
+    if last == first or times[edge_offset + first] == ALWAYS:
+        return first, last - first
+    if how.window >= 0:
         first += _num_before(times, edge_offset + first, last - first, time - how.window, False)
     if how.is_last and 0 <= fanout < last - first:
         first = last - fanout

@@ -3,20 +3,20 @@
 import difflib
 
 from heteroshards.pipeline.graph.hetero import HeteroGraph
-from heteroshards.schemas.config import SamplingConfig
+from heteroshards.schemas.config import JobConfig, SamplingConfig
 from heteroshards.schemas.errors import ConfigError
 from heteroshards.schemas.sampling import SamplingSpec
 
 DEFAULT_FANOUT = "default"
 
 
-def resolve_sampling(config: SamplingConfig, graph: HeteroGraph) -> SamplingSpec:
-    """Fanouts per edge type and rounds per split.
+def resolve_sampling(job: JobConfig, graph: HeteroGraph) -> SamplingSpec:
+    """Fanouts per edge type, rounds per split, and how neighbors are drawn.
 
     Raises:
         ConfigError: a fanout table names an unknown edge type or leaves one out.
     """
-    is_full = config.mode == "full"
+    config, is_full = job.sampling, job.sampling.mode == "full"
     rounds = {
         split: 1 if is_full else config.rounds if split == "train" else config.eval_rounds
         for split in graph.seeds.splits
@@ -26,6 +26,9 @@ def resolve_sampling(config: SamplingConfig, graph: HeteroGraph) -> SamplingSpec
         mode=config.mode,
         fanouts={} if is_full else _fanouts(config, graph.schema.edge_keys),
         replace=config.replace,
+        is_disjoint=job.is_disjoint,
+        strategy=config.strategy,
+        window=config.window,
         batch_size=batch_size,
         grouping="random" if is_full else config.grouping,
         max_seeds=batch_size if config.grouping != "packed" else config.max_seeds or 2 * batch_size,

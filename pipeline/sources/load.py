@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heteroshards.pipeline.sources.source import SourceGraph, from_data
 from heteroshards.pipeline.sources.stamp import Stamp, may_follow, source_stamp
 from heteroshards.pipeline.sources.words import describe
-from heteroshards.schemas.config import DatasetConfig, TargetConfig
+from heteroshards.schemas.config import DatasetConfig, JobConfig
 from heteroshards.schemas.errors import DatasetError
 from heteroshards.schemas.paths import as_path
 from heteroshards.schemas.seam import require, typed
@@ -19,10 +18,8 @@ if TYPE_CHECKING:
 
 
 @typed("loading the graph", DatasetError)
-def load_dataset(
-    config: DatasetConfig, base: Path = Path("."), targets: Sequence[TargetConfig] | None = None
-) -> SourceGraph:
-    """Load or generate the graph that `config` names; relative paths start at `base`. `targets`: see `from_data`.
+def load_dataset(config: DatasetConfig, base: Path = Path("."), job: JobConfig | None = None) -> SourceGraph:
+    """Load or generate the graph that `config` names; relative paths start at `base`. `job`: see `from_data`.
 
     Raises:
         ConfigError: an argument, class, function or type of the config does not exist.
@@ -30,17 +27,17 @@ def load_dataset(
         GraphError: its labels, masks or edges are malformed, or a split has no seeds.
     """
     require(config, DatasetConfig, "config")
-    return from_data(_load(config, base), config, describe(config), targets)
+    return from_data(_load(config, base), config, describe(config), job)
 
 
 def load_stamped(
     config: DatasetConfig,
     before: Stamp | None,
     base: Path = Path("."),
-    targets: Sequence[TargetConfig] | None = None,
+    job: JobConfig | None = None,
 ) -> tuple[SourceGraph, Stamp | None]:
     """The graph, and the stamp of just what was loaded; `before` is the stamp of before. None: it changed meanwhile."""
-    source = load_dataset(config, base, targets)
+    source = load_dataset(config, base, job)
     after = source_stamp(config, base, earlier=before)
     return source, after if may_follow(before, after) else None
 

@@ -21,14 +21,8 @@ def find_masks(data: HeteroData, config: DatasetConfig) -> dict[str, str]:
     a split predict, which needs neither masks nor labels.
 
     Raises:
-        ConfigError: the seed type, or a mask that the config lists, does not exist.
+        ConfigError: a mask that the config lists does not exist.
     """
-    if config.seed_type not in data.node_types:
-        raise ConfigError(
-            f"the graph has no node type '{config.seed_type}'",
-            where="[dataset] seed_type",
-            hint=nearest(config.seed_type, data.node_types),
-        )
     store = data[config.seed_type]
     found = {}
     for split in (split for split in SCORED_SPLITS if split in config.masks and config.random_split is None):

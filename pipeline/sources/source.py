@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heteroshards.pipeline.sources import asked
 from heteroshards.pipeline.sources.splits import split_seeds
-from heteroshards.schemas.config import DatasetConfig, TargetConfig, single_target
-from heteroshards.schemas.errors import GraphError
+from heteroshards.pipeline.sources.words import nearest
+from heteroshards.schemas.config import DatasetConfig, JobConfig, TargetConfig
+from heteroshards.schemas.config.times import DAY
+from heteroshards.schemas.errors import ConfigError, GraphError
+from heteroshards.schemas.names import check_name
 from heteroshards.schemas.notes import Note
 from heteroshards.schemas.seam import require, typed
 from heteroshards.schemas.targets import TargetSpec
@@ -27,21 +31,33 @@ class SourceGraph:
         data: the graph, after subset and removal of isolated nodes: `num_nodes`, `x`, `edge_index`, `edge_attr`, label
             and masks, as plain tensors on the CPU; features are float32 or float16, contiguous.
         seed_type: node type that is predicted.
-        targets: what is predicted, each an attribute of `seed_type` of that name in `data`, [nodes, ...]: integers,
-            negative where unknown, or float32, NaN where unknown. Class counts are of the graph before any subset.
-        seeds: split -> ids of its seed nodes, int64, ascending, disjoint between splits; but `predict` may hold any.
+        targets: what is predicted. Classes are counted in the graph before any subset.
+        answers: target -> [questions, ...]: integers, negative where unknown, or float32, NaN where unknown. Question i
+            is about node i, or is row i of a table.
+        seeds: split -> its questions, int64, ascending, disjoint between splits; but `predict` may hold any.
         description: where the graph comes from, in plain words.
         node_ids: node type -> id in the source of each node, int64; only types whose nodes were renumbered.
         told: lines worth reading: what was read, what was not, what is odd, and what was changed.
+        asked_of: the node that each question is about, int64; None: question i is about node i.
+        asked_at: when each question is asked, int64; None: times play no part.
+        times: node or edge type -> its attribute in `data` that says when each came to be, int64.
+        weights: edge type -> its attribute in `data` with weights, float64, likewise.
+        day: how many units of time are one unit of age.
     """
 
     data: HeteroData
     seed_type: str
     targets: tuple[TargetSpec, ...]
+    answers: dict[str, np.ndarray] = field(repr=False)
     seeds: dict[str, np.ndarray] = field(repr=False)
     description: dict[str, Any]
     node_ids: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     told: tuple[Note, ...] = ()
+    asked_of: np.ndarray | None = field(default=None, repr=False)
+    asked_at: np.ndarray | None = field(default=None, repr=False)
+    times: dict[Any, str] = field(default_factory=dict)
+    weights: dict[Any, str] = field(default_factory=dict)
+    day: int = 1
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -51,65 +67,111 @@ class SourceGraph:
 
 @typed("checking the graph", GraphError)
 def from_data(
-    data: HeteroData,
-    config: DatasetConfig,
-    description: dict[str, Any],
-    targets: Sequence[TargetConfig] | None = None,
+    data: HeteroData, config: DatasetConfig, description: dict[str, Any], job: JobConfig | None = None
 ) -> SourceGraph:
     """Check `data`, cut it down, find its seed nodes. `data` itself is not changed.
 
     Args:
-        targets: what is predicted, see `JobConfig.targets`; by default the class in `[dataset] label`.
+        job: what is predicted, who asks, and when things came to be; by default the class in `[dataset] label`.
 
     Raises:
-        ConfigError: the seed type, a subset's type, a label or a mask the config lists does not exist.
-        GraphError: sizes, edges, features, labels or masks are malformed, splits overlap, or a split has no seeds.
+        ConfigError: a type, a label, a mask or a time that the config names does not exist.
+        GraphError: sizes, edges, features, labels, masks or times are malformed, splits overlap, or a split is empty.
     """
     from heteroshards.pipeline.sources.features import to_floats
-    from heteroshards.pipeline.sources.masks import check_mask, find_masks
     from heteroshards.pipeline.sources.subset import take_subset
-    from heteroshards.pipeline.sources.targets.read import require_labels, unlabelled
     from heteroshards.pipeline.sources.tensors import plain_copy
+    from heteroshards.pipeline.sources.times import read_times, read_weights
     from heteroshards.pipeline.sources.unread import source_notes
 
     _require_heterogeneous(data)
     require(config, DatasetConfig, "config")
-    seed_type, wanted = config.seed_type, tuple(targets or single_target(config))
-    masks = find_masks(data, config)
-    require_labels(data[seed_type], config, wanted)
-    labels = [target.label for target in wanted if data[seed_type].get(target.label) is not None]
-    plain = plain_copy(data, seed_type, dict.fromkeys([*labels, *masks.values()]))
-    store = plain[seed_type]
-    told = source_notes(data, plain, config, [*dict.fromkeys([*labels, *masks.values()])])
-    for target in (target for target in wanted if target.label not in labels):
-        store[target.label] = unlabelled(store.num_nodes, target)
-    specs, target_lines = _read_targets(store, wanted, config)
-    for name in masks.values():
-        check_mask(store[name], store.num_nodes, f"node type '{seed_type}', mask '{name}'")
+    job = job or JobConfig(dataset=config)
+    _require_seed_type(data, config)
+    graph, asking, wanted = asked.without_table(data, job), asked.asked_config(job, config), job.targets
+    attributes, masks = _attributes_of_seeds(data, asking, job)
+    plain = plain_copy(graph, config.seed_type, attributes if graph is data else [])
+    table = None if graph is data else asked.plain_table(data, asking.seed_type, attributes)
+    times, weights = read_times(graph, plain, job.sampling), read_weights(graph, plain, job.sampling)
+    told = source_notes(graph, plain, config, attributes if graph is data else [])
+    specs, target_lines = _read_targets(plain[config.seed_type] if table is None else table, wanted, masks, asking)
     plain, node_ids = take_subset(plain, config)
     replaced, feature_notes = to_floats(plain, config)
     if replaced:
         description = {**description, "replaced_feature_values": replaced}
-    store = plain[seed_type]
-    seeds = split_seeds(_any_known(store, specs), {split: store[name].numpy() for split, name in masks.items()}, config)
-    specs, seed_lines = _look_at_seeds(store, specs, wanted, seeds, seed_type)
-    told += [*target_lines, *seed_lines, *feature_notes]
-    return SourceGraph(plain, seed_type, specs, seeds, description, node_ids, tuple(told))
+    rows = plain[config.seed_type] if table is None else table
+    seeds = split_seeds(_any_known(rows, specs), {split: rows[name].numpy() for split, name in masks.items()}, asking)
+    specs, seed_lines = _look_at_seeds(rows, specs, wanted, seeds, asking.seed_type)
+    about = None if table is None else asked.nodes_asked_about(table, plain[config.seed_type].num_nodes, job)
+    return SourceGraph(
+        data=plain,
+        seed_type=config.seed_type,
+        targets=specs,
+        answers={spec.name: rows[spec.name].numpy() for spec in specs},
+        seeds=seeds,
+        description=description,
+        node_ids=node_ids,
+        told=(*told, *target_lines, *seed_lines, *feature_notes),
+        asked_of=about,
+        asked_at=asked.times_asked_at(rows, job),
+        times=times,
+        weights=weights,
+        day=1 if job.sampling.time is None else DAY[job.sampling.time.unit],
+    )
+
+
+def _require_seed_type(data: HeteroData, config: DatasetConfig) -> None:
+    if config.seed_type not in data.node_types:
+        raise ConfigError(
+            f"the graph has no node type '{config.seed_type}'",
+            where="[dataset] seed_type",
+            hint=nearest(config.seed_type, data.node_types),
+        )
+
+
+def _attributes_of_seeds(data: HeteroData, config: DatasetConfig, job: JobConfig) -> tuple[list[str], dict[str, str]]:
+    """The attributes that are read of the seeds, and which of them are the masks of which split."""
+    from heteroshards.pipeline.sources.masks import find_masks
+    from heteroshards.pipeline.sources.targets.read import require_labels
+
+    masks = find_masks(data, config)
+    require_labels(data[config.seed_type], config, job.targets)
+    labels = [target.label for target in job.targets if data[config.seed_type].get(target.label) is not None]
+    return list(dict.fromkeys([*labels, *masks.values(), *asked.require_time(data, job)])), masks
+
+
+def _check_masks(rows: Any, masks: Mapping[str, str], config: DatasetConfig) -> None:
+    from heteroshards.pipeline.sources.masks import check_mask
+
+    for name in masks.values():
+        check_mask(rows[name], rows.num_nodes, f"node type '{config.seed_type}', mask '{name}'")
 
 
 def _read_targets(
-    store: Any, wanted: Sequence[TargetConfig], config: DatasetConfig
+    store: Any, wanted: Sequence[TargetConfig], masks: Mapping[str, str], config: DatasetConfig
 ) -> tuple[tuple[TargetSpec, ...], list[Note]]:
-    """What each target is, its checked values put back into the seed type's `store`, and lines worth reading."""
-    from heteroshards.pipeline.sources.targets.read import read_target
+    """What each target is, its checked values put back into the seeds' `store`, and lines worth reading."""
+    from heteroshards.pipeline.sources.targets.read import read_target, unlabelled
 
     specs, told = [], []
     for target in wanted:
+        if store.get(target.label) is None:
+            store[target.label] = unlabelled(store.num_nodes, target)
         where = _where(config.seed_type, target.label)
+        _require_name(target.label)
         spec, store[target.label], notes = read_target(store[target.label], target, store.num_nodes, where, config)
         specs.append(spec)
         told += notes
+    _check_masks(store, masks, config)
     return tuple(specs), told
+
+
+def _require_name(label: str) -> None:
+    try:
+        check_name(label, "target")
+    except ValueError as problem:
+        hint = "Keep the labels under another name."
+        raise GraphError(str(problem), where="[dataset] label", hint=hint) from None
 
 
 def _any_known(store: Any, specs: Sequence[TargetSpec]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Which seeds were seen: each once per round, none in two splits, always with the same row and label.
 
-Split predict holds whatever nodes it was asked for, so it owns none and takes none away.
+Split predict holds whatever nodes it was asked for, so it owns none and takes none away. What tells seeds apart is
+their node, or their row where a table asks about a node more than once.
 """
 
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ class Place(NamedTuple):
 
 
 class SeedCoverage:
-    """Follows the seeds of a store, split after split. Holds a byte per round and node of the seed type.
+    """Follows the seeds of a store, split after split. Holds a byte per round and node of the seed type, or row.
 
     Args:
         graph: the source graph, which says whose seed a node is, which row, and what its label is. Without it the first
@@ -38,7 +39,9 @@ class SeedCoverage:
     """
 
     def __init__(self, manifest: Manifest, findings: Findings, graph: HeteroGraph | None) -> None:
-        num_nodes = manifest.graph.node(manifest.graph.seed_type).num_nodes
+        self._is_table = manifest.graph.task.is_table
+        num_rows = sum(split.num_seeds for split in manifest.splits)
+        num_nodes = num_rows if self._is_table else manifest.graph.node(manifest.graph.seed_type).num_nodes
         self._findings = findings
         self._names = [split.name for split in manifest.splits]
         self._owner = np.full(num_nodes, NOBODY, np.int8)
@@ -59,13 +62,14 @@ class SeedCoverage:
         """Everything that the source says."""
         self._splits = {name: range(rows[0], rows[-1] + 1) for name, rows in seeds.splits.items()}
         self._nodes = seeds.ids
+        told_apart = np.arange(len(seeds.ids)) if self._is_table else seeds.ids
         for name, values in seeds.targets.items():
-            self.targets[name][seeds.ids] = values
-        for name in seeds.splits:
+            self.targets[name][told_apart] = values
+        for name, rows in seeds.splits.items():
             if name == layout.PREDICT:
-                self._asked[seeds.ids_of(name)] = True
+                self._asked[told_apart[rows]] = True
             else:
-                self._owner[seeds.ids_of(name)] = self._names.index(name)
+                self._owner[told_apart[rows]] = self._names.index(name)
 
     def start_split(self, split: SplitInfo) -> None:
         self._seen = np.zeros((split.num_rounds, self._owner.size), bool)
@@ -79,8 +83,10 @@ class SeedCoverage:
         self, round_index: int, rows: np.ndarray, ids: np.ndarray, targets: Mapping[str, np.ndarray], place: Place
     ) -> None:
         """Seeds of some batches of one round: their rows and nodes, int32 [S], and by name what is known of each."""
-        is_id = (ids >= 0) & (ids < self._owner.size)  # the others are findings already
-        rows, ids = rows[is_id], ids[is_id]
+        told_apart = rows if self._is_table else ids
+        is_id = (told_apart >= 0) & (told_apart < self._owner.size)  # the others are findings already
+        self._place(rows[is_id], ids[is_id], place)
+        ids = told_apart[is_id]
         seen = self._seen[round_index]
         distinct, counts = np.unique(ids, return_counts=True)
         self._report("n_id", distinct[seen[distinct] | (counts > 1)], "occur twice in a round", place)
@@ -89,7 +95,6 @@ class SeedCoverage:
             self._ask(distinct, place)
         else:
             self._own(distinct, place)
-        self._place(rows, ids, place)
         for name, values in targets.items():
             self._compare(name, ids, values[is_id], place)
 
@@ -152,7 +157,8 @@ class SeedCoverage:
         if len(ids):
             shown = ", ".join(str(i) for i in ids[:5]) + (", ..." if len(ids) > 5 else "")
             path = layout.seed_path(place.part, tensor)
-            self._findings.add(path, f"{len(ids)} seeds {what}", f"ids {shown}", None, place.split, place.batches)
+            kind = "rows" if self._is_table else "ids"
+            self._findings.add(path, f"{len(ids)} seeds {what}", f"{kind} {shown}", None, place.split, place.batches)
 
 
 def _rows_of_splits(manifest: Manifest) -> dict[str, range]:

@@ -65,6 +65,7 @@ class Verified:
     Attributes:
         num_findings: all of them; `findings` holds the first ones.
         num_batches: batches whose content was looked at. num_resampled: batches that were sampled anew.
+        proven: what a sound store was shown to keep, beside its source.
     """
 
     path: Path
@@ -75,6 +76,7 @@ class Verified:
     num_bytes: int
     num_batches: int
     num_resampled: int
+    proven: tuple[str, ...] = ()
 
     @property
     def is_sound(self) -> bool:
@@ -93,4 +95,5 @@ class Verified:
         if self.num_resampled:
             checked += f", {self.num_resampled} of them sampled anew"
         verdict = "sound" if self.is_sound else f"DAMAGED: {self.num_findings} findings;"
+        lines += [f"proven   {line}" for line in self.proven]
         return [*lines, f"{verdict:8} {self.path} ({checked})"]

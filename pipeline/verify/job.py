@@ -5,12 +5,14 @@ from pathlib import Path
 from heteroshards.pipeline.graph.hetero import HeteroGraph
 from heteroshards.pipeline.reporting import Progress
 from heteroshards.pipeline.sources import SourceGraph
-from heteroshards.pipeline.verify.content import Chunks, check_shard, shards
+from heteroshards.pipeline.verify.content import check_shard
 from heteroshards.pipeline.verify.coverage import SeedCoverage
 from heteroshards.pipeline.verify.files import check_files
 from heteroshards.pipeline.verify.findings import Findings, Verified
 from heteroshards.pipeline.verify.schema import check_arrays, check_listing
 from heteroshards.pipeline.verify.source import check_resampled, check_tables, matching_graph
+from heteroshards.pipeline.verify.trees import proven
+from heteroshards.pipeline.verify.view import Chunks, shards
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import ConfigError, StoreError
 from heteroshards.schemas.manifest import Manifest
@@ -55,12 +57,11 @@ def verify(
     require_count(max_findings, "max_findings")
     path, findings = require_path(store, "store"), Findings(max_findings)
     checked = check_files(path, findings)
-    manifest, num_batches, num_resampled = checked.manifest, 0, 0
+    manifest, num_batches, num_resampled, graph = checked.manifest, 0, 0, None
     if manifest is not None:
         chunks = Chunks(path, manifest, checked.damaged)
         is_readable = check_listing(manifest, findings)
         check_arrays(chunks, findings)
-        graph = None
         if source is not None and config is not None:
             graph = matching_graph(manifest, source, config, findings)
         if is_readable:
@@ -77,6 +78,7 @@ def verify(
         num_bytes=checked.num_bytes,
         num_batches=num_batches,
         num_resampled=num_resampled,
+        proven=tuple(proven(manifest, graph)) if manifest and graph and not findings.count else (),
     )
 
 

@@ -1,7 +1,7 @@
 """Whether a store's arrays are those that its graph, budget and sampling call for, and zarr sees them so."""
 
-from heteroshards.pipeline.verify.content import Chunks
 from heteroshards.pipeline.verify.findings import Findings
+from heteroshards.pipeline.verify.view import Chunks
 from heteroshards.pipeline.writing import zarr_compat
 from heteroshards.schemas.listing import listing_problems
 from heteroshards.schemas.manifest import Manifest

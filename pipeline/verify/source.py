@@ -15,8 +15,8 @@ from heteroshards.pipeline.sizing.counting import count_all, fit_all
 from heteroshards.pipeline.sizing.fitting import Fitted
 from heteroshards.pipeline.sizing.sharing import resolve_budgets
 from heteroshards.pipeline.sources import SourceGraph
-from heteroshards.pipeline.verify.content import Chunks
 from heteroshards.pipeline.verify.findings import Findings
+from heteroshards.pipeline.verify.view import Chunks
 from heteroshards.pipeline.writing.encode import Encoder, table_of
 from heteroshards.pipeline.writing.writer import StoreWriter
 from heteroshards.schemas import layout

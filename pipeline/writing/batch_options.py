@@ -12,6 +12,7 @@ from heteroshards.schemas.config import StoreConfig
 from heteroshards.schemas.errors import BudgetError, ConfigError
 from heteroshards.schemas.graph import GraphSchema
 from heteroshards.schemas.packing import is_worth_packing
+from heteroshards.schemas.sampling import SamplingSpec
 from heteroshards.schemas.tensors import BatchOptions, TensorSpec, part_tensors
 
 SHARD_BYTES = 4 * 2**20
@@ -23,7 +24,7 @@ def resolve_batch_options(
     config: StoreConfig,
     graph: HeteroGraph,
     budgets: Sequence[Budget],
-    num_hops: int,
+    spec: SamplingSpec,
     fitted: Mapping[str, Sequence[Fitted]],
 ) -> BatchOptions:
     """Codecs by the density of the features, batches per chunk so that a chunk group is a few MB, and the layout.
@@ -31,15 +32,15 @@ def resolve_batch_options(
     That is the largest group of any part; a round of train (or else the first split) is taken to have as many batches
     of each of its shapes.
     """
-    options = unchunked_options(config, graph)
+    options = unchunked_options(config, graph)._replace(with_trees=spec.is_disjoint)
     parts = fitted.get("train") or next(iter(fitted.values()))
-    batch_bytes = [bytes_per_batch(graph.schema, budget, num_hops, options) for budget in budgets]
+    batch_bytes = [bytes_per_batch(graph.schema, budget, spec.num_hops, options) for budget in budgets]
     per_round = max(1, -(-sum(fit.plan.round_starts()[1] for fit in parts) // len(parts)))
     options = options._replace(chunk_batches=config.chunk_batches or balanced_chunk(max(batch_bytes), per_round))
     if config.layout == "auto":
         largest, num_batches = budgets[int(np.argmax(batch_bytes))], max(fit.plan.num_batches for fit in parts)
         chunk = options._replace(chunk_batches=min(options.chunk_batches, num_batches))
-        tensors = part_tensors(graph.schema, largest, num_hops, "train", num_batches, chunk)
+        tensors = part_tensors(graph.schema, largest, spec.num_hops, "train", num_batches, chunk)
         return options._replace(is_packed=is_worth_packing(tensors))
     return options._replace(is_packed=config.layout == "packed")
 

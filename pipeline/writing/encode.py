@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from heteroshards.pipeline.graph.hetero import HeteroGraph
+from heteroshards.pipeline.graph.seeds import take_rows
 from heteroshards.pipeline.grouping.split_plan import BatchBlock, Shard
 from heteroshards.pipeline.sampling.batches import PaddedBatches, limiters
 from heteroshards.pipeline.sampling.protocol import Sampler
@@ -17,7 +18,7 @@ from heteroshards.schemas import layout
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.listing import PackedTensor, packed_tensors
 from heteroshards.schemas.manifest import Manifest
-from heteroshards.schemas.tensors import ID_PAD, TensorSpec
+from heteroshards.schemas.tensors import ID_PAD, NO_TIME, TensorSpec
 
 
 class ChunkWriter(Protocol):
@@ -69,6 +70,11 @@ class Encoder:
             n_id = padded.n_id(node.name)
             yield layout.node_path(part, node.name, "n_id"), n_id
             yield layout.node_path(part, node.name, "mask"), n_id != ID_PAD
+            if (path := layout.node_path(part, node.name, "tree")) in listed:
+                yield path, padded.tree(node.name)
+            if node.has_age:
+                path, tree = layout.node_path(part, node.name, "age"), padded.tree(node.name)
+                yield path, self.graph.ages(node.name, n_id, tree, block.seeds)
             if (path := layout.node_path(part, node.name, "x")) in listed:
                 yield path, self._gather(self.graph.features[node.name], n_id)
         for edge in self.graph.schema.edge_types:
@@ -83,6 +89,8 @@ class Encoder:
         yield layout.seed_path(part, "n_id"), self.graph.seeds.nodes(block.seeds)
         yield layout.seed_path(part, "row"), block.seeds
         yield layout.seed_path(part, "mask"), is_seed
+        if self.graph.seeds.times is not None:
+            yield layout.seed_path(part, "time"), take_rows(self.graph.seeds.times, block.seeds, NO_TIME)
         for target in self.graph.schema.task.targets:
             yield layout.target_path(part, target.name), self.graph.seeds.answers(target, block.seeds)
 

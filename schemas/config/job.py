@@ -58,6 +58,27 @@ class JobConfig(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _check_times(self) -> Any:
+        if self.sampling.time is not None and self.task.time is None:
+            raise ValueError("[sampling] 'time' needs [task] 'time', the attribute that says when seeds ask")
+        if self.task.time is not None and self.sampling.time is None:
+            raise ValueError("[task] 'time' needs [sampling] 'time', or neighbors would be drawn whatever their time")
+        needs = [key for key in ("seeds", "time") if getattr(self.task, key) is not None]
+        if needs and self.sampling.is_disjoint is False:
+            raise ValueError(f"[task] '{needs[0]}' needs [sampling] is_disjoint = true: seeds see different things")
+        if needs and self.sampling.mode == "full":
+            raise ValueError(f"[task] '{needs[0]}' has no meaning with [sampling] mode = 'full': all seeds see all")
+        if self.task.seeds is not None and (self.dataset.subset or self.dataset.remove_isolated):
+            raise ValueError("[dataset] 'subset' and 'remove_isolated' renumber nodes, so [task] 'seeds' excludes them")
+        return self
+
+    @property
+    def is_disjoint(self) -> bool:
+        """Whether every seed has a sample of its own."""
+        asked = self.sampling.is_disjoint
+        return self.task.seeds is not None or self.task.time is not None if asked is None else asked
+
+    @model_validator(mode="after")
     def _check_targets(self) -> Any:
         given = [key for key in ("label", "num_classes") if key in self.dataset.model_fields_set]
         if self.task.target and given:

@@ -1,9 +1,10 @@
 """`[sampling]`: how batches are sampled."""
 
-from typing import Any, Dict, List, Literal, Union
+from typing import Any, Dict, List, Literal, Optional, Union
 
 from pydantic import Field, model_validator
 
+from heteroshards.schemas.config.times import TimesConfig
 from heteroshards.schemas.config.variants import Section, With, only
 from heteroshards.schemas.sampling import Grouping
 
@@ -20,6 +21,14 @@ class SamplingConfig(Section):
         fanout: most in-neighbors per node at each hop (hop 1, next to the seeds, first), -1 for all; a list for
             every edge type, or a table of lists by edge type key ("src__rel__dst"), "default" for the others.
         replace: draw with replacement.
+        is_disjoint: every seed has a sample of its own, in which nothing changes whoever else is in its batch; a node
+            may be in a batch once for each. By default where seeds have times, or are rows of a table.
+        time: the attributes that say when nodes and edges came to be: `{ nodes = "time", edges = "time", unit = "s" }`.
+            Then `[task] time` says when seeds ask, and nothing that is later is drawn, in no hop.
+        strategy: with `time`: `uniform` draws among all that is there at the seed's time, `last` takes the latest.
+        window: with `time`: how much earlier than the seed's time what has a time may be, in its unit; default is any.
+        weight: the attribute of edge types that holds weights, numbers from 0: neighbors are drawn in proportion to
+            them, never one of weight 0. Types without it are drawn evenly.
         batch_size: seeds per batch; a short last one is padded with masked seeds.
         grouping: which seeds share a batch: `random`; `balanced` (batches that need nearly equally much of every
             type); `packed` (likewise, and the number of seeds varies: with a given budget as many as fit).
@@ -32,6 +41,11 @@ class SamplingConfig(Section):
     mode: Literal["neighbor", "full"] = "neighbor"
     fanout: Fanout = only([5, 5], DRAWN)
     replace: bool = only(False, DRAWN)
+    is_disjoint: Optional[bool] = only(None, DRAWN)
+    time: Optional[TimesConfig] = only(None, DRAWN)
+    strategy: Literal["uniform", "last"] = only("uniform", DRAWN)
+    window: Optional[int] = only(None, DRAWN, ge=0, lt=2**62)
+    weight: Optional[str] = only(None, DRAWN, min_length=1)
     batch_size: int = only(64, DRAWN, ge=1, lt=2**24)
     grouping: Grouping = only("balanced", DRAWN)
     max_seeds: int = only(0, DRAWN, With("grouping", "packed"), ge=0, lt=2**24)
@@ -41,6 +55,10 @@ class SamplingConfig(Section):
 
     @model_validator(mode="after")
     def _check_mode(self) -> Any:
+        if self.time is None and (self.strategy != "uniform" or self.window is not None):
+            raise ValueError("'strategy' and 'window' have no meaning without 'time'")
+        if self.strategy == "last" and (self.replace or self.weight is not None):
+            raise ValueError("strategy = 'last' draws nothing, so 'replace' and 'weight' have no meaning with it")
         if 0 < self.max_seeds < self.batch_size:
             raise ValueError(f"max_seeds ({self.max_seeds}) must be at least batch_size ({self.batch_size})")
         lists = list(self.fanout.values()) if isinstance(self.fanout, dict) else [self.fanout]

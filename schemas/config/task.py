@@ -5,9 +5,9 @@ from typing import Any, List, Literal, Optional, Union
 from pydantic import Field, field_validator, model_validator
 
 from heteroshards.schemas.config.variants import Section, With, only
-from heteroshards.schemas.targets import Kind
 
 MAX_CLASSES = 2**20
+Kind = Literal["classification", "binary", "multilabel", "regression"]  # see schemas/targets.py
 BALANCED = "balanced"
 COUNTED = ("classification", "multilabel")  # kinds of which one says how many classes, or labels, there are
 Weights = Union[Literal["none", "balanced"], List[float]]
@@ -65,6 +65,10 @@ class TaskConfig(TargetOptions):
 
     Attributes:
         kind, class_weights, pos_weight, loss: of the only target, `[dataset] label`.
+        seeds: a type of the data whose rows are the seeds, instead of the nodes of the seed type: its attribute `node`
+            says which node each row asks about, and labels and masks are attributes of this type. A node may be asked
+            about in any number of rows. The type is no part of the graph.
+        time: the attribute of the seeds that says when they ask, integers in the unit of `[sampling] time`.
         target: several targets instead, each a table `[[task.target]]` with `label`, `weight` (of its loss in the sum)
             and the keys above, and `num_classes`: `[{ label = "genre" }, { label = "rating", kind = "regression" }]`.
         metric: the score that decides which epoch is the best: `accuracy`, `macro_f1`, `auroc`, `average_precision`,
@@ -72,6 +76,8 @@ class TaskConfig(TargetOptions):
             multilabel targets `auroc`, of regression `mae`, of several targets `loss`.
     """
 
+    seeds: Optional[str] = Field(default=None, min_length=1)
+    time: Optional[str] = Field(default=None, min_length=1)
     target: List[TargetConfig] = []
     metric: Optional[str] = None
 

@@ -52,7 +52,7 @@ def job(root: Path, name: str, **sections: Any) -> JobConfig:
 
 
 def source_of(config: JobConfig) -> Any:
-    return load_dataset(config.dataset, targets=config.targets)
+    return load_dataset(config.dataset, job=config)
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -11,7 +11,8 @@ from heteroshards.pipeline.preparation.run import prepare_source
 from heteroshards.pipeline.sources import load_dataset
 from heteroshards.pipeline.verify import verify
 from heteroshards.schemas.config import load_config
-from heteroshards.schemas.targets import Kind
+from heteroshards.schemas.config.task import Kind
+from heteroshards.schemas.targets import TargetSpec
 from heteroshards.trainer.trained import predict
 
 PAGES = sorted((Path(__file__).resolve().parents[2] / "docs").glob("task-*.md"))
@@ -19,6 +20,8 @@ PAGES = sorted((Path(__file__).resolve().parents[2] / "docs").glob("task-*.md"))
 
 def test_every_kind_has_a_page() -> None:
     assert {f"task-{kind}" for kind in Kind.__args__} <= {page.stem for page in PAGES}
+    targets = TargetSpec.__origin__.__args__
+    assert [of.model_fields["kind"].default for of in targets] == list(Kind.__args__)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -28,7 +31,7 @@ def test_the_config_of_the_page_runs(page: Path, tmp_path: Path) -> None:
     (tmp_path / "job.toml").write_text(block, encoding="utf-8")
     short = {"train.epochs": 1, "train.root": str(tmp_path), "store.root": str(tmp_path), "dataset.args.scale": 0.1}
     config = load_config(tmp_path / "job.toml", short)
-    source = load_dataset(config.dataset, targets=config.targets)
+    source = load_dataset(config.dataset, job=config)
     store = prepare_source(source, config).path
     assert verify(store, source, config).is_sound
     result = fit(config, store, tmp_path / "run")

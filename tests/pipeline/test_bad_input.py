@@ -175,17 +175,15 @@ FEATURES = {
 LABELS = {
     "none at all": graph_error(put("y", torch.full((12,), -1)), "no node has a label; got largest class -1"),
     "of a seed": graph_error(
-        put("y", torch.tensor([-5] + [1] * 11)), "1 of 6 seed nodes of split 'train' have no label; got class -5"
+        put("y", torch.tensor([-5] + [1] * 11)), "1 of 6 seed nodes of split 'train' have no label; got node 0"
     ),
     "ids for classes": graph_error(
         put("y", torch.full((12,), 2**40)), "largest class is out of range; got 1099511627776; expected 0 to 1048575"
     ),
-    "float": graph_error(put("y", torch.zeros(12)), "labels must be integers; got torch.float32. Only classification"),
+    "float": graph_error(put("y", torch.zeros(12)), "labels must be integers; got torch.float32. Convert classes"),
     "bool": graph_error(put("y", torch.zeros(12, dtype=torch.bool)), "labels must be integers; got torch.bool"),
     "one-hot": graph_error(put("y", torch.eye(12, dtype=LONG)), r"\(12, 12\).*y.argmax\(1\) makes classes"),
-    "several": graph_error(
-        put("y", torch.zeros(12, 3, dtype=LONG)), r"shape \(12, 3\).*Several labels per node are not"
-    ),
+    "several": graph_error(put("y", torch.zeros(12, 3, dtype=LONG)), r"shape \(12, 3\).*several labels of a node are"),
     "too few": graph_error(
         put("y", torch.zeros(11, dtype=LONG)), r"one class per node; got shape \(11,\); expected \(12"
     ),

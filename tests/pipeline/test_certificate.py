@@ -93,7 +93,7 @@ def test_the_guarantee_holds_for_the_batches_of_a_job(tmp_path, grouping):
     for rng_seed in range(trials):
         sampling = {"batch_size": 3, "rounds": 20, "grouping": grouping, "rng_seed": rng_seed, "fanout": [2, 2]}
         config = job(data, tmp_path, sampling=sampling, budget=budget)
-        spec = resolve_sampling(config.sampling, graph)
+        spec = resolve_sampling(config, graph)
         pool = make_executor(graph, spec, "error", 1)
         counted = count_all(pool, graph, spec, config.budget, lambda *_: None)
         found = resolve_budget(config.budget, graph.schema, counted.sizes, counted.max_seeds, rng_seed)

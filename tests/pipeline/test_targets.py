@@ -11,7 +11,7 @@ from torch_geometric.data import HeteroData
 
 from heteroshards.pipeline.graph.hetero import build_graph
 from heteroshards.pipeline.sources import SourceGraph, from_data
-from heteroshards.schemas.config import DatasetConfig, JobConfig, TargetConfig
+from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import ConfigError, GraphError
 from heteroshards.schemas.targets import BinaryTarget, ClassTarget, MultilabelTarget, RegressionTarget
 from tests.pipeline.build import mask
@@ -33,8 +33,9 @@ def graph(**labels: Any) -> HeteroData:
 
 
 def load(data: HeteroData, *targets: dict[str, Any], **dataset: Any) -> SourceGraph:
-    config = DatasetConfig(seed_type="paper", **dataset)
-    return from_data(data, config, {}, [TargetConfig(**{"label": "y", **target}) for target in targets])
+    several = [{"label": "y", **target} for target in targets]
+    config = JobConfig(dataset={"seed_type": "paper", **dataset}, task={"target": several})
+    return from_data(data, config.dataset, {}, config)
 
 
 def stored(source: SourceGraph) -> dict[str, list[Any]]:

@@ -52,7 +52,7 @@ def spec(fanouts: list[int], **options: Any) -> SamplingSpec:
 class World:
     """Random edges, some with times, and seeds that ask about the same nodes again and again."""
 
-    def __init__(self, rng_seed: int, num_seeds: int = 6) -> None:
+    def __init__(self, rng_seed: int, timed: float = 0.7, num_seeds: int = 6) -> None:
         rng = np.random.default_rng(rng_seed)
         counts = rng.integers(0, 25, 3)
         index = {name: i for i, name in enumerate(SIZES)}
@@ -61,7 +61,7 @@ class World:
             np.stack([rng.integers(0, SIZES[src], n), rng.integers(0, SIZES[dst], n)])
             for (src, _, dst), n in zip(TYPES, counts, strict=True)
         ]
-        self.times = [rng.integers(0, 10, n) if rng.random() < 0.7 else None for n in counts]
+        self.times = [rng.integers(0, 10, n) if rng.random() < timed else None for n in counts]
         self.seeds = SeedTable(
             rng.integers(0, SIZES["a"], num_seeds).astype(np.int32),
             {},
@@ -147,7 +147,7 @@ def edges_of(padded: PaddedBatches, graph: GraphSchema, b: int) -> Iterator[tupl
     st.booleans(),
 )
 def test_trees_are_those_of_the_loop(rng_seed: int, fanouts: list[int], window: int | None, is_last: bool) -> None:
-    world = World(rng_seed)
+    world = World(rng_seed, 1.0 if is_last else 0.7)
     fanouts = fanouts if is_last else [-1] * len(fanouts)
     sampler = world.sampler(fanouts, strategy="last" if is_last else "uniform", window=window)
     seeds, keys = np.array([[0, 1, 2], [3, 4, -1]], np.int32), keys_of(2, rng_seed % 2**31)

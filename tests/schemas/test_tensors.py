@@ -61,7 +61,7 @@ def test_edge_ids_may_be_left_out_where_nothing_needs_them():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"dtype": "int64"}, "dtype 'int64'"),
+        ({"dtype": "int16"}, "dtype 'int16'"),
         ({"codec": "gzip"}, "codec 'gzip'"),
         ({"dims": ("a",)}, "has dims"),
         ({"shape": (3, -1)}, "has dims"),

@@ -20,6 +20,7 @@ OTHER = {
     "rounds": 3,
     "eval_rounds": 3, "num_batches": 7, "quantile": 0.5, "confidence": 0.7, "nodes": 9, "edges": 9, "scope": "all",
     "shapes": 3, "oversize": "skip", "momentum": 0.5, "loss_scaling": 2.0, "stochastic_rounding": True,
+    "is_disjoint": True, "time": {"nodes": "t"}, "strategy": "last", "window": 3, "weight": "w",
     "class_weights": "balanced", "pos_weight": "balanced", "loss": "l1",
 }  # fmt: skip
 

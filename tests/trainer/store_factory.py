@@ -84,15 +84,11 @@ def budget(shape: int = 0) -> Budget:
 
 
 class Source(NamedTuple):
-    """The source graph: features by path of their table, and what is known of each movie by target."""
+    """Features are by path of their table, what is known of each movie by target."""
 
     graph: GraphSchema
     tables: Dict[str, np.ndarray]
     targets: Dict[str, np.ndarray]
-
-    @property
-    def labels(self) -> np.ndarray:
-        return self.targets["y"]
 
 
 def source(rng_seed: int = 0, zeros: float = 0.0, targets: Tuple[Any, ...] = PLAIN) -> Source:

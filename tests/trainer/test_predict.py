@@ -37,7 +37,7 @@ def test_every_node_is_answered_and_labels_are_null_where_unknown(job, store, tm
     assert predict(job, ["predict"], tmp_path / "p.parquet") == NUM_MOVIES
     table = pq.read_table(str(tmp_path / "p.parquet")).to_pydict()
     assert table["node_id"] == IDS.tolist()
-    known = [None if unknown else label for unknown, label in zip(is_unknown(IDS), source().labels.tolist())]
+    known = [None if unknown else label for unknown, label in zip(is_unknown(IDS), source().targets["y"].tolist())]
     assert table["label"] == known
     owner = {node: split for split in ("train", "test") for node in SEEDS[split]}
     assert table["split"] == [owner.get(node) for node in IDS.tolist()]
@@ -55,7 +55,7 @@ def test_a_node_of_several_splits_is_written_once(job, tmp_path):
 def test_only_known_labels_are_scored(job):
     found, known = answer(job, "predict"), ~is_unknown(IDS)
     assert (found.targets["y"][~known] == -100).all()
-    assert (found.targets["y"][known] == source().labels[known]).all()
+    assert (found.targets["y"][known] == source().targets["y"][known]).all()
     scored = evaluate(job, "predict")
     assert scored["accuracy"] == np.mean(found.predictions["y"][known] == found.targets["y"][known])
     assert np.isfinite(scored["loss"])

@@ -104,7 +104,7 @@ def test_answers_are_by_seed(store, tmp_path):
                 one_by_one.update({int(n): s.numpy() for n, s in zip(seeds[batch], shares) if n >= 0})
     assert found.node_id.tolist() == sorted(one_by_one) == list(range(41, 60))
     np.testing.assert_allclose(found.values, [one_by_one[n] for n in found.node_id], rtol=1e-6)
-    assert found.targets["y"].tolist() == source().labels[41:60].tolist()
+    assert found.targets["y"].tolist() == source().targets["y"][41:60].tolist()
 
 
 def test_an_interrupted_run_resumes_bit_for_bit(store, tmp_path):

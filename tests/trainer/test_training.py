@@ -290,7 +290,7 @@ def test_answers_average_the_rounds(store_of, tmp_path):
     for node, row, label in zip(found.node_id, found.values, found.targets["y"]):
         assert len(sums[node]) == 3
         np.testing.assert_allclose(row, np.mean(sums[node], axis=0), rtol=1e-6)
-        assert label == source().labels[node]
+        assert label == source().targets["y"][node]
     assert found.scores()["accuracy"] == np.mean(found.predictions["y"] == found.targets["y"])
 
 
@@ -302,7 +302,7 @@ def test_predictions_as_parquet(table_store, tmp_path):
         expected = answer(job, "val")
     rows = [row for row in pq.read_table(str(tmp_path / "new" / "p.parquet")).to_pylist() if row["split"] == "val"]
     assert [row["node_id"] for row in rows] == list(range(30, 41))
-    assert [row["label"] for row in rows] == source().labels[30:41].tolist()
+    assert [row["label"] for row in rows] == source().targets["y"][30:41].tolist()
     assert [row["prediction"] for row in rows] == expected.predictions["y"].tolist()
     np.testing.assert_allclose([row["probability"] for row in rows], expected.values, rtol=1e-6)
 

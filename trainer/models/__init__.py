@@ -24,8 +24,9 @@ def build_model(config: ModelConfig, graph: GraphSchema) -> nn.Module:
 
     A factory is called as `factory(graph: GraphSchema, config: ModelConfig) -> nn.Module`; `config.options` holds
     what the user wrote for it. Its module may have `extra_inputs: Tuple[str, ...]`, any of
-    `schemas.inputs.EXTRA_INPUTS`, to be called with `n_id_dict`, `edge_attr_dict`, `node_mask_dict` or
-    `edge_mask_dict` too, and what else `contract.Declared` has. Lazy layers (`in_channels=-1`) are welcome.
+    `schemas.inputs.EXTRA_INPUTS`, to be called with `n_id_dict`, `age_dict`, `edge_attr_dict`,
+    `node_mask_dict` or `edge_mask_dict` too, and what else `contract.Declared` has. Lazy layers (`in_channels=-1`) are
+    welcome.
 
     Raises:
         ModelError: the name is unknown, the factory cannot be imported or called, or breaks this contract.

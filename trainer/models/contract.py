@@ -35,8 +35,8 @@ class HeteroModel(Protocol):
     """What is called on each batch; the attributes are optional, see `Declared`.
 
     `extras` are, as far as `extra_inputs` asks for them: `n_id_dict` and `node_mask_dict` per node type [rows], int64
-    and bool; `edge_attr_dict` [columns, attributes] and `edge_mask_dict` [columns], bool, per edge type; and `trimmer`
-    with `trimmed_layers`.
+    and bool; `age_dict` [rows], floats, of the types that have times; `edge_attr_dict` [columns, attributes] and
+    `edge_mask_dict` [columns], bool, per edge type; and `trimmer` with `trimmed_layers`.
     """
 
     def forward(

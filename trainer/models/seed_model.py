@@ -178,7 +178,7 @@ class SeedModel(nn.Module):
         for kind, tensors in batch.items():
             if kind in SEED_INPUTS:
                 kept[kind] = tensors
-            elif kind in ("x", "n_id", "node_mask"):
+            elif kind in ("x", "n_id", "age", "node_mask"):
                 kept[kind] = trimmer.nodes(hops, tensors)
             else:
                 by_type = {self._edge_types[key]: tensor for key, tensor in tensors.items()}
@@ -196,7 +196,7 @@ class SeedModel(nn.Module):
                 is_float = kind == "edge_attr"
                 extras[f"{kind}_dict"] = {t: v.to(dtype) if is_float else v for t, v in by_type.items()}
             else:
-                extras[f"{kind}_dict"] = dict(tensors)
+                extras[f"{kind}_dict"] = {name: of.to(dtype) if kind == "age" else of for name, of in tensors.items()}
         return extras
 
     def _unflatten(self, tensors: Sequence[Tensor]) -> Dict[str, Dict[str, Tensor]]:

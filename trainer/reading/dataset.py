@@ -175,7 +175,7 @@ def _process_group() -> Tuple[int, int]:
 
 
 def _items(store: Store, part: str, budget: Budget) -> List[InputSpec]:
-    """Everything a batch of this budget holds: all model inputs, plus ids of edges and seeds."""
+    """Everything a batch of this budget holds: all model inputs, plus ids of edges and seeds, trees and times."""
     graph = store.manifest.graph
     has_e_id = {key: store.has_tensor(layout.edge_path(part, key, "e_id")) for key in graph.edge_keys}
     inputs = []
@@ -183,8 +183,11 @@ def _items(store: Store, part: str, budget: Budget) -> List[InputSpec]:
         inputs.append(spec)
         if spec.kind == "edge_mask" and has_e_id[spec.key]:
             inputs.append(InputSpec("e_id", spec.key, spec.shape, "int32"))
-    seeds = (budget.max_seeds,)
-    return [*inputs, *(InputSpec(kind, graph.seed_type, seeds, "int32") for kind in ("seed_n_id", "seed_row"))]
+    if store.manifest.sampling.is_disjoint:
+        inputs += [InputSpec("tree", name, (budget.num_nodes[name],), "int32") for name in graph.node_names]
+    seeds, kinds = (budget.max_seeds,), {"seed_n_id": "int32", "seed_row": "int32"}
+    kinds.update({"seed_time": "int64"} if graph.task.has_time else {})
+    return [*inputs, *(InputSpec(kind, graph.seed_type, seeds, dtype) for kind, dtype in kinds.items())]
 
 
 def item_name(spec: InputSpec) -> str:
@@ -205,7 +208,9 @@ def hetero_data(store: Store, item: Dict[str, Tensor], split: str) -> Any:
     store has such a split): True on the real seed rows in the mask of the batch's own split, False on everything else.
     Nodes that were sampled as neighbors are False even where the graph has them in that split, and their labels are
     withheld, so `out[batch[seed_type].train_mask]` selects the rows that a loss may count, and no others.
-    Per edge type: `edge_index` (int64), `e_id` and `edge_attr` where stored, `edges_mask`. Of the whole batch:
+    With disjoint trees also `tree` [rows], the seed that each belongs to (-1 in pads), and with times `age` [rows] and,
+    of the seed type, `seed_time`. Per edge type: `edge_index` (int64), `e_id` and `edge_attr` where stored,
+    `edges_mask`. Of the whole batch:
     `graphs_mask` (True, False), `num_nodes`, `num_edges`.
 
     It differs from that loader, always so that a pad cannot be taken for something real:
@@ -230,12 +235,15 @@ def hetero_data(store: Store, item: Dict[str, Tensor], split: str) -> Any:
             node.update({name: _of_seeds(item, target, len(mask)) for name, target in named.items()})
             node.update(_split_masks(store, split, item["seeds/mask"], len(mask)))
         node.n_id = item[f"nodes/{name}/n_id"].long()
+        node.update({key: item[f"nodes/{name}/{key}"] for key in ("tree", "age") if f"nodes/{name}/{key}" in item})
         node.batch = (~mask).long()
         node.ptr = torch.tensor([0, int(mask.sum()), len(mask)])
         node.nodes_mask = mask
         if name == graph.seed_type:
             node.batch_size = len(item["seeds/mask"])
             node.input_id = item["seeds/n_id"].long()
+            if "seeds/time" in item:
+                node.seed_time = item["seeds/time"]
     for edge in graph.edge_types:
         place, stored = f"edges/{edge.key}", data[edge.type]
         stored.edge_index = item[f"{place}/edge_index"].long()

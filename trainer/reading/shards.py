@@ -19,7 +19,14 @@ from heteroshards.trainer.reading.store import Store
 from heteroshards.trainer.reading.tables import DenseTable, SparseTable
 from heteroshards.trainer.reading.transfer import Transfer
 
-_STORED = {"node_mask": "mask", "edge_mask": "mask", "seed_mask": "mask", "seed_n_id": "n_id", "seed_row": "row"}
+_STORED = {
+    "node_mask": "mask",
+    "edge_mask": "mask",
+    "seed_mask": "mask",
+    "seed_n_id": "n_id",
+    "seed_row": "row",
+    "seed_time": "time",
+}
 
 # Gathered batches begin at multiples of this. Matrix products may round differently at another alignment, so a
 # batch must lie the same way wherever in a shard reading began: resumed runs are equal bit for bit.
