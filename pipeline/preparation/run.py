@@ -17,7 +17,7 @@ from heteroshards.schemas.manifest import Manifest
 from heteroshards.schemas.seam import require, require_count, require_path, typed
 
 if TYPE_CHECKING:
-    from torch_geometric.data import HeteroData
+    from torch_geometric.data import Data, HeteroData
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Outcome:
 
 @typed("prepare", StoreError)
 def prepare(
-    data: "HeteroData",
+    data: "HeteroData | Data",
     config: JobConfig,
     *,
     store: Path | str | None = None,
@@ -43,7 +43,8 @@ def prepare(
     """Write the store of a graph in memory, or find it when the same one was written before.
 
     Args:
-        data: the graph; `config.dataset` names its seed type, label and split masks.
+        data: the graph; `config.dataset` names its seed type, label and split masks. A `Data` has node type "node" and
+            edge type ("node", "to", "node").
         config: sampling, budget and store options.
         store: folder to write; default `<config.store.root>/<config.name>-<fingerprint>`.
         workers: threads. They never change a byte of the store.
@@ -58,7 +59,7 @@ def prepare(
         GraphError, ConfigError, BudgetError, StoreError: see schemas/errors.py. No store appears then.
     """
     require(config, JobConfig, "config")
-    source = from_data(data, config.dataset, {"dataset": "a HeteroData in memory"}, config)
+    source = from_data(data, config.dataset, {"dataset": f"a {type(data).__name__} in memory"}, config)
     with kernels_told(report):
         outcome = prepare_source(
             source, config, store=store, workers=workers, force=force, report=report, progress=progress

@@ -1,4 +1,4 @@
-"""A saved `HeteroData`. A data file must not run code: see `unpickle`."""
+"""A saved `HeteroData` or `Data`. A data file must not run code: see `unpickle`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from heteroshards.pipeline.sources.unpickle import Array, Record, RefusedError, 
 from heteroshards.schemas.errors import DatasetError
 
 if TYPE_CHECKING:
-    from torch_geometric.data import HeteroData
+    from torch_geometric.data import Data, HeteroData
 
 HETERO_DATA = "torch_geometric.data.hetero_data.HeteroData"
+DATA = "torch_geometric.data.data.Data"
 
 
-def load_file(path: Path) -> HeteroData:
+def load_file(path: Path) -> HeteroData | Data:
     """Read what `torch.save(data, path)` or `torch.save(data.to_dict(), path)` wrote, with any version of PyG; or the
     processed file of one of its in-memory datasets of one graph.
 
@@ -35,8 +36,7 @@ def load_file(path: Path) -> HeteroData:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, about what it does itself
             loaded = _alone(load_saved(path))
-        stores = _stores_of_graph(loaded) if isinstance(loaded, Record) else _stores_of_dict(loaded)
-        graph = None if stores is None else _built(stores)
+        graph = _graph_of(loaded)
     except RefusedError as error:
         raise DatasetError(
             f"the file is not loaded, because it names {error}, which is neither a tensor nor plain data",
@@ -51,8 +51,8 @@ def load_file(path: Path) -> HeteroData:
         ) from error
     if graph is None:
         actual = loaded.path if isinstance(loaded, Record) else type(loaded).__name__
-        limit = "a HeteroData or its to_dict()"
-        raise DatasetError("the file holds no heterogeneous graph", actual=actual, limit=limit, where=str(path))
+        limit = "a HeteroData, a Data, or the to_dict() of one"
+        raise DatasetError("the file holds no graph", actual=actual, limit=limit, where=str(path))
     return graph
 
 
@@ -66,14 +66,24 @@ def _alone(loaded: Any) -> Any:
 Stores = Mapping[Any, Mapping[str, Any]]
 
 
-def _stores_of_graph(saved: Record) -> Stores | None:
-    """Node type, edge type or None (of the graph itself) -> attributes; None where it is no HeteroData.
+def _graph_of(loaded: Any) -> HeteroData | Data | None:
+    """None where it is none.
 
-    A batch of graphs is a class that PyG makes when it is needed, of `Batch` and `HeteroData`.
+    A batch of graphs is a class that PyG makes when it is needed, of `Batch` and the class of the graphs.
     """
-    made_from = [getattr(part, "path", None) for part in saved.args]
-    if HETERO_DATA not in (saved.path, *made_from):
-        return None
+    if isinstance(loaded, Record):
+        classes = (loaded.path, *(getattr(part, "path", None) for part in loaded.args))
+        if HETERO_DATA in classes:
+            return _built(_stores_of_graph(loaded))
+        return _built_alone(loaded.attributes["_store"].attributes["_mapping"]) if DATA in classes else None
+    stores = _stores_of_dict(loaded)
+    if stores is None and isinstance(loaded, dict) and "edge_index" in loaded:
+        return _built_alone(loaded)
+    return None if stores is None else _built(stores)
+
+
+def _stores_of_graph(saved: Record) -> Stores:
+    """Node type, edge type or None (of the graph itself) -> attributes."""
     held = saved.attributes
     records = {None: held["_global_store"], **held["_node_store_dict"], **held["_edge_store_dict"]}
     return {key: record.attributes["_mapping"] for key, record in records.items()}
@@ -97,6 +107,12 @@ def _built(stores: Stores) -> HeteroData:
             for name, value in _resolved(mapping):
                 store[name] = value
     return data
+
+
+def _built_alone(values: Mapping[str, Any]) -> Data:
+    from torch_geometric.data import Data
+
+    return Data.from_dict(dict(_resolved(values)))
 
 
 def _resolved(mapping: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

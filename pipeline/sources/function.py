@@ -1,4 +1,4 @@
-"""`package.module:function`, called with the config's arguments, must return a `HeteroData`."""
+"""`package.module:function`, called with the config's arguments, must return a `HeteroData` or a `Data`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from heteroshards.pipeline.sources.words import nearest
 from heteroshards.schemas.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
-    from torch_geometric.data import HeteroData
+    from torch_geometric.data import Data, HeteroData
 
 
-def call_function(name: str, args: dict[str, Any], base: Path) -> HeteroData:
+def call_function(name: str, args: dict[str, Any], base: Path) -> HeteroData | Data:
     """Import and call it; modules are looked for in `base` too.
 
     Raises:
         ConfigError: there is no such module or function, or it does not take `args`.
         DatasetError: it raised, or returned something else.
     """
-    from torch_geometric.data import HeteroData
+    from torch_geometric.data import Data, HeteroData
 
     function = _find(name, base)
     check_arguments(function, args, name)
@@ -33,10 +33,9 @@ def call_function(name: str, args: dict[str, Any], base: Path) -> HeteroData:
         raise DatasetError(
             "the dataset function raised", actual=f"{type(error).__name__}: {error}", where=name
         ) from error
-    if not isinstance(data, HeteroData):
-        raise DatasetError(
-            "the dataset function returned something else", actual=type(data).__name__, limit="HeteroData", where=name
-        )
+    if not isinstance(data, (HeteroData, Data)):
+        what, limit = "the dataset function returned something else", "a HeteroData or a Data"
+        raise DatasetError(what, actual=type(data).__name__, limit=limit, where=name)
     return data
 
 

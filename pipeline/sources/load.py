@@ -14,7 +14,7 @@ from heteroshards.schemas.paths import as_path
 from heteroshards.schemas.seam import require, typed
 
 if TYPE_CHECKING:
-    from torch_geometric.data import HeteroData
+    from torch_geometric.data import Data, HeteroData
 
 
 @typed("loading the graph", DatasetError)
@@ -23,7 +23,7 @@ def load_dataset(config: DatasetConfig, base: Path = Path("."), job: JobConfig |
 
     Raises:
         ConfigError: an argument, class, function or type of the config does not exist.
-        DatasetError: the data is not there, cannot be downloaded or is not one `HeteroData`.
+        DatasetError: the data is not there, cannot be downloaded or is not one graph.
         GraphError: its labels, masks or edges are malformed, or a split has no seeds.
     """
     require(config, DatasetConfig, "config")
@@ -42,7 +42,7 @@ def load_stamped(
     return source, after if may_follow(before, after) else None
 
 
-def _load(config: DatasetConfig, base: Path) -> HeteroData:
+def _load(config: DatasetConfig, base: Path) -> HeteroData | Data:
     if config.source == "synthetic":
         from heteroshards.pipeline.sources.synthetic import synthetic_graph
 

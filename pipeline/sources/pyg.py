@@ -25,19 +25,19 @@ from heteroshards.schemas.config import DatasetConfig
 from heteroshards.schemas.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
-    from torch_geometric.data import HeteroData
+    from torch_geometric.data import Data, HeteroData
 
 NETWORK_TIMEOUT_S = 20.0  # of silence, not of the whole download
 
 
-def load_pyg(config: DatasetConfig, base: Path) -> HeteroData:
+def load_pyg(config: DatasetConfig, base: Path) -> HeteroData | Data:
     """The one graph of the dataset class that `config` names.
 
     Raises:
         ConfigError: there is no such class, or it does not take these arguments.
-        DatasetError: it cannot be downloaded or read, or is not exactly one `HeteroData`.
+        DatasetError: it cannot be downloaded or read, or is not exactly one graph.
     """
-    from torch_geometric.data import HeteroData
+    from torch_geometric.data import Data, HeteroData
 
     name, root = str(config.class_name), pyg_root(config, base)
     dataset_class = _find_class(name)
@@ -46,9 +46,10 @@ def load_pyg(config: DatasetConfig, base: Path) -> HeteroData:
         if len(dataset) != 1:
             raise DatasetError("the dataset is not one graph", actual=f"{len(dataset)} graphs", where=name)
         data = dataset[0]
-    if not isinstance(data, HeteroData):
-        hint = "Homogeneous graphs are not supported."
-        raise DatasetError("the graph is not heterogeneous", actual=type(data).__name__, where=name, hint=hint)
+    if not isinstance(data, (HeteroData, Data)):
+        raise DatasetError(
+            "the dataset holds no graph", actual=type(data).__name__, limit="a HeteroData or a Data", where=name
+        )
     return data
 
 

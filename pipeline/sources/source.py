@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heteroshards.pipeline.sources import asked
+from heteroshards.pipeline.sources.homogeneous import as_hetero, with_seed_type
 from heteroshards.pipeline.sources.splits import split_seeds
 from heteroshards.pipeline.sources.words import nearest
 from heteroshards.schemas.config import DatasetConfig, JobConfig, TargetConfig
@@ -20,7 +21,7 @@ from heteroshards.schemas.seam import require, typed
 from heteroshards.schemas.targets import TargetSpec
 
 if TYPE_CHECKING:
-    from torch_geometric.data import HeteroData
+    from torch_geometric.data import Data, HeteroData
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,12 @@ class SourceGraph:
 
 @typed("checking the graph", GraphError)
 def from_data(
-    data: HeteroData, config: DatasetConfig, description: dict[str, Any], job: JobConfig | None = None
+    data: HeteroData | Data, config: DatasetConfig, description: dict[str, Any], job: JobConfig | None = None
 ) -> SourceGraph:
     """Check `data`, cut it down, find its seed nodes. `data` itself is not changed.
 
     Args:
+        data: a `Data` is a graph of node type "node", see `homogeneous.as_hetero`.
         job: what is predicted, who asks, and when things came to be; by default the class in `[dataset] label`.
 
     Raises:
@@ -84,9 +86,12 @@ def from_data(
     from heteroshards.pipeline.sources.times import read_times, read_weights
     from heteroshards.pipeline.sources.unread import source_notes
 
-    _require_heterogeneous(data)
     require(config, DatasetConfig, "config")
-    job = job or JobConfig(dataset=config)
+    data = as_hetero(data)
+    _require_types(data)
+    config = with_seed_type(config, data)
+    description = {**description, "seed_type": config.seed_type}
+    job = (job or JobConfig(dataset=config)).model_copy(update={"dataset": config})
     _require_seed_type(data, config)
     graph, asking, wanted = asked.without_table(data, job), asked.asked_config(job, config), job.targets
     attributes, masks = _attributes_of_seeds(data, asking, job)
@@ -205,13 +210,8 @@ def _where(seed_type: str, label: str) -> str:
     return f"node type '{seed_type}', label '{label}'"
 
 
-def _require_heterogeneous(data: object) -> None:
-    """A `HeteroData` with node and edge types."""
-    from torch_geometric.data import HeteroData
-
-    if not isinstance(data, HeteroData):
-        hint = "Use HeteroData.from_dict for a dictionary, and data.to_heterogeneous() for a graph of one type."
-        raise GraphError("the graph is no HeteroData", actual=type(data).__name__, limit="HeteroData", hint=hint)
+def _require_types(data: HeteroData) -> None:
+    """It has node and edge types."""
     if not data.node_types:
         raise GraphError("the graph is empty: it has no node types", hint="Set data['<type>'].x or .num_nodes.")
     if not data.edge_types:

@@ -25,7 +25,7 @@ def describe(config: DatasetConfig) -> dict[str, Any]:
         "file": config.path,
         "function": config.function,
     }
-    words: dict[str, Any] = {"dataset": names[config.source], "source": config.source, "seed_type": config.seed_type}
+    words: dict[str, Any] = {"dataset": names[config.source], "source": config.source}
     if config.args:
         words["args"] = dict(config.args)
     words["splits"] = "drawn at random" if config.random_split is not None else "masks of the data"

@@ -30,13 +30,14 @@ class DatasetConfig(Section):
 
     Attributes:
         source: `synthetic` (a seeded graph of IMDB's shape, made offline), `pyg` (a dataset class of PyG), `file` (a
-            saved `HeteroData`) or `function` (`package.module:function` returning a `HeteroData`).
+            saved graph) or `function` (`package.module:function` returning a graph). A graph is a `HeteroData`, or a
+            `Data`, which has node type `node` and edge type `node__to__node`.
         class_name: with `pyg`: the class in `torch_geometric.datasets`, e.g. "IMDB".
         root: with `pyg`: its folder; default `<DATASETS_DIR or "data">/<class_name>`.
         path: with `file`: what `torch.save(data, path)` wrote, or a `.pt` of `data.to_dict()`.
         function: with `function`: `package.module:function`.
         args: keyword arguments of the synthetic generator, the dataset class or the function.
-        seed_type: the node type that is predicted.
+        seed_type: the node type that is predicted. Of a graph of one node type it is that one, and need not be named.
         label: the attribute that holds what is predicted, `[task]` says what kind of thing that is.
         masks: split -> name of the boolean mask attribute on the seed type.
         random_split: draw the splits among the labelled nodes instead of reading masks, by shares:

@@ -5,13 +5,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch_geometric.data import Data
 
 from heteroshards import pipeline
 from heteroshards.pipeline.executors.threads import Threads
 from heteroshards.pipeline.executors.worker import Worker
 from heteroshards.pipeline.grouping.groups import make_plans
 from heteroshards.pipeline.grouping.split_plan import BatchBlock
-from heteroshards.schemas.config import ModelConfig
+from heteroshards.schemas.config import JobConfig, ModelConfig
 from heteroshards.trainer import ShardDataset, open_store
 from heteroshards.trainer.backends.signature import find_shape
 from heteroshards.trainer.models import build_model
@@ -112,6 +113,16 @@ def test_equal_with_a_type_that_has_no_features(tmp_path, name, featureless):
     data = random_graph(np.random.default_rng(0), {"a": 40, "b": 20}, types, "a", {"a": 3})
     config = job(data, tmp_path, sampling={"batch_size": 4, "rounds": 1, "fanout": [3, 2]})
     assert_equal_on_seeds(data, pipeline.prepare(data, config), [3, 2], name, featureless)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_equal_on_a_graph_of_one_type(tmp_path, name):
+    """A `Data`: its only type is source and destination of its only relation."""
+    data = random_graph(np.random.default_rng(0), {"node": 40}, {("node", "to", "node"): 90}, "node", {"node": 3})
+    sampling = {"batch_size": 4, "rounds": 1, "fanout": [3, 2]}
+    config = JobConfig(sampling=sampling, store={"root": str(tmp_path)})
+    path = pipeline.prepare(Data.from_dict({**data["node"], **data["node", "to", "node"]}), config)
+    assert_equal_on_seeds(data, path, [3, 2], name)
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])

@@ -148,7 +148,7 @@ def test_the_file_of_a_dataset_loads(tmp_path: Path) -> None:
     InMemoryDataset.save([small_graph()], str(tmp_path / "data.pt"))
     assert load_file(tmp_path / "data.pt").metadata() == small_graph().metadata()
     InMemoryDataset.save([small_graph(), small_graph()], str(tmp_path / "data.pt"))
-    with pytest.raises(DatasetError, match="no heterogeneous graph; got tuple"):
+    with pytest.raises(DatasetError, match="holds no graph; got tuple"):
         load_file(tmp_path / "data.pt")
 
 
