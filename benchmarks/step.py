@@ -129,7 +129,8 @@ class Sampled:
         seeds = {"train": graph.seeds.splits["train"]}
         plan = make_plans(Threads(lambda: Worker(graph, self.sampler), 1), seeds, spec, None)["train"]
         self.block = plan.block(0, plan.num_batches)
-        self.features = {name: torch.from_numpy(x) for name, x in graph.features.items()}
+        has_x = {name: tables["x"] for name, tables in graph.features.items() if "x" in tables}
+        self.features = {name: torch.from_numpy(x) for name, x in has_x.items()}
         self.labels = torch.from_numpy(graph.seeds.targets[graph.schema.task.targets[0].name]).long()
 
     def __iter__(self) -> Iterator[Sample]:

@@ -5,14 +5,13 @@ from typing import Any, Dict, Iterable, Optional, Tuple, Union
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from heteroshards.schemas.attributes import Attributed
 from heteroshards.schemas.base import Frozen
 from heteroshards.schemas.names import MAX_NAME_BYTES, check_name
 from heteroshards.schemas.targets import ClassTarget
 from heteroshards.schemas.task import Task
 
 EdgeTypeTuple = Tuple[str, str, str]
-
-FEATURE_DTYPES = ("float16", "float32", "float64")
 
 
 def edge_key(edge_type: EdgeTypeTuple) -> str:
@@ -29,45 +28,25 @@ def _check_type_name(name: str) -> str:
     return check_name(name)
 
 
-def _require_both(what: str, width: Optional[int], dtype: Optional[str]) -> None:
-    """Features have a width and a dtype, or there are none."""
-    if (width is None) != (dtype is None) or (dtype is not None and dtype not in FEATURE_DTYPES):
-        raise ValueError(f"{what} has {width} features of dtype {dtype!r}; known are {FEATURE_DTYPES}")
-
-
-class NodeTypeSchema(Frozen):
-    """One node type. `num_features` is None when the type has no `x`; with `has_age` batches say how old nodes are."""
+class NodeTypeSchema(Attributed):
+    """One node type; with `has_age` batches say how old its nodes are."""
 
     name: str
     num_nodes: int = Field(ge=0, lt=2**31)
-    num_features: Optional[int] = Field(default=None, ge=1, lt=2**31)
-    feature_dtype: Optional[str] = None
     has_age: bool = False
 
     _check_name = field_validator("name")(_check_type_name)
 
-    @model_validator(mode="after")
-    def _check_features(self) -> Any:
-        _require_both(f"node type {self.name!r}", self.num_features, self.feature_dtype)
-        return self
 
-
-class EdgeTypeSchema(Frozen):
-    """One edge type; messages flow from `src` to `dst`. `num_attributes` is None without `edge_attr`."""
+class EdgeTypeSchema(Attributed):
+    """One edge type; messages flow from `src` to `dst`."""
 
     src: str
     relation: str
     dst: str
     num_edges: int = Field(ge=0, lt=2**31)
-    num_attributes: Optional[int] = Field(default=None, ge=1, lt=2**31)
-    attribute_dtype: Optional[str] = None
 
     _check_names = field_validator("src", "relation", "dst")(_check_type_name)
-
-    @model_validator(mode="after")
-    def _check_attributes(self) -> Any:
-        _require_both(f"edge type {self.key!r}", self.num_attributes, self.attribute_dtype)
-        return self
 
     @property
     def type(self) -> EdgeTypeTuple:
@@ -145,8 +124,10 @@ class GraphSchema(Frozen):
 
     def too_narrow_for(self, value: float) -> Optional[str]:
         """The first dtype of features, of nodes or edges, that does not hold a number; None where all do."""
-        found = [node.feature_dtype for node in self.node_types] + [edge.attribute_dtype for edge in self.edge_types]
-        return next((dtype for dtype in found if dtype and abs(value) > float(np.finfo(dtype).max)), None)
+        found = [
+            of.dtype for owner in (*self.node_types, *self.edge_types) for of in owner.attributes if not of.is_codes
+        ]
+        return next((dtype for dtype in found if abs(value) > float(np.finfo(dtype).max)), None)
 
     def node(self, name: str) -> NodeTypeSchema:
         return {t.name: t for t in self.node_types}[name]

@@ -16,13 +16,19 @@ class InputSpec(NamedTuple):
 
     `kind` is one of `x`, `n_id`, `age`, `edge_index`, `edge_attr`, `e_id`, `node_mask`, `edge_mask`, `target`,
     `seed_mask`, or of `SPARSE_X`; `key` is the node type or edge type key it belongs to (the seed type for `seed_mask`,
-    its own name for `target`).
+    its own name for `target`); `name` is the attribute of that type, for `x`, `edge_attr` and `SPARSE_X`.
     """
 
     kind: str
     key: str
     shape: Tuple[int, ...]
     dtype: str
+    name: str = ""
+
+    @property
+    def place(self) -> Tuple[str, str, str]:
+        """What tells it from the other inputs of a model."""
+        return self.kind, self.key, self.name
 
 
 EXTRA_INPUTS = ("n_id", "age", "edge_attr", "node_mask", "edge_mask")
@@ -44,7 +50,7 @@ def model_inputs(
 ) -> List[InputSpec]:
     """The inputs of a model over these batches, in schema order (never in a dict's insertion order).
 
-    Always: per node type `x` (or `n_id` when the type has no features), per edge type `edge_index`, then each
+    Always: per node type an `x` for each attribute (or `n_id` when it has none), per edge type `edge_index`, then each
     `target` and `seed_mask`. `extras` asks for more, for every type that has them: any of `EXTRA_INPUTS`.
 
     With `features_by_id`, `n_id` stands for `x` and `e_id` for `edge_attr`: the model has the feature tables itself.
@@ -59,9 +65,9 @@ def model_inputs(
         rows = budget.num_nodes[node.name]
         if node.name in sparse_entries:
             inputs += sparse_inputs(node, rows, sparse_entries[node.name])
-        elif node.num_features and node.feature_dtype and not features_by_id:
-            inputs.append(InputSpec("x", node.name, (rows, node.num_features), node.feature_dtype))
-        if not node.num_features or features_by_id or "n_id" in wanted:
+        elif not features_by_id:
+            inputs += [InputSpec("x", node.name, (rows, of.width), of.dtype, of.name) for of in node.attributes]
+        if not node.attributes or features_by_id or "n_id" in wanted:
             inputs.append(InputSpec("n_id", node.name, (rows,), "int32"))
         if "age" in wanted and node.has_age:
             inputs.append(InputSpec("age", node.name, (rows,), "float32"))
@@ -70,9 +76,11 @@ def model_inputs(
     for edge in graph.edge_types:
         columns = budget.num_edges[edge.key]
         inputs.append(InputSpec("edge_index", edge.key, (2, columns), "int32"))
-        if "edge_attr" in wanted and edge.num_attributes and edge.attribute_dtype:
-            attributes = InputSpec("edge_attr", edge.key, (columns, edge.num_attributes), edge.attribute_dtype)
-            inputs.append(InputSpec("e_id", edge.key, (columns,), "int32") if features_by_id else attributes)
+        if "edge_attr" in wanted and edge.attributes:
+            of_edges = [
+                InputSpec("edge_attr", edge.key, (columns, of.width), of.dtype, of.name) for of in edge.attributes
+            ]
+            inputs += [InputSpec("e_id", edge.key, (columns,), "int32")] if features_by_id else of_edges
         if "edge_mask" in wanted:
             inputs.append(InputSpec("edge_mask", edge.key, (columns,), "bool"))
     seeds = (budget.max_seeds,)
@@ -82,13 +90,14 @@ def model_inputs(
 
 
 def sparse_inputs(node: NodeTypeSchema, rows: int, entries: int) -> List[InputSpec]:
-    """Those of `SPARSE_X`, in that order, of a type with features."""
+    """Those of `SPARSE_X`, in that order, of a type whose features are plain."""
     starts, columns, values = SPARSE_X
-    assert node.feature_dtype
+    plain = node.plain
+    assert plain
     return [
-        InputSpec(starts, node.name, (rows + 1,), "int32"),
-        InputSpec(columns, node.name, (entries,), "int32"),
-        InputSpec(values, node.name, (entries,), node.feature_dtype),
+        InputSpec(starts, node.name, (rows + 1,), "int32", plain.name),
+        InputSpec(columns, node.name, (entries,), "int32", plain.name),
+        InputSpec(values, node.name, (entries,), plain.dtype, plain.name),
     ]
 
 

@@ -1,11 +1,11 @@
 """Where things lie in a store: pure names, no I/O.
 
 <store>/                                    attributes: {"manifest": {...}, "integrity": {...}}
-  features/<node type>/x                    [num_nodes, F]          once, when features = "table"
-  features/<edge key>/edge_attr             [num_edges, D]          once, when features = "table"
+  features/<node type>/x                    [num_nodes, F]          once, when features = "table"; each attribute
+  features/<edge key>/edge_attr             [num_edges, D]          by its name
   features/<node type>/original_id          [num_nodes]             only where [dataset] renumbered the nodes
-  <part>/nodes/<node type>/n_id, mask       [batches, nodes]        (+ x when inline)
-  <part>/edges/<edge key>/edge_index        [batches, 2, edges]     (+ mask, e_id, edge_attr when inline)
+  <part>/nodes/<node type>/n_id, mask       [batches, nodes]        (+ attributes when inline)
+  <part>/edges/<edge key>/edge_index        [batches, 2, edges]     (+ mask, e_id, attributes when inline)
   <part>/all_nodes/n_id, mask               [batches, all nodes]    packed: instead of those of each type
   <part>/all_edges/edge_index               [batches, 2, all edges] packed (+ mask, e_id)
   <part>/seeds/n_id, row, mask              [batches, max_seeds]    row: which one it is of all seeds of the source
@@ -56,12 +56,12 @@ def tensor_path(role: Role, part: str, owner: str, name: str) -> str:
     return "/".join(component for component in (part, folder, owner, name) if component)
 
 
-def feature_path(node_type: str) -> str:
-    return tensor_path("node_table", FEATURES, node_type, "x")
+def feature_path(node_type: str, attribute: str = "x") -> str:
+    return tensor_path("node_table", FEATURES, node_type, attribute)
 
 
-def edge_feature_path(edge_key: str) -> str:
-    return tensor_path("edge_table", FEATURES, edge_key, "edge_attr")
+def edge_feature_path(edge_key: str, attribute: str = "edge_attr") -> str:
+    return tensor_path("edge_table", FEATURES, edge_key, attribute)
 
 
 def original_id_path(node_type: str) -> str:

@@ -79,8 +79,10 @@ def packed_tensors(manifest: Manifest) -> Dict[str, PackedTensor]:
 
 
 def _no_codecs(manifest: Manifest) -> Dict[str, str]:
-    tables = [layout.feature_path(name) for name in manifest.graph.node_names]
-    return dict.fromkeys(tables + [layout.edge_feature_path(key) for key in manifest.graph.edge_keys], "none")
+    nodes, edges = manifest.graph.node_types, manifest.graph.edge_types
+    tables = [layout.feature_path(node.name, of.name) for node in nodes for of in node.attributes]
+    tables += [layout.edge_feature_path(edge.key, of.name) for edge in edges for of in edge.attributes]
+    return dict.fromkeys(tables, "none")
 
 
 def _by_type(manifest: Manifest, part: Part) -> List[TensorSpec]:

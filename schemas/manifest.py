@@ -5,6 +5,7 @@ from typing import Any, Dict, Iterable, List, Literal, Mapping, NamedTuple, Opti
 from pydantic import Field, field_serializer, model_validator
 
 from heteroshards.schemas import FORMAT_VERSION
+from heteroshards.schemas.attributes import AttributeSchema
 from heteroshards.schemas.base import Frozen, validate
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.errors import FormatVersionError, ManifestError
@@ -288,6 +289,15 @@ class Manifest(Frozen):
 
     def split(self, name: str) -> Optional[SplitInfo]:
         return next((split for split in self.splits if split.name == name), None)
+
+    def attribute_of(self, tensor: TensorSpec) -> Optional[AttributeSchema]:
+        """What attribute a tensor holds, as a table or in batches; None where it holds something else."""
+        found: Tuple[AttributeSchema, ...] = ()
+        if tensor.role in ("node_table", "nodes"):
+            found = self.graph.node(tensor.owner).attributes
+        elif tensor.role in ("edge_table", "edges"):
+            found = self.graph.edge(tensor.owner).attributes
+        return next((attribute for attribute in found if attribute.name == tensor.name), None)
 
     def tensor(self, path: str) -> Optional[TensorSpec]:
         return next((tensor for tensor in self.tensors if tensor.path == path), None)

@@ -10,6 +10,7 @@ from heteroshards.schemas.base import Frozen
 NoteCode = Literal[
     "read",  # what was taken from the source
     "reshaped",  # taken in another shape than it had
+    "codes",  # integers that are taken as codes
     "not_read",  # an attribute that is there and was left
     "featureless",  # a type without features
     "features_elsewhere",  # ... whose features seem to have another name

@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Literal, NamedTuple, Opt
 from pydantic import Field, model_validator
 
 from heteroshards.schemas import layout
+from heteroshards.schemas.attributes import UNKNOWN_CODE, Attributed, AttributeSchema
 from heteroshards.schemas.base import Frozen
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
@@ -154,10 +155,10 @@ def _node_tensors(node: NodeTypeSchema, budget: Budget, batches: _Batches) -> It
         yield of("tree", "int32", ID_PAD, "which seed of the batch each row belongs to: trees are disjoint", rows)
     if node.has_age:
         yield of("age", "float32", 0, "how much earlier than its seed's time each row is, in days or steps", rows)
-    if batches.options.inline_features and node.num_features and node.feature_dtype:
-        features = (f"{node.name}_feature", node.num_features)
-        codec, pad = batches.options.feature_codecs[layout.feature_path(node.name)], batches.options.pad_value
-        yield of("x", node.feature_dtype, pad, "features", rows, features, codec=codec)
+    for attribute in node.attributes if batches.options.inline_features else ():
+        columns, pad = _columns(node, attribute), _pad(attribute, batches.options.pad_value)
+        codec = batches.options.feature_codecs[layout.feature_path(node.name, attribute.name)]
+        yield of(attribute.name, attribute.dtype, pad, _meaning(attribute, "features"), rows, columns, codec=codec)
 
 
 def _edge_tensors(edge: EdgeTypeSchema, budget: Budget, batches: _Batches) -> Iterator[TensorSpec]:
@@ -166,12 +167,33 @@ def _edge_tensors(edge: EdgeTypeSchema, budget: Budget, batches: _Batches) -> It
     text = f"local ids: row 0 into {edge.src}, row 1 into {edge.dst}; pad edges join the last (pad) rows"
     yield of("edge_index", "int32", None, text, ("end", 2), columns)
     yield of("mask", "bool", 0, "True where the edge is real", columns)
-    if batches.options.store_e_id or (edge.num_attributes and not is_inline):
+    if batches.options.store_e_id or (edge.attributes and not is_inline):
         yield of("e_id", "int32", ID_PAD, "global edge id of each column", columns)
-    if is_inline and edge.num_attributes and edge.attribute_dtype:
-        attributes = (f"{edge.key}_attribute", edge.num_attributes)
-        codec, pad = batches.options.feature_codecs[layout.edge_feature_path(edge.key)], batches.options.pad_value
-        yield of("edge_attr", edge.attribute_dtype, pad, "edge features", columns, attributes, codec=codec)
+    for attribute in edge.attributes if is_inline else ():
+        values, pad = _columns(edge, attribute), _pad(attribute, batches.options.pad_value)
+        codec = batches.options.feature_codecs[layout.edge_feature_path(edge.key, attribute.name)]
+        text = _meaning(attribute, "edge features")
+        yield of(attribute.name, attribute.dtype, pad, text, columns, values, codec=codec)
+
+
+def _columns(of: Union[NodeTypeSchema, EdgeTypeSchema], attribute: AttributeSchema) -> Tuple[str, int]:
+    """The last dimension of an attribute. No name of a type or of an attribute has a slash."""
+    if isinstance(of, NodeTypeSchema):
+        name = f"{of.name}_feature" if attribute.name == "x" else f"{of.name}/{attribute.name}"
+    else:
+        name = f"{of.key}_attribute" if attribute.name == "edge_attr" else f"{of.key}/{attribute.name}"
+    return name, attribute.width
+
+
+def _pad(attribute: AttributeSchema, pad_value: float) -> float:
+    return UNKNOWN_CODE if attribute.is_codes else pad_value
+
+
+def _meaning(attribute: AttributeSchema, numbers: str) -> str:
+    if not attribute.is_codes:
+        return numbers
+    ends = ", ".join(str(count - 1) for count in attribute.cardinalities)
+    return f"codes, up to {ends} by column; {UNKNOWN_CODE} where it is not known"
 
 
 def _seed_tensors(task: Task, budget: Budget, batches: _Batches) -> Iterator[TensorSpec]:
@@ -240,28 +262,27 @@ def _ledger(graph: GraphSchema, num_hops: int) -> List[Tuple[str, str, Tuple[Tup
 
 
 def feature_tensors(graph: GraphSchema, codecs: Dict[str, str], chunk_bytes: int) -> List[TensorSpec]:
-    """The feature tables of a store with features = "table": one array per type that has features."""
+    """The feature tables of a store with features = "table": one array per attribute of a type."""
     specs = []
     for node in graph.node_types:
-        if node.num_features and node.feature_dtype:
-            rows, columns = (f"{node.name}_id", node.num_nodes), (f"{node.name}_feature", node.num_features)
-            codec, dtype = codecs[layout.feature_path(node.name)], node.feature_dtype
-            specs.append(_table("node_table", node.name, "x", dtype, codec, chunk_bytes, rows, columns))
+        for attribute in node.attributes:
+            rows, codec = (f"{node.name}_id", node.num_nodes), codecs[layout.feature_path(node.name, attribute.name)]
+            dims = (rows, _columns(node, attribute))
+            specs.append(_table("node_table", node.name, attribute.name, attribute.dtype, codec, chunk_bytes, *dims))
     for edge in graph.edge_types:
-        if edge.num_attributes and edge.attribute_dtype:
-            rows, columns = (f"{edge.key}_eid", edge.num_edges), (f"{edge.key}_attribute", edge.num_attributes)
-            codec, dtype = codecs[layout.edge_feature_path(edge.key)], edge.attribute_dtype
-            specs.append(_table("edge_table", edge.key, "edge_attr", dtype, codec, chunk_bytes, rows, columns))
+        for attribute in edge.attributes:
+            rows, codec = (
+                (f"{edge.key}_eid", edge.num_edges),
+                codecs[layout.edge_feature_path(edge.key, attribute.name)],
+            )
+            dims = (rows, _columns(edge, attribute))
+            specs.append(_table("edge_table", edge.key, attribute.name, attribute.dtype, codec, chunk_bytes, *dims))
     return specs
 
 
-def feature_bytes(rows: int, of: Union[NodeTypeSchema, EdgeTypeSchema]) -> int:
-    """Bytes of so many rows of a type's features, 0 where it has none."""
-    if isinstance(of, NodeTypeSchema):
-        width, dtype = of.num_features, of.feature_dtype
-    else:
-        width, dtype = of.num_attributes, of.attribute_dtype
-    return rows * width * ITEM_BYTES[dtype] if width and dtype else 0
+def feature_bytes(rows: int, of: Attributed) -> int:
+    """Bytes of so many rows of a type's attributes, 0 where it has none."""
+    return rows * sum(attribute.width * ITEM_BYTES[attribute.dtype] for attribute in of.attributes)
 
 
 def inline_bytes(graph: GraphSchema, budget: Budget) -> int:

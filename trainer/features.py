@@ -57,6 +57,7 @@ def sparse_features(
     is_taken = Declared.by(model).sparse_features
     if choice == "always":
         _require_tables(store, where)
+        _require_plain(graph, where)
         if train.device_features == "always":
             raise ConfigError("'device_features' and 'sparse_features' cannot both be 'always'", where="[train]")
         if not backend.takes_sparse_features:
@@ -73,19 +74,28 @@ def sparse_features(
 
 def sparse_types(store: Store, graph: GraphSchema, check_chunks: bool, every: bool = False) -> List[str]:
     """As `sparse_features`, of a store with feature tables: types that are mostly zeros, or `every` one."""
-    featured = [node.name for node in graph.node_types if node.num_features]
-    return [name for name in featured if every or _is_sparse(store, layout.feature_path(name), check_chunks)]
+    paths = {node.name: layout.feature_path(node.name, node.plain.name) for node in graph.node_types if node.plain}
+    return [name for name, path in paths.items() if every or _is_sparse(store, path, check_chunks)]
 
 
 def sparse_entries(store: Store, types: Sequence[str], budget: Budget, check_chunks: bool) -> Dict[str, int]:
     """Room that every batch of a shape has for the entries of sparse types: for those of its fullest nodes."""
-    tables = {name: store.sparse_table(layout.feature_path(name), check_chunks) for name in types}
+    plain = {node.name: node.plain for node in store.manifest.graph.node_types if node.name in types}
+    paths = {name: layout.feature_path(name, of.name) for name, of in plain.items() if of}
+    tables = {name: store.sparse_table(path, check_chunks) for name, path in paths.items()}
     return {name: table.most(budget.num_nodes[name] - 1) for name, table in tables.items()}  # the last row is a pad
 
 
 def _is_sparse(store: Store, path: str, check_chunks: bool) -> bool:
     num_entries = math.prod(store.spec(path).shape)
     return num_entries > 0 and store.count_nonzero(path, check_chunks) <= SPARSE_SHARE * num_entries
+
+
+def _require_plain(graph: GraphSchema, where: str) -> None:
+    encoded = [node.name for node in graph.node_types if node.is_encoded]
+    if encoded:
+        what, hint = "a type with several attributes, or codes, has no sparse features", "Use 'auto': the others may."
+        raise ConfigError(what, actual=f"node type '{encoded[0]}'", where=where, hint=hint)
 
 
 def _require_tables(store: Store, where: str) -> None:

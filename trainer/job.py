@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from heteroshards.schemas.attributes import CODE_DTYPE
 from heteroshards.schemas.backends import BACKENDS
 from heteroshards.schemas.config import JobConfig, ModelConfig
 from heteroshards.schemas.errors import BackendError, CorruptChunkError, ModelError, StoreError
@@ -204,21 +205,21 @@ def _prove(
 
 def _dense_batch(
     models: Sequence[SeedModel], store: Store, quarantine: Quarantine
-) -> Tuple[SeedModel, Dict[Tuple[str, str], Tensor]]:
+) -> Tuple[SeedModel, Dict[Tuple[str, str, str], Tensor]]:
     """A batch with all that a model can take, and the one of `models`, one a shape, that takes it.
 
     Features that the model gets in another way are random numbers here: their tables may be too large to be read.
     """
     every = [model_inputs(model.graph, model.budget, EXTRA_INPUTS) for model in models]
-    taken = {(spec.kind, spec.key) for spec in models[0].inputs}
-    are_read = [[s for s in specs if s.kind not in FEATURES or (s.kind, s.key) in taken] for specs in every]
+    taken = {spec.place for spec in models[0].inputs}
+    are_read = [[s for s in specs if s.kind not in FEATURES or s.place in taken] for specs in every]
     tensors = example_batch(store, are_read, quarantine)
     shape = find_shape(are_read, tensors)
-    batch = {(spec.kind, spec.key): tensor for spec, tensor in zip(are_read[shape], tensors)}
+    batch = {spec.place: tensor for spec, tensor in zip(are_read[shape], tensors)}
     generator = torch.Generator().manual_seed(0)
-    for spec in every[shape]:
-        if (spec.kind, spec.key) not in batch:
-            batch[spec.kind, spec.key] = torch.randn(spec.shape, generator=generator)
+    for spec in (spec for spec in every[shape] if spec.place not in batch):
+        numbers = torch.randn(spec.shape, generator=generator)
+        batch[spec.place] = numbers if spec.dtype != CODE_DTYPE else torch.zeros(spec.shape, dtype=torch.int32)
     return models[shape], batch
 
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from heteroshards.pipeline.graph.csc import PackedGraph, pack_graph
 from heteroshards.pipeline.graph.seeds import SeedTable, take_rows
 from heteroshards.pipeline.memory import require_memory
+from heteroshards.schemas.attributes import AttributeSchema
 from heteroshards.schemas.errors import GraphError
 from heteroshards.schemas.graph import EdgeTypeSchema, EdgeTypeTuple, GraphSchema, NodeTypeSchema, edge_key, type_name
 from heteroshards.schemas.notes import Note
@@ -33,8 +34,8 @@ class HeteroGraph:
     """A heterogeneous graph, checked.
 
     Attributes:
-        features: node type -> float32 or float16 [num_nodes, F], for the types that have `x`.
-        edge_attr: edge type key -> float32 or float16 [num_edges, D], likewise.
+        features: node type or edge type key -> attribute -> float32, float16 or codes in int32, [nodes or edges,
+            columns], in the order of the schema.
         edge_index: edge type key -> integers [2, num_edges], global ids per type.
         seeds: what is asked. The labels of all other nodes are withheld, so that none can leak into a store.
         original_ids: node type -> int64 [num_nodes], only where a subset renumbered the nodes.
@@ -46,8 +47,7 @@ class HeteroGraph:
     """
 
     schema: GraphSchema
-    features: dict[str, np.ndarray]
-    edge_attr: dict[str, np.ndarray]
+    features: dict[str, dict[str, np.ndarray]]
     edge_index: dict[str, np.ndarray]
     seeds: SeedTable
     original_ids: dict[str, np.ndarray]
@@ -103,7 +103,7 @@ class HeteroGraph:
 
     def digest(self) -> str:
         """sha256 over the whole content: schema, edges, features, labels and splits."""
-        groups: list[Mapping[str, np.ndarray]] = [self.features, self.edge_attr]
+        groups: list[Mapping[str, np.ndarray]] = [*self.features.values()]
         groups += [{"ids": self.seeds.ids}, self.seeds.targets, self.seeds.splits, self.original_ids]
         asked = {} if self.seeds.times is None else {"times": self.seeds.times}
         groups += [asked, self.times, self.weights, {"day": np.array(self.day)}]
@@ -144,14 +144,15 @@ def build_graph(source: "SourceGraph") -> HeteroGraph:
     """
     data = source.data
     _require_distinct(data.node_types, data.edge_types)
-    features = {name: data[name].x.numpy() for name in data.node_types if "x" in data[name]}
     keys = {edge_key(edge_type): edge_type for edge_type in data.edge_types}
     edge_index = {key: data[edge_type].edge_index.numpy() for key, edge_type in keys.items()}
-    edge_attr = {key: data[of].edge_attr.numpy() for key, of in keys.items() if "edge_attr" in data[of]}
+    types = {**{name: name for name in data.node_types}, **keys}
+    features = {of: {name: data[types[of]][name].numpy() for name in source.attributes[of]} for of in types}
+    attributes = {of: _attributes(of, arrays, source) for of, arrays in features.items()}
     times = {type_name(of): data[of][name].numpy() for of, name in source.times.items()}
     weights = {edge_key(of): data[of][name].numpy() for of, name in source.weights.items()}
-    nodes = [_node_schema(name, data[name].num_nodes, features.get(name), name in times) for name in data.node_types]
-    edges = [_edge_schema(of, edge_index[key], edge_attr.get(key)) for key, of in keys.items()]
+    nodes = [_node_schema(name, data[name].num_nodes, attributes[name], name in times) for name in data.node_types]
+    edges = [_edge_schema(of, edge_index[key], attributes[key]) for key, of in keys.items()]
     task = Task(
         seed_type=source.seed_type,
         targets=source.targets,
@@ -163,7 +164,6 @@ def build_graph(source: "SourceGraph") -> HeteroGraph:
     return HeteroGraph(
         schema,
         features,
-        edge_attr,
         edge_index,
         _seeds(source),
         dict(source.node_ids),
@@ -199,18 +199,28 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def _node_schema(name: str, num_nodes: int, x: np.ndarray | None, has_age: bool) -> NodeTypeSchema:
-    with _naming(f"node type {name!r}", "Rename the type."):
-        return NodeTypeSchema(
+def _attributes(of: str, arrays: Mapping[str, np.ndarray], source: "SourceGraph") -> tuple[AttributeSchema, ...]:
+    return tuple(
+        AttributeSchema(
             name=name,
-            num_nodes=num_nodes,
-            num_features=None if x is None else x.shape[1],
-            feature_dtype=None if x is None else str(x.dtype),
-            has_age=has_age,
+            width=array.shape[1],
+            dtype=str(array.dtype),
+            cardinalities=source.cardinalities.get((of, name), ()),
         )
+        for name, array in arrays.items()
+    )
 
 
-def _edge_schema(edge_type: EdgeTypeTuple, edge_index: np.ndarray, attr: np.ndarray | None) -> EdgeTypeSchema:
+def _node_schema(
+    name: str, num_nodes: int, attributes: tuple[AttributeSchema, ...], has_age: bool
+) -> NodeTypeSchema:
+    with _naming(f"node type {name!r}", "Rename the type."):
+        return NodeTypeSchema(name=name, num_nodes=num_nodes, attributes=attributes, has_age=has_age)
+
+
+def _edge_schema(
+    edge_type: EdgeTypeTuple, edge_index: np.ndarray, attributes: tuple[AttributeSchema, ...]
+) -> EdgeTypeSchema:
     where = f"edge type {edge_type}"
     num_edges = edge_index.shape[1]
     if num_edges > MAX_ID:
@@ -219,14 +229,7 @@ def _edge_schema(edge_type: EdgeTypeTuple, edge_index: np.ndarray, attr: np.ndar
         raise GraphError("edge ids do not fit 32 bits", actual=num_edges, limit=limit, where=where, hint=hint)
     src, relation, dst = edge_type
     with _naming(where, "Rename the relation."):
-        return EdgeTypeSchema(
-            src=src,
-            relation=relation,
-            dst=dst,
-            num_edges=num_edges,
-            num_attributes=None if attr is None else attr.shape[1],
-            attribute_dtype=None if attr is None else str(attr.dtype),
-        )
+        return EdgeTypeSchema(src=src, relation=relation, dst=dst, num_edges=num_edges, attributes=attributes)
 
 
 @contextmanager

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from heteroshards.pipeline.memory import require_memory
+from heteroshards.pipeline.sources.attributes import Attributes, owners
 from heteroshards.pipeline.sources.precision import precision_notes
 from heteroshards.schemas.config import DatasetConfig
 from heteroshards.schemas.errors import ConfigError, GraphError
-from heteroshards.schemas.graph import type_name
 from heteroshards.schemas.notes import Note
 
 if TYPE_CHECKING:
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
 
 
-def to_floats(data: HeteroData, config: DatasetConfig) -> tuple[dict[str, int], list[Note]]:
-    """Replace every `x` and `edge_attr` of `data` by floats, and treat NaN and infinite ones as the config says.
+def to_floats(data: HeteroData, attributes: Attributes, config: DatasetConfig) -> tuple[dict[str, int], list[Note]]:
+    """Replace the `attributes` of `data`, but for codes, by floats, and treat NaN and infinite ones as the config says.
+
+    Args:
+        attributes: by type, without those that are codes.
 
     Returns:
         how many values were replaced, by the type that has them, where any were; and lines worth reading.
@@ -26,22 +29,20 @@ def to_floats(data: HeteroData, config: DatasetConfig) -> tuple[dict[str, int], 
         GraphError: there is such a value, or one that float32 cannot tell from another, and none is allowed; or the
             floats do not fit into memory. ConfigError: the replacement overflows float16.
     """
-    replaced, notes = {}, []
-    for items, kind, key in ((data.node_items(), "node", "x"), (data.edge_items(), "edge", "edge_attr")):
-        for of, store in items:
-            if key not in store:
-                continue
-            name = type_name(of)
-            where, given = f"{kind} type '{name}'", store[key]
+    replaced: dict[str, int] = {}
+    notes: list[Note] = []
+    for owner in owners(data):
+        for key in attributes[owner.name]:
+            where, given = owner.where, owner.store[key]
             notes += precision_notes(given, key, where, config)
-            store[key], count = _finite(given, key, where, config)
+            owner.store[key], count = _finite(given, key, where, config)
             if count:
-                replaced[name] = count
+                replaced[owner.name] = replaced.get(owner.name, 0) + count
                 text = f"{count} of {given.numel()} values of {key} are not finite"
                 message = f"{text}; {config.feature_default} stands in their place"
                 notes.append(Note(code="not_finite", concerns=where, message=message))
             elif config.feature_values == "allow":
-                notes += _overflows(given, store[key], key, where)
+                notes += _overflows(given, owner.store[key], key, where)
     return replaced, notes
 
 

@@ -29,14 +29,17 @@ class SourceGraph:
     """A graph and what is predicted on it.
 
     Attributes:
-        data: the graph, after subset and removal of isolated nodes: `num_nodes`, `x`, `edge_index`, `edge_attr`, label
-            and masks, as plain tensors on the CPU; features are float32 or float16, contiguous.
+        data: the graph, after subset and removal of isolated nodes: `num_nodes`, `edge_index`, attributes, label and
+            masks, as plain tensors on the CPU; attributes are float32, float16 or codes in int32, contiguous.
         seed_type: node type that is predicted.
         targets: what is predicted. Classes are counted in the graph before any subset.
         answers: target -> [questions, ...]: integers, negative where unknown, or float32, NaN where unknown. Question i
             is about node i, or is row i of a table.
         seeds: split -> its questions, int64, ascending, disjoint between splits; but `predict` may hold any.
         description: where the graph comes from, in plain words.
+        attributes: node type or edge type key -> the attributes of `data` that models see, in order.
+        cardinalities: of those that are codes, by type and attribute, how many values each column has in the graph
+            before any subset.
         node_ids: node type -> id in the source of each node, int64; only types whose nodes were renumbered.
         told: lines worth reading: what was read, what was not, what is odd, and what was changed.
         asked_of: the node that each question is about, int64; None: question i is about node i.
@@ -52,6 +55,8 @@ class SourceGraph:
     answers: dict[str, np.ndarray] = field(repr=False)
     seeds: dict[str, np.ndarray] = field(repr=False)
     description: dict[str, Any]
+    attributes: dict[str, tuple[str, ...]]
+    cardinalities: dict[tuple[str, str], tuple[int, ...]]
     node_ids: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     told: tuple[Note, ...] = ()
     asked_of: np.ndarray | None = field(default=None, repr=False)
@@ -80,6 +85,7 @@ def from_data(
         ConfigError: a type, a label, a mask or a time that the config names does not exist.
         GraphError: sizes, edges, features, labels, masks or times are malformed, splits overlap, or a split is empty.
     """
+    from heteroshards.pipeline.sources.attributes import find_attributes, to_codes
     from heteroshards.pipeline.sources.features import to_floats
     from heteroshards.pipeline.sources.subset import take_subset
     from heteroshards.pipeline.sources.tensors import plain_copy
@@ -93,20 +99,25 @@ def from_data(
     description = {**description, "seed_type": config.seed_type}
     job = (job or JobConfig(dataset=config)).model_copy(update={"dataset": config})
     _require_seed_type(data, config)
-    graph, asking, wanted = asked.without_table(data, job), asked.asked_config(job, config), job.targets
-    attributes, masks = _attributes_of_seeds(data, asking, job)
-    plain = plain_copy(graph, config.seed_type, attributes if graph is data else [])
-    table = None if graph is data else asked.plain_table(data, asking.seed_type, attributes)
+    graph, asking = asked.without_table(data, job), asked.asked_config(job, config)
+    read, masks = _attributes_of_seeds(data, asking, job)
+    of_graph = read if graph is data else []
+    attributes = find_attributes(graph, config, of_graph)
+    plain = plain_copy(graph, config, of_graph, attributes)
+    table = None if graph is data else asked.plain_table(data, asking.seed_type, read)
     times, weights = read_times(graph, plain, job.sampling), read_weights(graph, plain, job.sampling)
-    told = source_notes(graph, plain, config, attributes if graph is data else [])
-    specs, target_lines = _read_targets(plain[config.seed_type] if table is None else table, wanted, masks, asking)
+    told = source_notes(graph, plain, config, of_graph, attributes)
+    cardinalities, code_notes = to_codes(plain, attributes, config)
+    rows = plain[config.seed_type] if table is None else table
+    specs, target_lines = _read_targets(rows, job.targets, masks, asking)
     plain, node_ids = take_subset(plain, config)
-    replaced, feature_notes = to_floats(plain, config)
+    numbers = {of: tuple(key for key in keys if (of, key) not in cardinalities) for of, keys in attributes.items()}
+    replaced, feature_notes = to_floats(plain, numbers, config)
     if replaced:
         description = {**description, "replaced_feature_values": replaced}
     rows = plain[config.seed_type] if table is None else table
     seeds = split_seeds(_any_known(rows, specs), {split: rows[name].numpy() for split, name in masks.items()}, asking)
-    specs, seed_lines = _look_at_seeds(rows, specs, wanted, seeds, asking.seed_type)
+    specs, seed_lines = _look_at_seeds(rows, specs, job.targets, seeds, asking.seed_type)
     about = None if table is None else asked.nodes_asked_about(table, plain[config.seed_type].num_nodes, job)
     return SourceGraph(
         data=plain,
@@ -115,8 +126,10 @@ def from_data(
         answers={spec.name: rows[spec.name].numpy() for spec in specs},
         seeds=seeds,
         description=description,
+        attributes=attributes,
+        cardinalities=cardinalities,
         node_ids=node_ids,
-        told=(*told, *target_lines, *seed_lines, *feature_notes),
+        told=(*told, *target_lines, *seed_lines, *code_notes, *feature_notes),
         asked_of=about,
         asked_at=asked.times_asked_at(rows, job),
         times=times,

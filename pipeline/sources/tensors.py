@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heteroshards.pipeline.sources.attributes import Attributes
 from heteroshards.pipeline.sources.dense import as_torch_sparse, to_dense
+from heteroshards.schemas.config import DatasetConfig
 from heteroshards.schemas.errors import GraphError
+from heteroshards.schemas.graph import type_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,8 +22,8 @@ MAX_NODES = MAX_COLUMNS = 2**31 - 1
 INTEGERS = ("torch.int64", "torch.int32", "torch.int16", "torch.int8", "torch.uint8")
 
 
-def plain_copy(data: HeteroData, seed_type: str, targets: Iterable[str]) -> HeteroData:
-    """Sizes, features and edges of `data`, and the attributes `targets` of its seed type, all checked but for values.
+def plain_copy(data: HeteroData, config: DatasetConfig, targets: Iterable[str], attributes: Attributes) -> HeteroData:
+    """Sizes, `attributes` and edges of `data`, and what its seed type has as `targets`, all checked but for values.
 
     Labels and masks of one column become vectors. Nothing else is read, so nothing else can be wrong. Tensors on a GPU
     and sparse ones are copied, others shared.
@@ -29,29 +32,29 @@ def plain_copy(data: HeteroData, seed_type: str, targets: Iterable[str]) -> Hete
         GraphError: one of them is no tensor, holds no data or has another shape than it must; the number of nodes of
             a type is unknown or does not fit 32 bits; an edge type has no `edge_index` or names an unknown node type.
     """
-    plain = _empty_copy(data)
+    plain = empty_copy(data)
     for name in data.node_types:
         store, where = data[name], f"node type '{name}'"
-        if store.get("x") is not None:
-            plain[name].x = _matrix(store.x, "x", where)
+        for key in attributes[name]:
+            plain[name][key] = _matrix(store[key], key, where, may_be_flat=name in config.attributes)
         plain[name].num_nodes = num_nodes = _num_nodes(data, name)
-        if "x" in plain[name]:
-            _require_rows(plain[name].x, num_nodes, "x", "nodes", where)
+        for key in attributes[name]:
+            _require_rows(plain[name][key], num_nodes, key, "nodes", where)
     for key in targets:
-        value = plain_tensor(data[seed_type][key], f"'{key}'", f"node type '{seed_type}'")
-        plain[seed_type][key] = value.squeeze(1) if value.dim() == 2 and value.size(1) == 1 else value
+        value = plain_tensor(data[config.seed_type][key], f"'{key}'", f"node type '{config.seed_type}'")
+        plain[config.seed_type][key] = value.squeeze(1) if value.dim() == 2 and value.size(1) == 1 else value
     for edge_type in data.edge_types:
         store, where = data[edge_type], f"edge type {edge_type}"
         plain[edge_type].edge_index = edges = _edge_index(store, where)
         for row, end in zip(edges, (edge_type[0], edge_type[2]), strict=True):
             _require_range(row, end, plain, where)
-        if store.get("edge_attr") is not None:
-            plain[edge_type].edge_attr = _matrix(store.edge_attr, "edge_attr", where, may_be_flat=True)
-            _require_rows(plain[edge_type].edge_attr, edges.size(1), "edge_attr", "edges", where)
+        for key in attributes[type_name(edge_type)]:
+            plain[edge_type][key] = _matrix(store[key], key, where, may_be_flat=True)
+            _require_rows(plain[edge_type][key], edges.size(1), key, "edges", where)
     return plain
 
 
-def _empty_copy(data: HeteroData) -> HeteroData:
+def empty_copy(data: HeteroData) -> HeteroData:
     """The types of `data`, in their order."""
     from torch_geometric.data import HeteroData
 
@@ -111,8 +114,8 @@ def _num_nodes(data: HeteroData, name: str) -> int:
 def _matrix(value: Any, what: str, where: str, may_be_flat: bool = False) -> Tensor:
     """Real numbers [rows, features], at least one feature; [rows] is [rows, 1] where that is unmistakable.
 
-    It is for `edge_attr`, where it is what weights look like. A flat `x` may as well be ids or classes, which are no
-    numbers to compute with.
+    It is for edges, where it is what weights look like, and for what is listed in [dataset] attributes. A flat `x` that
+    nobody spoke of may as well be ids or classes, which are no numbers to compute with.
     """
     values = plain_tensor(value, what, where)
     if may_be_flat and values.dim() == 1:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from heteroshards.pipeline.formatting import listed
+from heteroshards.pipeline.sources.attributes import Attributes, Owner, owners
 from heteroshards.schemas.config import DatasetConfig
 from heteroshards.schemas.graph import edge_key, type_name
 from heteroshards.schemas.notes import Note, NoteLevel
@@ -50,18 +51,22 @@ class Left(NamedTuple):
         return self.size is not None and _rows(self.value) == self.size and (is_named or _is_real(self.value))
 
 
-def source_notes(data: HeteroData, plain: HeteroData, config: DatasetConfig, targets: Collection[str]) -> list[Note]:
+def source_notes(
+    data: HeteroData, plain: HeteroData, config: DatasetConfig, targets: Collection[str], attributes: Attributes
+) -> list[Note]:
     """Lines on what was read of `data` into `plain`, in which form, and on what was not.
 
-    `targets` are the attributes of the seed type that were read: its label and masks.
+    `targets` are the attributes of the seed type that were read as its label and masks, `attributes` those of every
+    type that models see.
     """
     left = list(_left(data, plain, config.seed_type, targets))
-    elsewhere = [item for item in left if item.is_like_features and not _has_features(plain, item)]
+    served = {"", *config.attributes, *(of for of, names in attributes.items() if names)}
+    elsewhere = [item for item in left if item.is_like_features and item.owner not in served]
     rest = [item for item in left if item not in elsewhere]
     return [
-        _read(plain, config.seed_type, targets),
-        *_reshaped(data, plain, config.seed_type, targets),
-        *_featureless(plain),
+        _read(plain, config.seed_type, targets, attributes),
+        *_reshaped(data, plain, config.seed_type, targets, attributes),
+        *_featureless(plain, attributes, config),
         *_elsewhere(elsewhere),
         *_not_read(rest),
     ]
@@ -80,38 +85,39 @@ def _left(data: HeteroData, plain: HeteroData, seed_type: str, targets: Collecti
             yield Left("graph", "", None, name, value)
 
 
-def _has_features(plain: HeteroData, item: Left) -> bool:
-    """Whether the type has the features that are read, or is the graph, which has none."""
-    items = {"node": plain.node_items, "edge": plain.edge_items}.get(item.kind, list)()
-    for of, store in items:
-        if item.owner == type_name(of):
-            return ("x" if item.kind == "node" else "edge_attr") in store
-    return True
-
-
-def _read(plain: HeteroData, seed_type: str, targets: Collection[str]) -> Note:
-    with_x = [name for name in plain.node_types if "x" in plain[name]]
-    with_attr = [edge_key(of) for of in plain.edge_types if "edge_attr" in plain[of]]
+def _read(plain: HeteroData, seed_type: str, targets: Collection[str], attributes: Attributes) -> Note:
     parts = [
-        f"x of {listed(with_x)}" if with_x else "no x",
+        *(_of_types(plain.node_types, attributes) or ["no x"]),
         f"{listed(list(targets))} of {seed_type}",
         f"edge_index of {len(plain.edge_types)} edge types",
-        f"edge_attr of {listed(with_attr)}" if with_attr else "no edge_attr",
+        *(_of_types([edge_key(of) for of in plain.edge_types], attributes) or ["no edge_attr"]),
     ]
     return Note(code="read", level="note", message=f"read are {', '.join(parts)}")
 
 
-def _reshaped(data: HeteroData, plain: HeteroData, seed_type: str, targets: Collection[str]) -> Iterator[Note]:
+def _of_types(types: Sequence[str], attributes: Attributes) -> list[str]:
+    """Each attribute that some of the types have, and which."""
+    names = dict.fromkeys(name for of in types for name in attributes[of])
+    return [f"{name} of {listed([of for of in types if name in attributes[of]])}" for name in names]
+
+
+def _reshaped(
+    data: HeteroData, plain: HeteroData, seed_type: str, targets: Collection[str], attributes: Attributes
+) -> Iterator[Note]:
     for name in targets:
         given, taken = data[seed_type][name].shape, plain[seed_type][name].shape
         if list(given) != list(taken):
             message = f"{name} of shape {list(given)} is taken as {list(taken)}"
             yield Note(code="reshaped", level="note", concerns=f"node type '{seed_type}'", message=message)
-    flat = [of for of in plain.edge_types if "edge_attr" in plain[of] and len(data[of]["edge_attr"].shape) == 1]
-    if flat:
-        num = len(plain[flat[0]].edge_attr)
-        message = f"edge_attr of shape [{num}] is taken as [{num}, 1]" + _likewise(flat)
-        concerns = _types("edge", [edge_key(of) for of in flat])
+    flat: dict[tuple[str, str], list[Owner]] = {}
+    for owner in owners(data):
+        for name in attributes[owner.name]:
+            if len(getattr(owner.store[name], "shape", ())) == 1:
+                flat.setdefault((owner.kind, name), []).append(owner)
+    for (kind, name), group in flat.items():
+        num = len(group[0].store[name])
+        message = f"{name} of shape [{num}] is taken as [{num}, 1]" + _likewise(group)
+        concerns = _types(kind, [owner.name for owner in group])
         yield Note(code="reshaped", level="note", concerns=concerns, message=message)
 
 
@@ -120,10 +126,15 @@ def _likewise(group: Sequence[object]) -> str:
     return f"; likewise {len(group) - 1} more" if len(group) > 1 else ""
 
 
-def _featureless(plain: HeteroData) -> Iterator[Note]:
-    names = [name for name in plain.node_types if "x" not in plain[name]]
-    if names:
-        message = "no x, so a model learns a vector per node, or sees a constant ([model] featureless)"
+def _featureless(plain: HeteroData, attributes: Attributes, config: DatasetConfig) -> Iterator[Note]:
+    bare = [name for name in plain.node_types if not attributes[name]]
+    for what, names in (
+        ("no x", [name for name in bare if name not in config.attributes]),
+        ("no attributes are read", [name for name in bare if name in config.attributes]),
+    ):
+        if not names:
+            continue
+        message = f"{what}, so a model learns a vector per node, or sees a constant ([model] featureless)"
         yield Note(code="featureless", level="note", concerns=_types("node", names), message=message)
 
 
@@ -134,7 +145,8 @@ def _elsewhere(items: list[Left]) -> Iterator[Note]:
         owner = f"'{group[0].owner}'" if kind == "node" else ", ".join(f"'{p}'" for p in group[0].owner.split("__"))
         message = (
             f"there is no {wanted}, but {name} {describe(group[0].value)}, which is not read: "
-            f"only {wanted} holds features. data[{owner}].{wanted} = data[{owner}].{name}{_likewise(group)}"
+            f"only {wanted} holds features, unless [dataset] attributes names others. "
+            f"data[{owner}].{wanted} = data[{owner}].{name}{_likewise(group)}"
         )
         concerns = _types(kind, [item.owner for item in group])
         yield Note(code="features_elsewhere", concerns=concerns, message=message)

@@ -20,6 +20,7 @@ from heteroshards.pipeline.verify.trees import (
 )
 from heteroshards.pipeline.verify.view import ShardView
 from heteroshards.schemas import layout
+from heteroshards.schemas.attributes import UNKNOWN_CODE, AttributeSchema
 from heteroshards.schemas.graph import EdgeTypeSchema, NodeTypeSchema
 from heteroshards.schemas.targets import TargetSpec
 from heteroshards.schemas.tensors import ID_PAD
@@ -72,13 +73,16 @@ def _check_ids(view: ShardView, path: str, ids: np.ndarray, mask: np.ndarray, nu
         view.require(path, is_new, "a global id occurs twice in a batch")
 
 
-def _check_pads(view: ShardView, path: str, mask: np.ndarray) -> None:
-    """Rows of inline features that hold nothing hold the pad value."""
+def _check_inline_values(view: ShardView, path: str, attribute: AttributeSchema, mask: np.ndarray) -> None:
+    """Rows of inline features that hold nothing hold the pad value, and codes are those that there are."""
     if path in view.arrays:
         values = view.arrays[path]
-        pad = np.asarray(view.manifest.pad_value, values.dtype)
+        pad = np.asarray(UNKNOWN_CODE if attribute.is_codes else view.manifest.pad_value, values.dtype)
         is_pad = (values == pad) | (np.isnan(values) & np.isnan(pad))
-        view.require(path, is_pad | mask[..., None], f"a pad row is not {view.manifest.pad_value}")
+        view.require(path, is_pad | mask[..., None], f"a pad row is not {pad}")
+        if attribute.is_codes:
+            in_range = (values >= UNKNOWN_CODE) & (values < np.array(attribute.cardinalities))
+            view.require(path, in_range, f"a code lies outside its {list(attribute.cardinalities)} values")
 
 
 def _check_nodes(view: ShardView, node: NodeTypeSchema) -> None:
@@ -91,7 +95,8 @@ def _check_nodes(view: ShardView, node: NodeTypeSchema) -> None:
     _check_ids(view, path, n_id, mask, node.num_nodes, is_unique=not is_disjoint)
     if is_disjoint:
         check_trees(view, node, n_id, mask)
-    _check_pads(view, layout.node_path(view.part.path, node.name, "x"), mask)
+    for attribute in node.attributes:
+        _check_inline_values(view, layout.node_path(view.part.path, node.name, attribute.name), attribute, mask)
     most = np.array(budget.hop_nodes[node.name]) - 1
     stats = layout.stats_path(view.part.path, "num_nodes")
     view.require(stats, ends <= most, f"'{node.name}' exceeds a hop's capacity", ends, f"at most {most.tolist()}")
@@ -118,7 +123,8 @@ def _check_edges(view: ShardView, edge: EdgeTypeSchema) -> bool:
     if (id_path := layout.edge_path(name, key, "e_id")) in view.arrays:
         is_unique = not (view.manifest.sampling.replace or view.manifest.sampling.is_disjoint)
         _check_ids(view, id_path, view.arrays[id_path], mask, edge.num_edges, is_unique)
-    _check_pads(view, layout.edge_path(name, key, "edge_attr"), mask)
+    for attribute in edge.attributes:
+        _check_inline_values(view, layout.edge_path(name, key, attribute.name), attribute, mask)
     most = np.array(budget.hop_edges[key]) - 1
     what = f"'{key}' exceeds a hop's capacity"
     view.require(layout.stats_path(name, "num_edges"), ends <= most, what, ends, f"at most {most.tolist()}")
@@ -206,10 +212,15 @@ def _check_source_edges(view: ShardView, edge: EdgeTypeSchema, graph: HeteroGrap
 def _check_inline(view: ShardView, graph: HeteroGraph) -> None:
     """Features copied into batches are those of their ids."""
     part = view.part.path
-    tables = [(partial(layout.node_path, part, name), "n_id", "x", x) for name, x in graph.features.items()]
-    tables += [(partial(layout.edge_path, part, key), "e_id", "edge_attr", x) for key, x in graph.edge_attr.items()]
-    for path_of, id_name, name, table in tables:
-        path, ids = path_of(name), view.arrays.get(path_of(id_name))
+    places = [(partial(layout.node_path, part, name), "n_id", name) for name in graph.schema.node_names]
+    places += [(partial(layout.edge_path, part, key), "e_id", key) for key in graph.schema.edge_keys]
+    every = [
+        (path_of(name), path_of(ids), table)
+        for path_of, ids, of in places
+        for name, table in graph.features[of].items()
+    ]
+    for path, id_path, table in every:
+        ids = view.arrays.get(id_path)
         if path in view.arrays and ids is not None and len(table):
             is_same = view.arrays[path] == table[np.clip(ids, 0, len(table) - 1)]
             is_same |= np.isnan(view.arrays[path])

@@ -59,8 +59,9 @@ def unchunked_options(config: StoreConfig, graph: HeteroGraph) -> BatchOptions:
         )
         raise ConfigError(what, actual=config.pad_value, limit=limit, where="[store]")
     dense = "blosc-lz4" if config.codec == "auto" else config.codec
-    tables = {layout.feature_path(name): x for name, x in graph.features.items()}
-    tables |= {layout.edge_feature_path(key): x for key, x in graph.edge_attr.items()}
+    tables = {layout.feature_path(of, n): x for of in graph.schema.node_names for n, x in graph.features[of].items()}
+    edges = graph.schema.edge_keys
+    tables |= {layout.edge_feature_path(of, n): x for of in edges for n, x in graph.features[of].items()}
     return BatchOptions(
         inline_features=config.features == "inline",
         store_e_id=config.e_id,

@@ -15,6 +15,7 @@ from heteroshards.pipeline.sampling.protocol import Sampler
 from heteroshards.pipeline.sizing.fitting import Fitted
 from heteroshards.pipeline.writing.writer import Checksums
 from heteroshards.schemas import layout
+from heteroshards.schemas.attributes import CODE_DTYPE, UNKNOWN_CODE
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.listing import PackedTensor, packed_tensors
 from heteroshards.schemas.manifest import Manifest
@@ -75,16 +76,18 @@ class Encoder:
             if node.has_age:
                 path, tree = layout.node_path(part, node.name, "age"), padded.tree(node.name)
                 yield path, self.graph.ages(node.name, n_id, tree, block.seeds)
-            if (path := layout.node_path(part, node.name, "x")) in listed:
-                yield path, self._gather(self.graph.features[node.name], n_id)
+            for name, table in self.graph.features[node.name].items():
+                if (path := layout.node_path(part, node.name, name)) in listed:
+                    yield path, self._gather(table, n_id)
         for edge in self.graph.schema.edge_types:
             e_id = padded.e_id(edge.key)
             yield layout.edge_path(part, edge.key, "edge_index"), padded.edge_index(edge.key)
             yield layout.edge_path(part, edge.key, "mask"), e_id != ID_PAD
             if (path := layout.edge_path(part, edge.key, "e_id")) in listed:
                 yield path, e_id
-            if (path := layout.edge_path(part, edge.key, "edge_attr")) in listed:
-                yield path, self._gather(self.graph.edge_attr[edge.key], e_id)
+            for name, table in self.graph.features[edge.key].items():
+                if (path := layout.edge_path(part, edge.key, name)) in listed:
+                    yield path, self._gather(table, e_id)
         is_seed = block.seeds != ID_PAD
         yield layout.seed_path(part, "n_id"), self.graph.seeds.nodes(block.seeds)
         yield layout.seed_path(part, "row"), block.seeds
@@ -95,10 +98,11 @@ class Encoder:
             yield layout.target_path(part, target.name), self.graph.seeds.answers(target, block.seeds)
 
     def _gather(self, table: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        pad = UNKNOWN_CODE if table.dtype == CODE_DTYPE else self.writer.manifest.pad_value
         if len(table) == 0:
-            return np.full((*ids.shape, table.shape[1]), self.writer.manifest.pad_value, table.dtype)
+            return np.full((*ids.shape, table.shape[1]), pad, table.dtype)
         rows = table[ids]
-        rows[ids == ID_PAD] = self.writer.manifest.pad_value
+        rows[ids == ID_PAD] = pad
         return rows
 
     def write_table(self, spec: TensorSpec, chunks: Iterable[int] | None = None) -> Checksums:
@@ -134,5 +138,4 @@ def table_of(graph: HeteroGraph, spec: TensorSpec) -> np.ndarray:
     """What a table of a store holds, [nodes or edges of its type, ...]."""
     if spec.name == layout.ORIGINAL_ID:
         return graph.original_ids[spec.owner].astype(spec.dtype)
-    tables = graph.features if spec.role == "node_table" else graph.edge_attr
-    return np.ascontiguousarray(tables[spec.owner])
+    return np.ascontiguousarray(graph.features[spec.owner][spec.name])

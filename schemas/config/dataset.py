@@ -1,9 +1,10 @@
 """`[dataset]`: where the graph comes from, and what is predicted."""
 
-from typing import Any, Dict, Literal, Optional
+from typing import Any, Dict, List, Literal, Optional
 
 from pydantic import Field, field_validator, model_validator
 
+from heteroshards.schemas.attributes import check_attribute_name, require_distinct
 from heteroshards.schemas.base import Frozen
 from heteroshards.schemas.config.task import MAX_CLASSES
 from heteroshards.schemas.config.variants import NeededBy, Section, With, only
@@ -47,6 +48,10 @@ class DatasetConfig(Section):
             Then neither masks nor labels are needed, so that a graph of which nothing is known yet can be prepared.
         num_classes: how many classes there are, where the labels at hand do not tell; default is the largest label + 1.
             Of a `multilabel` target, how many labels; default is how many columns it has.
+        attributes: node type or edge type key -> its attributes that models see, in this order,
+            `{movie = ["x", "year"]}`; `[]` for none. By default `x`, and of edge types `edge_attr`. Floats and bools
+            are numbers. Integers of a type that is listed are codes, each with a learned vector: from 0 up, and -1
+            where it is not known; of a type that is not listed they are numbers.
         subset: node type -> keep its first n nodes (and the edges among what is kept), `{movie = 1000}`.
         remove_isolated: afterwards drop nodes without any edge.
         feature_values: what to do about NaN or infinite features: `error`, `default` (put `feature_default` in their
@@ -68,6 +73,7 @@ class DatasetConfig(Section):
     random_split: Optional[RandomSplit] = None
     predict: Optional[str] = Field(default=None, min_length=1)
     num_classes: Optional[int] = Field(default=None, ge=1, le=MAX_CLASSES)
+    attributes: Dict[str, List[str]] = {}
     subset: Dict[str, int] = {}
     remove_isolated: bool = False
     feature_values: Literal["error", "default", "allow"] = "error"
@@ -83,6 +89,15 @@ class DatasetConfig(Section):
         if unknown or not masks:
             raise ValueError(f"masks must name some of the splits {SCORED_SPLITS}, got {sorted(masks)}")
         return masks
+
+    @field_validator("attributes")
+    @classmethod
+    def _check_attributes(cls, attributes: Dict[str, List[str]]) -> Dict[str, List[str]]:
+        for names in attributes.values():
+            for name in names:
+                check_attribute_name(name)
+            require_distinct(names)
+        return attributes
 
     @field_validator("subset")
     @classmethod

@@ -45,7 +45,7 @@ def test_one_batch_is_read_with_nothing_but_zarr_and_numpy(store):
     example = re.search(r"<!-- example: read-one-batch -->\n```python\n(.*?)```", page("store"), re.S)
     names = {"STORE": str(store)}
     exec(example.group(1), names)
-    assert names["x"]["a"].shape[1] == 3 and "b" not in names["x"]
+    assert list(names["x"]) == [("a", "x")] and names["x"]["a", "x"].shape[1] == 3
     assert set(names["edge_index"]) == {"a__to__b", "b__to__a"}
 
 

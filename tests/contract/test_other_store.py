@@ -272,3 +272,23 @@ def test_the_commands_tell_what_differs(tmp_path):
     assert "sampling.fanout: [2, 2] -> [-1, -1]" in result.stderr and f"are used on {other}" in result.stderr
     result = CliRunner().invoke(main, ["predict", *options])
     assert json.loads(result.stdout.splitlines()[-1])["output"].endswith(f"run/predictions-{other.name}.parquet")
+
+
+CODES = {"attributes": {"author": ["x", "kind"], "paper": ["kind"]}}
+
+
+def _with_codes(data, most):
+    data["paper"].kind, data["author"].kind = torch.arange(24) % (most + 1), torch.arange(6) % 2
+    return data
+
+
+def test_fewer_codes_are_some_of_those_that_the_weights_know(tmp_path):
+    config, _, weights = trained(tmp_path, _with_codes(graph(), 6), dataset=CODES)
+    other = open_store(prepare(_with_codes(graph(), 4), job(tmp_path, dataset=CODES)))
+    assert answers(config, other, weights)[0].values.shape == (6, 3)
+    more = open_store(prepare(_with_codes(graph(), 7), job(tmp_path, dataset=CODES)))
+    with pytest.raises(CheckpointError, match=r"'paper' has \[8\] values of kind, where weights know \[7\]"):
+        answers(config, more, weights)
+    plain = open_store(prepare(graph(), job(tmp_path)))
+    with pytest.raises(CheckpointError, match=r"'paper' has 4 features, not kind \(1 codes\)"):
+        answers(config, plain, weights)

@@ -36,13 +36,21 @@ def seed_models(store, name, featureless="embedding"):
     return [shape.eval() for shape in models]
 
 
-def unpadded_outputs(model, store, data, block, fresh):
+def values_of(source, of, ids):
+    """What models get of some nodes or edges, before it is encoded."""
+    tables = {name: torch.from_numpy(table)[ids] for name, table in source.features[of].items()}
+    schemas = {**{node.name: node for node in source.schema.node_types}, **{e.key: e for e in source.schema.edge_types}}
+    return tables if schemas[of].is_encoded else next(iter(tables.values()))
+
+
+def unpadded_outputs(model, source, block, fresh):
     """Run the model's inner module on unpadded samples, drawn anew, with features straight from the graph."""
-    graph = store.manifest.graph
+    graph = source.schema
     for seeds, key in zip(block.seeds, block.keys, strict=True):
         batch = fresh.sample(seeds[seeds >= 0], key)
         n_id = {name: torch.from_numpy(ids) for name, ids in batch.n_id.items()}
-        x_dict = {name: data[name].x[n_id[name]] for name in graph.node_names if "x" in data[name]}
+        featured = [node.name for node in graph.node_types if node.attributes]
+        x_dict = model.encoders({name: values_of(source, name, n_id[name]) for name in featured}, torch.float32)
         bare = {name: n_id[name].int() for name in graph.node_names if name not in x_dict}
         x_dict.update(model.featureless(bare, torch.float32))
         edges = {edge.type: torch.from_numpy(batch.edge_index[edge.key]) for edge in graph.edge_types}
@@ -57,18 +65,18 @@ def as_stored(block, store):
     return BatchBlock(block.seeds[order], block.keys[order], block.rounds[order])
 
 
-def assert_equal_on_seeds(data, store_path, fanout, name, featureless="embedding"):
+def assert_equal_on_seeds(data, store_path, fanout, name, featureless="embedding", **dataset):
     store = open_store(store_path)
     models = seed_models(store, name, featureless)
     inputs = [model.inputs for model in models]
-    graph = hetero_graph(data)
+    graph = hetero_graph(data, **dataset)
     fresh = sampler(data, fanout)
     seeds = graph.seeds.splits
     of_rows = sampler(data, fanout, of_rows=True)
     plan = make_plans(Threads(lambda: Worker(graph, of_rows), 1), seeds, store.manifest.sampling, None)["train"]
     block = plan.block(0, plan.num_batches)
     block = as_stored(block._replace(seeds=graph.seeds.nodes(block.seeds)), store)
-    expected = unpadded_outputs(models[0], store, data, block, fresh)
+    expected = unpadded_outputs(models[0], graph, block, fresh)
     with torch.no_grad(), BatchStream(store, "train", inputs, np.arange(plan.num_batches)) as stream:
         for ((index,), tensors), logits in zip(stream, expected, strict=True):
             out, loss = models[find_shape(inputs, tensors)](*tensors)
@@ -113,6 +121,29 @@ def test_equal_with_a_type_that_has_no_features(tmp_path, name, featureless):
     data = random_graph(np.random.default_rng(0), {"a": 40, "b": 20}, types, "a", {"a": 3})
     config = job(data, tmp_path, sampling={"batch_size": 4, "rounds": 1, "fanout": [3, 2]})
     assert_equal_on_seeds(data, pipeline.prepare(data, config), [3, 2], name, featureless)
+
+
+def rich_graph():
+    """Types `a` and `b` joined both ways; `a` has numbers and codes, edges to `b` two numbers and a code."""
+    types = {("a", "to", "b"): 60, ("b", "to", "a"): 60}
+    data = random_graph(np.random.default_rng(0), {"a": 40, "b": 20}, types, "a", {"a": 3, "b": 2})
+    data["a"].kinds = torch.stack([torch.arange(40) % 7 - 1, torch.arange(40) % 3], dim=1)
+    data["a", "to", "b"].update({"edge_attr": torch.randn(60, 2), "role": torch.arange(60) % 4})
+    data["b", "to", "a"].edge_attr = torch.randn(60)
+    return data
+
+
+ATTRIBUTES = {"a": ["x", "kinds"], "a__to__b": ["edge_attr", "role"]}
+
+
+@pytest.mark.parametrize("features", ["table", "inline"])
+@pytest.mark.parametrize("name", MODELS)
+def test_equal_with_several_attributes_and_codes(tmp_path, name, features):
+    """Pads have numbers of their own, and no code."""
+    data, sampling = rich_graph(), {"batch_size": 4, "rounds": 1, "fanout": [3, 2]}
+    store = {"features": features, "pad_value": 7.0}
+    config = job(data, tmp_path, sampling=sampling, dataset={"attributes": ATTRIBUTES}, store=store)
+    assert_equal_on_seeds(data, pipeline.prepare(data, config), [3, 2], name, attributes=ATTRIBUTES)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -21,8 +21,8 @@ def mask(ids: list[int], size: int) -> torch.Tensor:
     return result
 
 
-def hetero_graph(data: HeteroData, seed_type: str | None = None) -> HeteroGraph:
-    config = DatasetConfig(seed_type=seed_type or data.node_types[0])
+def hetero_graph(data: HeteroData, seed_type: str | None = None, **dataset: Any) -> HeteroGraph:
+    config = DatasetConfig(seed_type=seed_type or data.node_types[0], **dataset)
     return build_graph(from_data(data, config, {"dataset": "test"}))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from heteroshards.pipeline.sampling.batches import Sizes, limiters
 from heteroshards.pipeline.writing.writer import StoreWriter
 from heteroshards.schemas import FORMAT_VERSION, layout
+from heteroshards.schemas.attributes import AttributeSchema
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
@@ -19,13 +20,18 @@ NUM_HOPS, MAX_SEEDS, FAKE_BYTES = 2, 64, 1000
 RNG_SEED = 5
 
 
+def numbers(name: str, width: int, dtype: str) -> tuple[AttributeSchema, ...]:
+    """The only attribute of a type."""
+    return (AttributeSchema(name=name, width=width, dtype=dtype),)
+
+
 def movie_graph(names: tuple[str, str, str] = ("movie", "director", "actor"), relation: str = "to") -> GraphSchema:
     """Three node types, the last one without features, and four edge types, the first one with features."""
     movie, director, actor = names
     widths = (64, 16, None)
     return GraphSchema(
         node_types=tuple(
-            NodeTypeSchema(name=name, num_nodes=9000, num_features=width, feature_dtype="float32" if width else None)
+            NodeTypeSchema(name=name, num_nodes=9000, attributes=numbers("x", width, "float32") if width else ())
             for name, width in zip(names, widths, strict=True)
         ),
         edge_types=tuple(
@@ -34,8 +40,7 @@ def movie_graph(names: tuple[str, str, str] = ("movie", "director", "actor"), re
                 relation=relation,
                 dst=dst,
                 num_edges=30000,
-                num_attributes=3 if i == 0 else None,
-                attribute_dtype="float16" if i == 0 else None,
+                attributes=numbers("edge_attr", 3, "float16") if i == 0 else (),
             )
             for i, (src, dst) in enumerate([(movie, director), (movie, actor), (director, movie), (actor, movie)])
         ),

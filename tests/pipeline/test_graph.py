@@ -20,13 +20,13 @@ def test_features_become_float32_and_half_stays_half(data):
     data["a"].x = data["a"].x.double()
     data["b"].x = data["b"].x.half()
     graph = hetero_graph(data)
-    assert (graph.features["a"].dtype, graph.features["b"].dtype) == (np.float32, np.float16)
+    assert (graph.features["a"]["x"].dtype, graph.features["b"]["x"].dtype) == (np.float32, np.float16)
 
 
 def test_sparse_features_are_taken(data):
     dense = data["a"].x.clone()
     data["a"].x = dense.to_sparse()
-    assert np.array_equal(hetero_graph(data).features["a"], dense.numpy())
+    assert np.array_equal(hetero_graph(data).features["a"]["x"], dense.numpy())
 
 
 def test_the_digest_sees_every_part(data):

@@ -43,7 +43,7 @@ def test_every_type_has_its_tensors_and_budget():
 def test_inline_features_are_in_batches_and_tables_are_not():
     found, tables = tensors(inline=True), feature_tensors(GRAPH, CODECS, 1000)
     assert {path.split("/")[2] for path in found if path.endswith("/x")} == {
-        node.name for node in GRAPH.node_types if node.num_features
+        node.name for node in GRAPH.node_types if node.attributes
     }
     stored = sum(of.num_bytes for path, of in found.items() if path.endswith(("/x", "/edge_attr")))
     assert stored == 10 * inline_bytes(GRAPH, BUDGET)
@@ -53,7 +53,7 @@ def test_inline_features_are_in_batches_and_tables_are_not():
 
 def test_edge_ids_may_be_left_out_where_nothing_needs_them():
     left = tensors(e_id=False)
-    has_attributes = {edge.key for edge in GRAPH.edge_types if edge.num_attributes}
+    has_attributes = {edge.key for edge in GRAPH.edge_types if edge.attributes}
     assert has_attributes and {path.split("/")[2] for path in left if path.endswith("/e_id")} == has_attributes
     assert not any(path.endswith("/e_id") for path in tensors(inline=True, e_id=False))
 

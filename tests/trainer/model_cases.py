@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from heteroshards.schemas.attributes import AttributeSchema
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
@@ -32,13 +33,18 @@ FEATURES = {"movie": 5, "actor": 4, "genre": None, "items": 3, "movie1": 2}
 NUM_CLASSES = 3
 
 
+def numbers(width: int, dtype: str = "float32", name: str = "x") -> Tuple[AttributeSchema, ...]:
+    """The only attribute of a type."""
+    return (AttributeSchema(name=name, width=width, dtype=dtype),)
+
+
 def schema(
     relations: Relations = RELATIONS, features: Optional[Dict[str, Optional[int]]] = None, dtype: str = "float32"
 ) -> GraphSchema:
     sizes = FEATURES if features is None else features
     return GraphSchema(
         node_types=tuple(
-            NodeTypeSchema(name=name, num_nodes=40, num_features=size, feature_dtype=dtype if size else None)
+            NodeTypeSchema(name=name, num_nodes=40, attributes=numbers(size, dtype) if size else ())
             for name, size in sizes.items()
         ),
         edge_types=tuple(EdgeTypeSchema(src=s, relation=r, dst=d, num_edges=60) for s, r, d in relations),

@@ -17,6 +17,7 @@ import numpy as np
 import zarr
 
 from heteroshards.schemas import FORMAT_VERSION, layout
+from heteroshards.schemas.attributes import AttributeSchema
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
@@ -37,18 +38,28 @@ SEEDS = {"train": range(0, 30), "val": range(30, 41), "test": range(41, 60), "pr
 PAD_VALUE = 0.5
 
 
-def graph_schema(targets: Tuple[Any, ...] = PLAIN) -> GraphSchema:
-    """Movies and actors with features, directors without, features on one edge type."""
+def numbers(name: str, width: int) -> Tuple[AttributeSchema, ...]:
+    """The only attribute of a type."""
+    return (AttributeSchema(name=name, width=width, dtype="float32"),)
+
+
+def codes(name: str, *cardinalities: int) -> Tuple[AttributeSchema, ...]:
+    return (AttributeSchema(name=name, width=len(cardinalities), dtype="int32", cardinalities=cardinalities),)
+
+
+def graph_schema(targets: Tuple[Any, ...] = PLAIN, is_rich: bool = False) -> GraphSchema:
+    """Movies and actors with features, directors without, features on one edge type; some more where it `is_rich`."""
+    more, role = (codes("kinds", 7, 3), codes("role", 4)) if is_rich else ((), ())
     return GraphSchema(
         node_types=(
-            NodeTypeSchema(name="movie", num_nodes=NUM_MOVIES, num_features=6, feature_dtype="float32"),
+            NodeTypeSchema(name="movie", num_nodes=NUM_MOVIES, attributes=numbers("x", 6) + more),
             NodeTypeSchema(name="director", num_nodes=12),
-            NodeTypeSchema(name="actor", num_nodes=25, num_features=5, feature_dtype="float32"),
+            NodeTypeSchema(name="actor", num_nodes=25, attributes=numbers("x", 5)),
         ),
         edge_types=(
             EdgeTypeSchema(src="director", relation="to", dst="movie", num_edges=60),
             EdgeTypeSchema(
-                src="actor", relation="to", dst="movie", num_edges=150, num_attributes=2, attribute_dtype="float32"
+                src="actor", relation="to", dst="movie", num_edges=150, attributes=numbers("edge_attr", 2) + role
             ),
             EdgeTypeSchema(src="movie", relation="to", dst="actor", num_edges=150),
         ),
@@ -91,21 +102,28 @@ class Source(NamedTuple):
     targets: Dict[str, np.ndarray]
 
 
-def source(rng_seed: int = 0, zeros: float = 0.0, targets: Tuple[Any, ...] = PLAIN) -> Source:
+def source(rng_seed: int = 0, zeros: float = 0.0, targets: Tuple[Any, ...] = PLAIN, is_rich: bool = False) -> Source:
     """`zeros`: the share of entries of node features that are zero."""
-    graph, rng = graph_schema(targets), np.random.default_rng(rng_seed)
+    graph, rng = graph_schema(targets, is_rich), np.random.default_rng(rng_seed)
     tables = {}
     for node in graph.node_types:
-        if node.num_features:
-            x = rng.normal(size=(node.num_nodes, node.num_features)).astype("float32")
-            x *= np.random.default_rng(rng_seed).random(x.shape) >= zeros
-            tables[layout.feature_path(node.name)] = x
+        for of in node.attributes:
+            x = _values(of, node.num_nodes, rng)
+            if not of.is_codes:
+                x *= np.random.default_rng(rng_seed).random(x.shape) >= zeros
+            tables[layout.feature_path(node.name, of.name)] = x
     for edge in graph.edge_types:
-        if edge.num_attributes:
-            attributes = rng.normal(size=(edge.num_edges, edge.num_attributes)).astype("float32")
-            tables[layout.edge_feature_path(edge.key)] = attributes
+        for of in edge.attributes:
+            tables[layout.edge_feature_path(edge.key, of.name)] = _values(of, edge.num_edges, rng)
     known = {target.name: values_of(target, tables["features/movie/x"]) for target in targets}
     return Source(graph, tables, known)
+
+
+def _values(of: AttributeSchema, rows: int, rng: Any) -> np.ndarray:
+    """Codes that are not known among them."""
+    if of.is_codes:
+        return rng.integers(-1, of.cardinalities, size=(rows, of.width)).astype("int32")
+    return rng.normal(size=(rows, of.width)).astype("float32")
 
 
 def part_arrays(
@@ -142,9 +160,9 @@ def _fill_batch(
         counts[node.name] = len(ids)
         arrays[layout.node_path(part, node.name, "n_id")][batch, : len(ids)] = ids
         arrays[layout.node_path(part, node.name, "mask")][batch, : len(ids)] = True
-        inline = layout.node_path(part, node.name, "x")
-        if inline in arrays:
-            arrays[inline][batch, : len(ids)] = src.tables[layout.feature_path(node.name)][ids]
+        for name in (of.name for of in node.attributes):
+            if (inline := layout.node_path(part, node.name, name)) in arrays:
+                arrays[inline][batch, : len(ids)] = src.tables[layout.feature_path(node.name, name)][ids]
     for edge in graph.edge_types:
         num = int(rng.integers(1, sizes.num_edges[edge.key]))
         index = arrays[layout.edge_path(part, edge.key, "edge_index")][batch]
@@ -154,9 +172,9 @@ def _fill_batch(
         arrays[layout.edge_path(part, edge.key, "mask")][batch, :num] = True
         e_id = rng.permutation(edge.num_edges)[:num]
         arrays[layout.edge_path(part, edge.key, "e_id")][batch, :num] = e_id
-        inline = layout.edge_path(part, edge.key, "edge_attr")
-        if inline in arrays:
-            arrays[inline][batch, :num] = src.tables[layout.edge_feature_path(edge.key)][e_id]
+        for name in (of.name for of in edge.attributes):
+            if (inline := layout.edge_path(part, edge.key, name)) in arrays:
+                arrays[inline][batch, :num] = src.tables[layout.edge_feature_path(edge.key, name)][e_id]
     split = part.partition("/")[0]
     for name, values in (("n_id", seeds), ("row", first_row + seeds - SEEDS[split].start), ("mask", True)):
         arrays[layout.seed_path(part, name)][batch, : len(seeds)] = values
@@ -218,12 +236,13 @@ def _write_store(
     zeros: float = 0.0,
     is_packed: bool = IS_PACKED,
     targets: Tuple[Any, ...] = PLAIN,
+    is_rich: bool = False,
 ) -> Path:
     """Write a store of the splits that have `rounds`; returns `path`. Pairs of batches take the shapes in turn.
 
     With `apart`, splits other than train have as many shapes of their own.
     """
-    rng, src = np.random.default_rng(rng_seed), source(rng_seed, zeros, targets)
+    rng, src = np.random.default_rng(rng_seed), source(rng_seed, zeros, targets, is_rich)
     graph = src.graph
     rounds = {"train": 2, "val": 1, "test": 1} if rounds is None else rounds
     codecs = dict.fromkeys(src.tables, codec)
@@ -246,7 +265,7 @@ def _write_store(
     values: Dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "zarr_format": zarr_format,
-        "fingerprint": _fingerprint(rng_seed, features, shapes, zeros, apart, *targets),
+        "fingerprint": _fingerprint(rng_seed, features, shapes, zeros, apart, *targets, *("rich",) * is_rich),
         "complete": True,
         "graph": graph,
         "sampling": sampling(rounds, rng_seed),

@@ -55,7 +55,7 @@ def rename(manifest, name):
 
 
 def many_features(manifest, num):
-    manifest["graph"]["node_types"][0]["num_features"] = num
+    manifest["graph"]["node_types"][0]["attributes"][0]["width"] = num
     manifest["dimensions"]["features"]["movie_feature"] = num
 
 
@@ -97,7 +97,7 @@ CHANGES = {
     **{f"owner {name[:20]!r}": set_at("tensors", 0, "owner", value=name) for name in NAMES},
     **{f"target {name[:20]!r}": set_at("graph", "task", "targets", 0, "name", value=name) for name in NAMES},
     **{
-        f"dtype {name!r}": set_at("graph", "node_types", 0, "feature_dtype", value=name)
+        f"dtype {name!r}": set_at("graph", "node_types", 0, "attributes", 0, "dtype", value=name)
         for name in ("object", "<U9", ">f4", "O", "V8", "M8[s]", "complex64", "bool", "", None, 7)
     },
     **{f"tensor dtype {n!r}": set_at("tensors", 0, "dtype", value=n) for n in ("object", ">i4", "<U9", "float64", 7)},

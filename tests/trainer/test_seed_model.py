@@ -12,7 +12,7 @@ from heteroshards.schemas.graph import GraphSchema
 from heteroshards.schemas.task import Task
 from heteroshards.trainer.models.featureless import Featureless
 from heteroshards.trainer.models.seed_model import SeedModel
-from tests.trainer.model_cases import NUM_CLASSES, budget, random_batch, schema, seed_model
+from tests.trainer.model_cases import NUM_CLASSES, budget, numbers, random_batch, schema, seed_model
 
 HERE = "tests.trainer.test_seed_model"
 SMALL = ModelConfig(hidden_channels=8)
@@ -26,7 +26,7 @@ def test_inputs_are_flat_and_the_order_is_the_schemas() -> None:
     graph = schema()
     model, _ = seed_model(graph, budget(graph), SMALL)
     kinds = [(spec.kind, spec.key) for spec in model.inputs]
-    nodes = [("x" if graph.node(name).num_features else "n_id", name) for name in graph.node_names]
+    nodes = [("x" if graph.node(name).attributes else "n_id", name) for name in graph.node_names]
     assert kinds == nodes + [("edge_index", key) for key in graph.edge_keys] + [("target", "y"), ("seed_mask", "movie")]
 
 
@@ -109,7 +109,7 @@ def test_a_wrong_number_of_tensors_is_refused() -> None:
 
 def test_edge_attributes_reach_the_model_in_its_dtype() -> None:
     plain = schema()
-    edges = [edge.model_copy(update={"num_attributes": 2, "attribute_dtype": "float16"}) for edge in plain.edge_types]
+    edges = [edge.model_copy(update={"attributes": numbers(2, "float16", "edge_attr")}) for edge in plain.edge_types]
     graph = GraphSchema(node_types=plain.node_types, edge_types=edges, task=Task.classification("movie", NUM_CLASSES))
     config = ModelConfig(name=f"{HERE}:SumsAttributes")
     model = SeedModel(SumsAttributes(graph, config), graph, budget(graph), config)

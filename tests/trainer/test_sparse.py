@@ -372,7 +372,7 @@ class Mine(nn.Module):
 
     def __init__(self, graph: Any, config: Any) -> None:
         super().__init__()
-        self.seed_type, self.width = graph.seed_type, graph.node(graph.seed_type).num_features
+        self.seed_type, self.width = graph.seed_type, graph.node(graph.seed_type).plain.width
         self.lin = nn.Linear(self.width, graph.num_classes)
 
     def forward(self, x_dict: Any, edge_index_dict: Any) -> Any:

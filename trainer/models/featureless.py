@@ -11,7 +11,7 @@ from heteroshards.trainer.models.scale import embedding_scale
 
 
 class Featureless(nn.Module):
-    """`n_id [rows]` of each type without `x` -> features `[rows, width]`; pad rows (id -1) give zeros.
+    """`n_id [rows]` of each type without attributes -> features `[rows, width]`; pad rows (id -1) give zeros.
 
     With `config.featureless` = "embedding" every node has a learned vector of `hidden_channels`, found by its global
     id, that begins as `scale.embedding_scale` says; with "constant" every node has the single feature 1.
@@ -19,7 +19,7 @@ class Featureless(nn.Module):
 
     def __init__(self, graph: GraphSchema, config: ModelConfig) -> None:
         super().__init__()
-        sizes = {node.name: max(1, node.num_nodes) for node in graph.node_types if not node.num_features}
+        sizes = {node.name: max(1, node.num_nodes) for node in graph.node_types if not node.attributes}
         self._is_learned = config.featureless == "embedding"
         self._positions = {name: str(i) for i, name in enumerate(sizes)}  # a container key may be any name
         self.embeddings = nn.ModuleDict(
@@ -31,7 +31,7 @@ class Featureless(nn.Module):
             vectors.data.mul_(embedding_scale(config.name, config.hidden_channels))
 
     def forward(self, n_id_dict: Mapping[str, Tensor], dtype: torch.dtype) -> Dict[str, Tensor]:
-        """Features of every type without `x`, in `dtype`."""
+        """Features of every type without attributes, in `dtype`."""
         features = {}
         for name, position in self._positions.items():
             n_id = n_id_dict[name]

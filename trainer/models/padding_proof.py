@@ -31,7 +31,7 @@ _DROPOUTS = {
     if name.rstrip("_123d").endswith("dropout") and callable(function)
 }
 
-Batch = Mapping[Tuple[str, str], Tensor]  # (kind, type) -> as in `InputSpec`
+Batch = Mapping[Tuple[str, str, str], Tensor]  # by `InputSpec.place`
 
 # Of the largest value: what may be rounding. Pads' zeros are summed in another order, and a model that computes in
 # float64 here may still compute a softmax, say, in float32.
@@ -169,7 +169,7 @@ def _probe(model: SeedModel, batch: Batch, dtype: torch.dtype) -> SeedModel:
         raise UnprovenError(f"the model cannot be copied: {one_line(error)}") from error
     probe.resident = None
     probe._take(model.budget, None)
-    probe.initialise([batch[spec.kind, spec.key] for spec in probe.inputs])
+    probe.initialise([batch[spec.place] for spec in probe.inputs])
     probe.model.to(dtype).eval()
     for parameter in probe.model.parameters():
         if parameter.is_floating_point() and not parameter.any():
@@ -194,7 +194,7 @@ def _larger(budget: Budget) -> Budget:
 def _smallest(budget: Budget, batch: Batch) -> Budget:
     """One pad row or column of each type, if there are two in all (a norm may refuse one), and rows for all seeds."""
     least = dict.fromkeys(budget.num_nodes, 2)
-    least.update({name: budget.max_seeds + 1 for kind, name in batch if kind == "seed_mask"})
+    least.update({name: budget.max_seeds + 1 for kind, name, _ in batch if kind == "seed_mask"})
     nodes = {
         name: min(size, max(least[name], _count(batch, "node_mask", name) + 1))
         for name, size in budget.num_nodes.items()
@@ -212,7 +212,7 @@ def _resized(budget: Budget, nodes: Any, edges: Any, hop_nodes: Any, hop_edges: 
 
 def _count(batch: Batch, kind: str, name: str) -> int:
     """Real rows come first."""
-    mask = batch.get((kind, name))
+    mask = batch.get((kind, name, ""))
     return 0 if mask is None else int(mask.sum())
 
 
@@ -220,7 +220,7 @@ def _padded(probe: SeedModel, batch: Batch, budget: Budget, has_other_values: bo
     probe = probe.for_budget(budget)
     tensors = []
     for spec in probe.inputs:
-        tensor = batch[spec.kind, spec.key]
+        tensor = batch[spec.place]
         if spec.kind in SEED_INPUTS:
             tensors.append(tensor)
             continue

@@ -1,6 +1,6 @@
 """Feature tables that lie beside the model, so that batches bring ids only."""
 
-from typing import Callable, Dict, Mapping
+from typing import Any, Callable, Dict, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -21,20 +21,33 @@ class ResidentFeatures(nn.Module):
 
     def __init__(self, graph: GraphSchema, read_table: Callable[[str], Tensor], with_edges: bool) -> None:
         super().__init__()
-        paths = {("x", node.name): layout.feature_path(node.name) for node in graph.node_types if node.num_features}
-        if with_edges:
-            featured = [edge.key for edge in graph.edge_types if edge.num_attributes]
-            paths.update({("edge_attr", key): layout.edge_feature_path(key) for key in featured})
+        paths = {
+            ("x", node.name, of.name): layout.feature_path(node.name, of.name)
+            for node in graph.node_types
+            for of in node.attributes
+        }
+        for edge in graph.edge_types if with_edges else ():
+            places = {of.name: layout.edge_feature_path(edge.key, of.name) for of in edge.attributes}
+            paths.update({("edge_attr", edge.key, name): path for name, path in places.items()})
+        self._is_encoded = {node.name: node.is_encoded for node in graph.node_types}
+        self._is_encoded.update({edge.key: edge.is_encoded for edge in graph.edge_types})
         self._names = {place: f"table_{i}" for i, place in enumerate(paths)}  # a buffer's name has no dots
         for place, path in paths.items():
             self.register_buffer(self._names[place], read_table(path), persistent=False)
 
-    def forward(self, kind: str, ids: Mapping[str, Tensor]) -> Dict[str, Tensor]:
-        """`x` of node types, or `edge_attr` of edge type keys: of each that has a table, for `ids[type]`."""
-        found = {}
-        for (of, key), name in self._names.items():
+    def forward(self, kind: str, ids: Mapping[str, Tensor]) -> Dict[str, Any]:
+        """`x` of node types, or `edge_attr` of edge type keys: of each that has tables, for `ids[type]`.
+
+        Returns:
+            see `encoders.Values`.
+        """
+        found: Dict[str, Any] = {}
+        for (of, key, attribute), name in self._names.items():
             if of == kind:
                 table = getattr(self, name)
-                rows = torch.where(ids[key] >= 0, ids[key], len(table) - 1)
-                found[key] = table.index_select(0, rows)
+                values = table.index_select(0, torch.where(ids[key] >= 0, ids[key], len(table) - 1))
+                if self._is_encoded[key]:
+                    found.setdefault(key, {})[attribute] = values
+                else:
+                    found[key] = values
         return found

@@ -11,8 +11,9 @@ from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.errors import ModelError
 from heteroshards.schemas.graph import GraphSchema
-from heteroshards.schemas.inputs import SEED_INPUTS, SPARSE_X, InputSpec, model_inputs
+from heteroshards.schemas.inputs import EDGE_INPUTS, SEED_INPUTS, SPARSE_X, InputSpec, model_inputs
 from heteroshards.trainer.models.contract import Declared
+from heteroshards.trainer.models.encoders import AttributeEncoders
 from heteroshards.trainer.models.featureless import Featureless
 from heteroshards.trainer.models.resident import ResidentFeatures
 from heteroshards.trainer.models.sparse import SparseRows
@@ -20,6 +21,8 @@ from heteroshards.trainer.models.stack import HeteroStack
 from heteroshards.trainer.models.trimming import LayerTrimmer
 from heteroshards.trainer.models.user_errors import telling
 from heteroshards.trainer.tasks.task import TaskObjective, objective_of
+
+Batch = Dict[str, Dict[str, Any]]
 
 
 class SeedModel(nn.Module):
@@ -55,10 +58,17 @@ class SeedModel(nn.Module):
         self.model = model
         self.resident = resident
         self.featureless = Featureless(graph, config)
+        self.encoders = AttributeEncoders([(node.name, node) for node in graph.node_types], config)
+        of_edges = [(edge.key, edge) for edge in graph.edge_types]
+        self.edge_encoders = AttributeEncoders(
+            of_edges if "edge_attr" in Declared.by(model).extra_inputs else (), config
+        )
         self.extra_inputs, self._trimmed_layers, _ = Declared.by(model)
         self.graph = graph
         self._node_names = graph.node_names
         self._edge_types = {edge.key: edge.type for edge in graph.edge_types}
+        self._encoded = {node.name for node in graph.node_types if node.is_encoded}
+        self._encoded |= {edge.key for edge in graph.edge_types if edge.is_encoded}
         self._seed_type = graph.seed_type
         self.objective = objective or objective_of(graph.task)
         self.mark_loss: Callable[[Tensor], Tensor] = _unmarked
@@ -70,7 +80,8 @@ class SeedModel(nn.Module):
         by_id = self.resident is not None
         self.budget, self.sparse_entries = budget, entries
         self.inputs: List[InputSpec] = model_inputs(graph, budget, self.extra_inputs, by_id, entries)
-        self._widths = {name: int(graph.node(name).num_features or 0) for name in entries}
+        plain = {name: graph.node(name).plain for name in entries}
+        self._widths = {name: of.width for name, of in plain.items() if of}
         self._num_seed_rows = budget.num_nodes[graph.seed_type]
         self._trimmer = LayerTrimmer(graph, budget)
         self._max_seeds = budget.max_seeds
@@ -156,7 +167,7 @@ class SeedModel(nn.Module):
             where=self.name,
         )
 
-    def _run(self, batch: Dict[str, Dict[str, Tensor]]) -> Any:
+    def _run(self, batch: Batch) -> Any:
         dtype = self._dtype()
         trimming: Dict[str, Any] = {}
         if self._trimmed_layers:
@@ -165,47 +176,52 @@ class SeedModel(nn.Module):
         if self.resident is not None:
             batch["x"] = self.resident("x", batch["n_id"])
             batch["edge_attr"] = self.resident("edge_attr", batch.get("e_id", {}))
-        x_dict = {name: x.to(dtype) for name, x in batch.get("x", {}).items()}
+        x_dict = self.encoders(batch.get("x", {}), dtype)
         x_dict.update(self.featureless(batch.get("n_id", {}), dtype))
         x_dict = {name: x_dict[name] for name in self._node_names}
         edge_index_dict = {self._edge_types[key]: index.long() for key, index in batch["edge_index"].items()}
         return self.model(x_dict, edge_index_dict, **self._extras(batch, dtype), **trimming)
 
-    def _trimmed(self, batch: Dict[str, Dict[str, Tensor]]) -> Dict[str, Dict[str, Tensor]]:
+    def _trimmed(self, batch: Batch) -> Batch:
         """What the layers of a model that trims can reach of a batch."""
         hops, trimmer = self._trimmed_layers, self._trimmer
-        kept: Dict[str, Dict[str, Tensor]] = {}
-        for kind, tensors in batch.items():
+        kept: Batch = {}
+        for kind, values in batch.items():
             if kind in SEED_INPUTS:
-                kept[kind] = tensors
-            elif kind in ("x", "n_id", "age", "node_mask"):
-                kept[kind] = trimmer.nodes(hops, tensors)
+                kept[kind] = values
+            elif kind == "edge_index":
+                cut = trimmer.edge_index(hops, {self._edge_types[key]: index for key, index in values.items()})
+                kept[kind] = {key: cut[self._edge_types[key]] for key in values}
+            elif kind in EDGE_INPUTS:
+                columns = {key: trimmer.columns(self._edge_types[key], hops) for key in values}
+                kept[kind] = {key: _first(value, columns[key]) for key, value in values.items()}
             else:
-                by_type = {self._edge_types[key]: tensor for key, tensor in tensors.items()}
-                cut = trimmer.edge_index if kind == "edge_index" else trimmer.edges
-                by_type = cut(hops, by_type)
-                kept[kind] = {key: by_type[self._edge_types[key]] for key in tensors}
+                kept[kind] = {key: _first(value, trimmer.rows(key, hops)) for key, value in values.items()}
         return kept
 
-    def _extras(self, batch: Dict[str, Dict[str, Tensor]], dtype: torch.dtype) -> Dict[str, Dict[Any, Tensor]]:
+    def _extras(self, batch: Batch, dtype: torch.dtype) -> Dict[str, Dict[Any, Tensor]]:
         extras: Dict[str, Dict[Any, Tensor]] = {}
         for kind in self.extra_inputs:
-            tensors = batch.get(kind, {})
-            if kind.startswith("edge"):
-                by_type = {self._edge_types[key]: tensor for key, tensor in tensors.items()}
-                is_float = kind == "edge_attr"
-                extras[f"{kind}_dict"] = {t: v.to(dtype) if is_float else v for t, v in by_type.items()}
-            else:
-                extras[f"{kind}_dict"] = {name: of.to(dtype) if kind == "age" else of for name, of in tensors.items()}
+            values = batch.get(kind, {})
+            if kind == "edge_attr":
+                values = self.edge_encoders(values, dtype)
+            if kind == "age":
+                values = {key: age.to(dtype) for key, age in values.items()}
+            is_edges = kind in EDGE_INPUTS
+            extras[f"{kind}_dict"] = {self._edge_types[key] if is_edges else key: v for key, v in values.items()}
         return extras
 
-    def _unflatten(self, tensors: Sequence[Tensor]) -> Dict[str, Dict[str, Tensor]]:
-        """kind -> node type or edge type key -> tensor, or under `x` also SparseRows."""
+    def _unflatten(self, tensors: Sequence[Tensor]) -> Batch:
+        """kind -> node type or edge type key -> tensor, SparseRows, or of an encoded type attribute -> tensor."""
         if len(tensors) != len(self.inputs):
             raise ModelError("a batch has the wrong number of tensors", actual=len(tensors), limit=len(self.inputs))
-        batch: Dict[str, Dict[str, Any]] = {"edge_index": {}}
+        batch: Batch = {"edge_index": {}}
         for spec, tensor in zip(self.inputs, tensors):
-            batch.setdefault(spec.kind, {})[spec.key] = tensor
+            of_kind = batch.setdefault(spec.kind, {})
+            if spec.key in self._encoded and spec.kind in ("x", "edge_attr"):
+                of_kind.setdefault(spec.key, {})[spec.name] = tensor
+            else:
+                of_kind[spec.key] = tensor
         starts, columns, values = (batch.pop(kind, {}) for kind in SPARSE_X)
         for name, width in self._widths.items():
             batch.setdefault("x", {})[name] = SparseRows(starts[name], columns[name], values[name], width)
@@ -229,6 +245,11 @@ class SeedModel(nn.Module):
             if parameter.is_floating_point():
                 return parameter.dtype
         return torch.get_default_dtype()
+
+
+def _first(value: Any, num: int) -> Any:
+    """The first rows of a tensor or of SparseRows, or of each attribute."""
+    return {name: tensor[:num] for name, tensor in value.items()} if isinstance(value, dict) else value[:num]
 
 
 def _unmarked(loss: Tensor) -> Tensor:

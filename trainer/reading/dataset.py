@@ -26,11 +26,11 @@ _NAMES = {"node_mask": "mask", "edge_mask": "mask", "seed_mask": "mask"}
 class ShardDataset(Dataset):
     """Padded batches of one split, by index.
 
-    Item i is a dict of tensors named as in the store: `nodes/<type>/x`, `n_id`, `mask`; `edges/<key>/edge_index`,
-    `mask`, `e_id` and `edge_attr` where there are any; `seeds/n_id`, `row`, `mask` and `seeds/targets/<name>`. Shapes
-    are those of the store without the batch axis, ids are int32. In a store of K shapes every item has one of K sets of
-    shapes, and items are ordered by shape, then by round. With `as_hetero_data=True` it is a PyG `HeteroData`, see
-    `hetero_data`.
+    Item i is a dict of tensors named as in the store: `nodes/<type>/n_id`, `mask` and attributes, `x` for one;
+    `edges/<key>/edge_index`, `mask`, and `e_id` and attributes where there are any; `seeds/n_id`, `row`, `mask` and
+    `seeds/targets/<name>`. Shapes are those of the store without the batch axis, ids and codes are int32. In a store of
+    K shapes every item has one of K sets of shapes, and items are ordered by shape, then by round. With
+    `as_hetero_data=True` it is a PyG `HeteroData`, see `hetero_data`.
 
     The shard an item lies in is kept, so reading in order, or shard by shard (`ShardIterable`), reads each shard
     once. An item is one whole batch: give a `DataLoader` `batch_size=None`. Items are copies of their own: writing into
@@ -195,13 +195,13 @@ def item_name(spec: InputSpec) -> str:
     if spec.kind in SEED_INPUTS:
         return f"seeds/targets/{spec.key}" if spec.kind == "target" else f"seeds/{spec.kind.replace('seed_', '')}"
     place = "edges" if spec.kind in EDGE_INPUTS else "nodes"
-    return f"{place}/{spec.key}/{_NAMES.get(spec.kind, spec.kind)}"
+    return f"{place}/{spec.key}/{spec.name or _NAMES.get(spec.kind, spec.kind)}"
 
 
 def hetero_data(store: Store, item: Dict[str, Tensor], split: str) -> Any:
     """A batch as PyG `HeteroData`, with the keys that poptorch_geometric's `FixedSizeNeighborLoader` gives.
 
-    Per node type: `x` (absent where the graph has none), `n_id`, `batch` (0 real, 1 pad: pads are a second graph),
+    Per node type: its attributes (`x` where it has one), `n_id`, `batch` (0 real, 1 pad: pads are a second graph),
     `ptr` (0, real rows, all rows), `nodes_mask`. On the seed type also `y` [rows, ...] (each by its name where there
     are several targets), `batch_size` and `input_id`, and
     `train_mask`, `val_mask` and `test_mask`, bool [rows], as in the tutorial's graph (`predict_mask`, too, where the
@@ -209,7 +209,7 @@ def hetero_data(store: Store, item: Dict[str, Tensor], split: str) -> Any:
     Nodes that were sampled as neighbors are False even where the graph has them in that split, and their labels are
     withheld, so `out[batch[seed_type].train_mask]` selects the rows that a loss may count, and no others.
     With disjoint trees also `tree` [rows], the seed that each belongs to (-1 in pads), and with times `age` [rows] and,
-    of the seed type, `seed_time`. Per edge type: `edge_index` (int64), `e_id` and `edge_attr` where stored,
+    of the seed type, `seed_time`. Per edge type: `edge_index` (int64), `e_id` and attributes where stored,
     `edges_mask`. Of the whole batch:
     `graphs_mask` (True, False), `num_nodes`, `num_edges`.
 
@@ -227,8 +227,7 @@ def hetero_data(store: Store, item: Dict[str, Tensor], split: str) -> Any:
     data.num_edges = sum(len(item[f"edges/{key}/mask"]) for key in graph.edge_keys)
     for name in graph.node_names:
         node, mask = data[name], item[f"nodes/{name}/mask"]
-        if f"nodes/{name}/x" in item:
-            node.x = item[f"nodes/{name}/x"]
+        node.update({of.name: item[f"nodes/{name}/{of.name}"] for of in graph.node(name).attributes})
         if name == graph.seed_type:
             targets = graph.task.targets
             named = {"y": targets[0]} if len(targets) == 1 else {target.name: target for target in targets}
@@ -247,7 +246,7 @@ def hetero_data(store: Store, item: Dict[str, Tensor], split: str) -> Any:
     for edge in graph.edge_types:
         place, stored = f"edges/{edge.key}", data[edge.type]
         stored.edge_index = item[f"{place}/edge_index"].long()
-        for key in ("edge_attr", "e_id"):
+        for key in (*(of.name for of in edge.attributes), "e_id"):
             if f"{place}/{key}" in item:
                 value = item[f"{place}/{key}"]
                 stored[key] = value.long() if key == "e_id" else value

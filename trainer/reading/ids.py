@@ -4,6 +4,7 @@ Checksums say that bytes are those that were written. Without them, or in a stor
 anywhere: an error of torch's on a CPU, a device that needs a restart on a GPU.
 """
 
+from functools import partial
 from typing import NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from heteroshards.schemas.errors import CorruptChunkError
 from heteroshards.schemas.store.reader import Check
 from heteroshards.schemas.tensors import ID_PAD, TensorSpec
 from heteroshards.trainer.reading.store import Store
+from heteroshards.trainer.reading.tables import check_codes
 
 NO_PAD = 0  # the pads of edge_index are a row like any other
 
@@ -48,7 +50,9 @@ def check_of(store: Store, path: str) -> Optional[Check]:
     """What an array of a store is checked with; None where its values are no indices."""
     spec = store.spec(path)
     if spec.role not in layout.PACKED:
-        limits = _limits(store, spec)
+        attribute, limits = store.manifest.attribute_of(spec), _limits(store, spec)
+        if attribute is not None:
+            return partial(check_codes, attribute=attribute) if attribute.is_codes else None
         return limits.check if limits else None
     # All of them, whoever reads which: a chunk that was found sound is so for every reader.
     found = [(columns, _limits(store, tensor)) for tensor, columns in store.packed_in(path)]

@@ -44,10 +44,10 @@ def input_source(store: Store, part: str, spec: InputSpec) -> InputSource:
     """Where a store keeps one model input of a part (or what models do not take: `e_id`, `seed_n_id`, `seed_row`)."""
     in_table = store.manifest.features == "table"
     if spec.kind in SPARSE_X or (spec.kind == "x" and in_table):
-        return InputSource(layout.node_path(part, spec.key, "n_id"), layout.feature_path(spec.key))
+        return InputSource(layout.node_path(part, spec.key, "n_id"), layout.feature_path(spec.key, spec.name))
     if spec.kind == "edge_attr" and in_table:
-        return InputSource(layout.edge_path(part, spec.key, "e_id"), layout.edge_feature_path(spec.key))
-    tensor = _STORED.get(spec.kind, spec.kind)
+        return InputSource(layout.edge_path(part, spec.key, "e_id"), layout.edge_feature_path(spec.key, spec.name))
+    tensor = spec.name or _STORED.get(spec.kind, spec.kind)
     if spec.kind in SEED_INPUTS:
         is_target = spec.kind == "target"
         return InputSource(layout.target_path(part, spec.key) if is_target else layout.seed_path(part, tensor))
@@ -149,7 +149,7 @@ class ShardReader:
         shape, dtype = stored.shape[1:], stored.dtype
         if spec.kind in SPARSE_X:  # the number of entries is the model's choice, and checked when they are gathered
             expected = sparse_inputs(store.manifest.graph.node(spec.key), shape[0], spec.shape[0])
-            _, _, shape, dtype = expected[SPARSE_X.index(spec.kind)]
+            shape, dtype = expected[SPARSE_X.index(spec.kind)][2:4]
         elif source.table:
             table = store.spec(source.table)
             shape, dtype = (shape[0], table.shape[1]), table.dtype

@@ -10,6 +10,7 @@ import google_crc32c
 import numpy as np
 
 from heteroshards.schemas import layout
+from heteroshards.schemas.attributes import UNKNOWN_CODE
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import ConfigError, CorruptChunkError, StoreChangedError, StoreError
 from heteroshards.schemas.latest import latest_path, read_latest
@@ -22,7 +23,7 @@ from heteroshards.schemas.store.checks import CRC
 from heteroshards.schemas.store.files import Files
 from heteroshards.schemas.store.retries import DEFAULT, Retry
 from heteroshards.schemas.store.root import PREPARE, Root, read_root
-from heteroshards.trainer.reading.tables import SparseTable
+from heteroshards.trainer.reading.tables import SparseTable, check_codes
 
 OnCorrupt = Optional[Callable[[CorruptChunkError], None]]
 
@@ -98,7 +99,7 @@ class Store(StoredArrays):
     def table(self, path: str, check_chunks: Optional[bool] = None) -> np.ndarray:
         """A feature table with one more row that holds the pad value, so that id -1 reads it: [rows + 1, F].
 
-        Read once, kept with the store, never written to.
+        The pad value of codes is -1. Read once, kept with the store, never written to.
         """
         with self._lock:
             if path not in self._tables:
@@ -124,8 +125,13 @@ class Store(StoredArrays):
 
     def read_table(self, path: str, check_chunks: Optional[bool] = None) -> np.ndarray:
         """As `table`, read anew and not kept."""
-        table = self.reader(path, check_chunks=check_chunks).read_all(more_rows=1)
-        table[-1] = self.manifest.pad_value
+        reader = self.reader(path, check_chunks=check_chunks)
+        table, attribute = reader.read_all(more_rows=1), self.manifest.attribute_of(self.spec(path))
+        is_codes = attribute is not None and attribute.is_codes
+        table[-1] = UNKNOWN_CODE if is_codes else self.manifest.pad_value
+        if attribute is not None and is_codes:
+            with reader.naming(0):
+                check_codes(table, attribute)
         return table
 
     def __getstate__(self) -> Dict[str, Any]:

@@ -4,9 +4,18 @@ from typing import NamedTuple, Sequence
 
 import numpy as np
 
+from heteroshards.schemas.attributes import AttributeSchema
 from heteroshards.schemas.errors import CorruptChunkError
 
 _BLOCK_ROWS = 4096  # looked at together, so that no second table is needed
+
+
+def check_codes(values: np.ndarray, attribute: AttributeSchema) -> None:
+    """Raises CorruptChunkError where a code `[..., columns]` is none that the attribute has."""
+    if not attribute.holds(values):
+        limit = f"-1 to less than {list(attribute.cardinalities)}, by column"
+        what, actual = f"codes of '{attribute.name}' do not exist", f"{values.min()} to {values.max()}"
+        raise CorruptChunkError(what, actual=actual, limit=limit)
 
 
 class DenseTable(NamedTuple):

@@ -6,17 +6,18 @@ What it learned for single nodes (vectors of types without features, or anything
 only where both stores number the same nodes alike.
 """
 
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence
 
 from heteroshards.schemas.base import validate
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.errors import CheckpointError
-from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
+from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema
 from heteroshards.schemas.manifest import NUMBERING, Unreached
 from heteroshards.schemas.targets import ClassTarget, TargetSpec
 from heteroshards.trainer.reading.store import Store, changed_keys
 
 FACTS = {"path", "fingerprint", "graph", "config", "source", "pad_value"}
+DEFAULT_NAMES = ("x", "edge_attr")  # of attributes that nobody had to name
 SECTIONS = ("dataset", "task", "sampling", "budget", "store")
 
 
@@ -44,7 +45,7 @@ def model_graph(facts: Mapping[str, Any], graph: GraphSchema) -> GraphSchema:
     trained there knows, in its order."""
     left = validate(Unreached, facts.get("unreached", {}), CheckpointError, "the checkpoint's graph")
     before = graph_of(facts)
-    known = ordered_as(graph, before).without(left.nodes, left.edges)
+    known = with_codes_of(ordered_as(graph, before), before).without(left.nodes, left.edges)
     return known.model_copy(update={"task": before.task})  # answers are in the units that were learned
 
 
@@ -60,6 +61,22 @@ def ordered_as(graph: GraphSchema, other: GraphSchema) -> GraphSchema:
     return graph.model_copy(update={"node_types": tuple(nodes), "edge_types": tuple(edges)})
 
 
+def with_codes_of(graph: GraphSchema, other: GraphSchema) -> GraphSchema:
+    """`graph` with as many codes as `other`, which may have more, has of the same attributes."""
+    every = (*other.node_types, *other.edge_types)
+    known = {(_name(of), it.name): it.cardinalities for of in every for it in of.attributes}
+
+    def updated(of: Any) -> Any:
+        attributes = [
+            it.model_copy(update={"cardinalities": known.get((_name(of), it.name), it.cardinalities)})
+            for it in of.attributes
+        ]
+        return of.model_copy(update={"attributes": tuple(attributes)})
+
+    nodes, edges = (tuple(map(updated, types)) for types in (graph.node_types, graph.edge_types))
+    return graph.model_copy(update={"node_types": nodes, "edge_types": edges})
+
+
 def require_usable(facts: Mapping[str, Any], store: Store, config: ModelConfig, where: str) -> None:
     """Raise CheckpointError, naming everything that is in the way, unless the weights fit the store."""
     before, now = graph_of(facts), store.manifest.graph
@@ -69,7 +86,7 @@ def require_usable(facts: Mapping[str, Any], store: Store, config: ModelConfig, 
         *_types("edge type", {e.key: e for e in before.edge_types}, {e.key: e for e in now.edge_types}),
     ]
     if not reasons and config.featureless == "embedding":
-        bare = [node.name for node in model_graph(facts, now).node_types if not node.num_features]
+        bare = [node.name for node in model_graph(facts, now).node_types if not node.attributes]
         reasons = [
             f"node type '{name}' has no features, its learned vectors belong to nodes by number, and {why}"
             for name, why in _renumbered(facts, store, bare).items()
@@ -97,16 +114,16 @@ def differences(facts: Mapping[str, Any], store: Store) -> List[str]:
     """What differs between the store of the weights and this one, and does not keep them from being used."""
     before, manifest = graph_of(facts), store.manifest
     found = []
-    for kind, size, dtype, old, new in (
-        ("node type", "num_nodes", "feature_dtype", before.node_types, manifest.graph.node_types),
-        ("edge type", "num_edges", "attribute_dtype", before.edge_types, manifest.graph.edge_types),
+    for kind, size, old, new in (
+        ("node type", "num_nodes", before.node_types, manifest.graph.node_types),
+        ("edge type", "num_edges", before.edge_types, manifest.graph.edge_types),
     ):
         known: Dict[str, Any] = {_name(of): of for of in old}
         for of in new:
-            for key in (size, dtype):
-                earlier, present = getattr(known.get(_name(of)), key, None), getattr(of, key)
-                if earlier != present:
-                    found.append(f"{kind} '{_name(of)}', {key}: {earlier} -> {present}")
+            earlier, present = (_sizes(it, size) for it in (known.get(_name(of)), of))
+            where = f"{kind} '{_name(of)}'"
+            changed = {key: value for key, value in present.items() if earlier.get(key) != value}
+            found += [f"{where}, {key}: {earlier.get(key)} -> {value}" for key, value in changed.items()]
     found += _reached_differences(model_graph(facts, manifest.graph), manifest.reached)
     for section in SECTIONS:
         old_values, new_values = facts["config"].get(section, {}), manifest.config.get(section, {})
@@ -114,6 +131,13 @@ def differences(facts: Mapping[str, Any], store: Store) -> List[str]:
     if facts["source"].get("content_sha256") != manifest.source.get("content_sha256"):
         found.append("the graph, or which nodes are seeds: it has another content")
     return found
+
+
+def _sizes(of: Any, size: str) -> Dict[str, Any]:
+    """What may differ of a type between two stores: how many there are, and what its attributes are stored as."""
+    if of is None:
+        return {}
+    return {size: getattr(of, size), **{f"dtype of {it.name}": it.dtype for it in of.attributes}}
 
 
 def _reached_differences(known: GraphSchema, present: GraphSchema) -> List[str]:
@@ -157,25 +181,34 @@ def _other_target(old: TargetSpec, new: TargetSpec) -> List[str]:
 
 
 def _types(kind: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> List[str]:
-    """Types that one side lacks, and features of another width."""
+    """Types that one side lacks, and attributes that the weights do not fit."""
     reasons = [f"{kind} '{name}' is missing" for name in before if name not in now]
     reasons += [f"{kind} '{name}' is new: the weights know nothing of it" for name in now if name not in before]
     for name in before:
-        if name in now and _width(before[name]) != _width(now[name]):
+        if name in now and _words(before[name]) != _words(now[name]):
             reasons.append(f"{kind} '{name}' has {_words(now[name])}, not {_words(before[name])}")
+        elif name in now:
+            reasons += [f"{kind} '{name}' has {text}" for text in _new_codes(before[name], now[name])]
     return reasons
+
+
+def _new_codes(before: Any, now: Any) -> Iterator[str]:
+    """Codes of attributes of both that the weights know nothing of."""
+    for old, new in zip(before.attributes, now.attributes):
+        if any(more > known for known, more in zip(old.cardinalities, new.cardinalities)):
+            yield f"{list(new.cardinalities)} values of {new.name}, where weights know {list(old.cardinalities)}"
 
 
 def _name(of: Any) -> str:
     return of.key if isinstance(of, EdgeTypeSchema) else of.name
 
 
-def _width(of: Any) -> Optional[int]:
-    return of.num_features if isinstance(of, NodeTypeSchema) else of.num_attributes
-
-
 def _words(of: Any) -> str:
-    return f"{_width(of)} features" if _width(of) else "no features"
+    """Its attributes, but for what may differ."""
+    if of.plain:
+        return f"{of.plain.width} features" + (f" ({of.plain.name})" if of.plain.name not in DEFAULT_NAMES else "")
+    each = [f"{it.name} ({it.width} {'codes' if it.is_codes else 'numbers'})" for it in of.attributes]
+    return ", ".join(each) or "no features"
 
 
 def _renumbered(facts: Mapping[str, Any], store: Store, names: Sequence[str]) -> Dict[str, str]:
