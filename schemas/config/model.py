@@ -18,6 +18,8 @@ class ModelConfig(Frozen):
         dropout: between layers, while training.
         featureless: what stands for the features of a type without `x`: a learned `embedding` per global node
             id, of length 1 to begin with, or a `constant` 1.
+        edge_features: whether messages carry the attributes of their edges, where a relation has any: `auto` does so,
+            `never` does not. A factory of your own asks for them by `extra_inputs`.
         aggr: what `to_hetero` and `hetero_conv` make of the relations into a type, `sum` or `mean`; initial weights
             are such that either begins at the scale of its inputs. `hgt` sums them, weighted by one attention over all
             of them, and takes no other. A factory of your own may read it.
@@ -32,6 +34,7 @@ class ModelConfig(Frozen):
     heads: int = Field(default=4, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     featureless: Literal["embedding", "constant"] = "embedding"
+    edge_features: Literal["auto", "never"] = "auto"
     aggr: Literal["sum", "mean"] = "sum"
     allow_padding_dependence: bool = False
     options: Dict[str, Any] = {}
@@ -45,6 +48,10 @@ class ModelConfig(Frozen):
             )
         if self.allow_padding_dependence and ":" not in self.name:
             raise ValueError("'allow_padding_dependence' is for models of your own: no built-in one depends on padding")
+        if self.edge_features != "auto" and ":" in self.name:
+            raise ValueError(
+                "'edge_features' is for built-in models: one of your own has extra_inputs = ('edge_attr',)"
+            )
         if self.options and ":" not in self.name:
             raise ValueError("'options' belongs to a model of your own (name = 'package.module:factory')")
         return self

@@ -43,6 +43,13 @@ def values_of(source, of, ids):
     return tables if schemas[of].is_encoded else next(iter(tables.values()))
 
 
+def edge_features(model, source, e_id):
+    featured = [edge for edge in source.schema.edge_types if edge.attributes]
+    ids = {edge.key: torch.from_numpy(e_id[edge.key]).long() for edge in featured}
+    values = model.edge_encoders({key: values_of(source, key, ids[key]) for key in ids}, torch.float32)
+    return {"edge_attr_dict": {edge.type: values[edge.key] for edge in featured}}
+
+
 def unpadded_outputs(model, source, block, fresh):
     """Run the model's inner module on unpadded samples, drawn anew, with features straight from the graph."""
     graph = source.schema
@@ -54,7 +61,8 @@ def unpadded_outputs(model, source, block, fresh):
         bare = {name: n_id[name].int() for name in graph.node_names if name not in x_dict}
         x_dict.update(model.featureless(bare, torch.float32))
         edges = {edge.type: torch.from_numpy(batch.edge_index[edge.key]) for edge in graph.edge_types}
-        yield model.model(x_dict, edges)[: int((seeds >= 0).sum())]
+        extras = edge_features(model, source, batch.e_id) if model.extra_inputs else {}
+        yield model.model(x_dict, edges, **extras)[: int((seeds >= 0).sum())]
 
 
 def as_stored(block, store):
@@ -139,7 +147,7 @@ ATTRIBUTES = {"a": ["x", "kinds"], "a__to__b": ["edge_attr", "role"]}
 @pytest.mark.parametrize("features", ["table", "inline"])
 @pytest.mark.parametrize("name", MODELS)
 def test_equal_with_several_attributes_and_codes(tmp_path, name, features):
-    """Pads have numbers of their own, and no code."""
+    """Of nodes and of edges. Pads have numbers of their own, and no code."""
     data, sampling = rich_graph(), {"batch_size": 4, "rounds": 1, "fanout": [3, 2]}
     store = {"features": features, "pad_value": 7.0}
     config = job(data, tmp_path, sampling=sampling, dataset={"attributes": ATTRIBUTES}, store=store)

@@ -99,13 +99,14 @@ def test_models_learn_the_same_from_tables_batches_and_beside_the_model(
         for features, choice in ways
     ]
     (first, kinds, state), (inline, _, _), (resident, by_id, _) = found
-    assert first == inline == resident and "x" in kinds and "x" not in by_id
-    assert {key.split(".")[-1] for key in state} == {"weight", "bias"} and len(state) == 4
+    assert inline == pytest.approx(first, rel=1e-5) and resident == pytest.approx(first, rel=1e-5)
+    assert "x" in kinds and "x" not in by_id
+    assert {key.split(".")[-1] for key in state} == {"weight", "bias"} and len(state) == 7
 
 
 def test_packed_stores_have_them_too(store_of: Any, tmp_path: Path) -> None:
     found = [losses_of(store_of(is_rich=True, is_packed=packed), tmp_path, "to_hetero")[0] for packed in (False, True)]
-    assert found[0] == found[1]
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
 
 
 def test_other_types_may_be_sparse_beside_them(store_of: Any, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ Modules are PyG's, and so are their parameters, initialisation and results, up t
 they take sources and destinations apart, features as sparse rows, and leave out products that cancel.
 """
 
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -16,29 +16,58 @@ from heteroshards.schemas.graph import EdgeTypeTuple
 from heteroshards.trainer.models.sparse import Features, SparseRows, lay_by_columns, one_row
 
 
+class EdgeFeatures(NamedTuple):
+    """Of one edge type: `values` `[columns, width]`, and a linear layer for them where the convolution has none."""
+
+    values: Tensor
+    linear: Optional[nn.Module] = None
+
+
 class Relation(NamedTuple):
     """One edge type: `x_src` `[rows, features]`, `edge_index` `[2, columns]`."""
 
     conv: Any
     x_src: Features
     edge_index: Tensor
+    edges: Optional[EdgeFeatures] = None
+
+
+class EdgeLinears(nn.Module):
+    """A linear layer, without bias, for the features of the edges of each of some edge types; begins as torch's."""
+
+    def __init__(self, widths: Mapping[EdgeTypeTuple, int], out_channels: int) -> None:
+        super().__init__()
+        self._positions = {edge_type: i for i, edge_type in enumerate(widths)}  # a container key may be any name
+        self.linears = nn.ModuleList(nn.Linear(width, out_channels, bias=False) for width in widths.values())
+
+    def items(self) -> List[Tuple[EdgeTypeTuple, nn.Module]]:
+        return list(zip(self._positions, self.linears))
+
+    def of(self, edge_attr_dict: Mapping[EdgeTypeTuple, Tensor]) -> Dict[EdgeTypeTuple, EdgeFeatures]:
+        """`edge_attr_dict` with the layers that there are for it."""
+        layers = dict(self.items())
+        return {edge_type: EdgeFeatures(x, layers.get(edge_type)) for edge_type, x in edge_attr_dict.items()}
 
 
 def by_destination(
     convs: Iterable[Tuple[EdgeTypeTuple, nn.Module]],
     x_dict: Mapping[str, Features],
     edge_index_dict: Mapping[EdgeTypeTuple, Tensor],
+    edges: Mapping[EdgeTypeTuple, EdgeFeatures],
 ) -> Dict[str, List[Relation]]:
     """The relations into each type, in the order given."""
     into: Dict[str, List[Relation]] = {}
     for edge_type, conv in convs:
-        relation = Relation(conv, x_dict[edge_type[0]], edge_index_dict[edge_type])
+        relation = Relation(conv, x_dict[edge_type[0]], edge_index_dict[edge_type], edges.get(edge_type))
         into.setdefault(edge_type[2], []).append(relation)
     return into
 
 
 def sage(relations: Sequence[Relation], x_dst: Features) -> Tensor:
     """The sum over relations of `conv((x_src, x_dst), edge_index)`, for SAGEConvs that take the mean.
+
+    Where edges have features, messages are `[x_src, features]`, and `edges.linear` is the part of the neighbors' matrix
+    that multiplies the latter.
 
     Returns:
         `[rows of x_dst, out_channels]`.
@@ -47,13 +76,17 @@ def sage(relations: Sequence[Relation], x_dst: Features) -> Tensor:
     Sparse sources are multiplied before the mean is taken, and so are as narrow as the result. Many small relations
     whose sources are equally wide go through one gather, one mean and one product together.
     """
-    for conv, x_src, _ in relations:
+    for conv, x_src, *_ in relations:
         if conv.lin_l.in_channels < 0:  # lazy, until its first call
             _initialise(conv, x_src, x_dst, conv.lin_l, conv.lin_r)
-    first, *others = [conv.lin_r.weight for conv, _, _ in relations]
+    first, *others = [conv.lin_r.weight for conv, *_ in relations]
     out = _product(x_dst, sum(others, first))
     for group in _alike(relations, out.size(0)):
         out = out + (_one_by_one(group, out.size(0)) if len(group) == 1 else _together(group, out.size(0)))
+    for _, _, edge_index, edges in relations:
+        if edges is not None and edges.linear is not None:
+            means = scatter(edges.values, edge_index[1], dim=0, dim_size=out.size(0), reduce="mean")
+            out = out + edges.linear(means)
     return out
 
 
@@ -66,7 +99,7 @@ FEW_NUMBERS = 2**15
 
 def _alike(relations: Sequence[Relation], num_dst: int) -> List[List[Relation]]:
     """The relations in groups: those that go together, and every other one alone, in the order given."""
-    widths = [None if isinstance(x_src, SparseRows) else x_src.size(1) for _, x_src, _ in relations]
+    widths = [None if isinstance(x_src, SparseRows) else x_src.size(1) for _, x_src, *_ in relations]
     groups: Dict[Any, List[Relation]] = {}
     for i, (width, relation) in enumerate(zip(widths, relations)):
         is_small = width is not None and num_dst * width <= FEW_NUMBERS
@@ -76,7 +109,7 @@ def _alike(relations: Sequence[Relation], num_dst: int) -> List[List[Relation]]:
 
 
 def _one_by_one(group: Sequence[Relation], num_dst: int) -> Tensor:
-    ((conv, x_src, edge_index),) = group
+    ((conv, x_src, edge_index, _),) = group
     if isinstance(x_src, SparseRows):
         return _mean(x_src.linear(conv.lin_l.weight), edge_index, num_dst) + conv.lin_l.bias
     return conv.lin_l(_mean(x_src, edge_index, num_dst))
@@ -86,16 +119,16 @@ def _together(group: Sequence[Relation], num_dst: int) -> Tensor:
     """The means of all relations beside each other, `[num_dst, relations * features]`, times all matrices."""
     tables: Dict[int, Any] = {}
     starts: Dict[int, int] = {}
-    for _, x_src, _ in group:
+    for _, x_src, *_ in group:
         if id(x_src) not in tables:
             starts[id(x_src)] = sum(table.size(0) for table in tables.values())
             tables[id(x_src)] = x_src
-    sources = torch.cat([edge_index[0] + starts[id(x_src)] for _, x_src, edge_index in group])
-    places = torch.cat([edge_index[1] * len(group) + i for i, (_, _, edge_index) in enumerate(group)])
+    sources = torch.cat([edge_index[0] + starts[id(x_src)] for _, x_src, edge_index, _ in group])
+    places = torch.cat([edge_index[1] * len(group) + i for i, (_, _, edge_index, _) in enumerate(group)])
     index = torch.stack((sources, places))
     means = _mean(torch.cat(list(tables.values())), index, num_dst * len(group)).view(num_dst, -1)
-    weight = torch.cat([conv.lin_l.weight for conv, _, _ in group], dim=1)
-    return linear(means, weight, torch.stack([conv.lin_l.bias for conv, _, _ in group]).sum(dim=0))
+    weight = torch.cat([conv.lin_l.weight for conv, *_ in group], dim=1)
+    return linear(means, weight, torch.stack([conv.lin_l.bias for conv, *_ in group]).sum(dim=0))
 
 
 def _mean(x_src: Tensor, edge_index: Tensor, num_dst: int) -> Tensor:
@@ -103,11 +136,13 @@ def _mean(x_src: Tensor, edge_index: Tensor, num_dst: int) -> Tensor:
     return scatter(x_src.index_select(0, sources), destinations, dim=0, dim_size=num_dst, reduce="mean")
 
 
-def gat(conv: GATConv, x_src: Features, x_dst: Features, edge_index: Tensor) -> Tensor:
-    """`conv((x_src, x_dst), edge_index)`, for a GATConv with concatenated heads, and nothing else added to it.
+def gat(
+    conv: GATConv, x_src: Features, x_dst: Features, edge_index: Tensor, edge_attr: Optional[Tensor] = None
+) -> Tensor:
+    """`conv((x_src, x_dst), edge_index, edge_attr)`, for a GATConv with concatenated heads and nothing added to it.
 
-    The destinations' features serve the attention only, which is linear in them: its vector is multiplied with their
-    matrix first, and they with one column per head.
+    The destinations' features and those of edges serve the attention only, which is linear in them: its vector is
+    multiplied with their matrix first, and they with one column per head.
 
     Returns:
         `[rows of x_dst, heads * out_channels]`.
@@ -122,6 +157,9 @@ def gat(conv: GATConv, x_src: Features, x_dst: Features, edge_index: Tensor) -> 
     of_dst = (lin_dst.weight.view(*heads, -1) * conv.att_dst.view(*heads, 1)).sum(dim=1)
     score = (values * conv.att_src).sum(dim=-1).index_select(0, sources)
     score = score + _product(x_dst, of_dst).index_select(0, destinations)
+    if edge_attr is not None:
+        of_edges = (conv.lin_edge.weight.view(*heads, -1) * conv.att_edge.view(*heads, 1)).sum(dim=1)
+        score = score + linear(edge_attr, of_edges)
     weight = softmax(leaky_relu(score, conv.negative_slope), destinations, num_nodes=x_dst.size(0))
     messages = (values.index_select(0, sources) * weight.unsqueeze(-1)).flatten(1)
     return scatter(messages, destinations, dim=0, dim_size=x_dst.size(0), reduce="sum") + conv.bias

@@ -1,14 +1,14 @@
 """PyG's HeteroConv with SAGEConv and GATConv side by side."""
 
 import warnings
-from typing import Dict, FrozenSet, List
+from typing import Dict, FrozenSet, List, Mapping, Optional
 
 from torch import Tensor, nn
 from torch_geometric.nn import GATConv, HeteroConv, Linear, SAGEConv
 
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.graph import EdgeTypeTuple, GraphSchema
-from heteroshards.trainer.models.convolutions import Relation, by_destination, gat, sage
+from heteroshards.trainer.models.convolutions import EdgeLinears, Relation, by_destination, gat, sage
 from heteroshards.trainer.models.scale import scale_sum
 from heteroshards.trainer.models.sparse import Features, apply_linear
 from heteroshards.trainer.models.stack import (
@@ -49,7 +49,8 @@ class HeteroConvLayer(nn.Module):
 
     A SAGEConv also carries the type's own features, a GATConv of `heads` heads does not. Where the seed type gets
     GATConvs only, a linear layer of its own features is added, because no prediction should do without them; other
-    types do, as IMDB's actors do in the tutorial. A type without messages goes through a linear layer.
+    types do, as IMDB's actors do in the tutorial. A type without messages goes through a linear layer. Features of
+    edges are a part of what a SAGEConv takes the mean of; in a GATConv they take part in the attention.
     """
 
     def __init__(
@@ -61,23 +62,28 @@ class HeteroConvLayer(nn.Module):
         carried = [n for n in plan.outputs if n not in plan.destinations or (n == seed_type and n not in carrying)]
         self.carry = nn.ModuleDict({name: Linear(-1, config.hidden_channels) for name in carried})
         self.conv = _convolutions(plan, config, by_attention) if plan.relations else None
+        by_mean = {of: width for of, width in plan.edge_widths.items() if of not in by_attention}
+        self.of_edges = EdgeLinears(by_mean, config.hidden_channels)
 
     def forward(
         self,
         x_dict: Dict[str, Features],
         own_dict: Dict[str, Features],
         edge_index_dict: Dict[EdgeTypeTuple, Tensor],
+        edge_attr_dict: Optional[Mapping[EdgeTypeTuple, Tensor]] = None,
     ) -> Dict[str, Tensor]:
         # As HeteroConv's own forward, which takes the same rows as sources and as destinations.
         updated = {name: apply_linear(linear, own_dict[name]) for name, linear in self.carry.items()}
         convs = () if self.conv is None else self.conv.convs.values()
-        for name, into in by_destination(zip(self._plan.relations, convs), x_dict, edge_index_dict).items():
+        edges, relations = self.of_edges.of(edge_attr_dict or {}), zip(self._plan.relations, convs)
+        for name, into in by_destination(relations, x_dict, edge_index_dict, edges).items():
             total = self._total(into, own_dict[name])
             updated[name] = updated[name] + total if name in updated else total
         return {name: updated[name].relu() for name in self._plan.outputs}
 
     def _total(self, into: List[Relation], own: Features) -> Tensor:
-        parts = [gat(conv, x_src, own, index) for conv, x_src, index in into if isinstance(conv, GATConv)]
+        attended = [relation for relation in into if isinstance(relation.conv, GATConv)]
+        parts = [gat(conv, x_src, own, index, edges and edges.values) for conv, x_src, index, edges in attended]
         means = [relation for relation in into if isinstance(relation.conv, SAGEConv)]
         if means:
             parts.insert(0, sage(means, own))
@@ -87,7 +93,8 @@ class HeteroConvLayer(nn.Module):
     def scale_initial_weights(self) -> None:
         """See `HeteroStack.scale_initial_weights`."""
         if self._aggr == "sum" and self.conv is not None:
-            for convs in group_by_destination(zip(self._plan.relations, self.conv.convs.values())).values():
+            every = [*zip(self._plan.relations, self.conv.convs.values()), *self.of_edges.items()]
+            for convs in group_by_destination(every).values():
                 scale_sum(convs)
 
 
@@ -100,7 +107,8 @@ def _convolutions(plan: LayerPlan, config: ModelConfig, by_attention: FrozenSet[
         else:
             # With itself as its neighbor a type has one projection; GATConv leaves the second one uninitialised.
             in_channels = -1 if src == dst else (-1, -1)
-            conv = GATConv(in_channels, channels, heads=config.heads, add_self_loops=False)
+            of_edges = plan.edge_widths.get((src, relation, dst))
+            conv = GATConv(in_channels, channels, heads=config.heads, add_self_loops=False, edge_dim=of_edges)
         convs[(src, relation, dst)] = conv
     with warnings.catch_warnings():
         # Types that receive no messages are carried by the layer around it, which is what PyG warns about.

@@ -1,6 +1,7 @@
 """The Heterogeneous Graph Transformer (Hu et al., 2020, arXiv:2003.01332) in a form that compiles."""
 
 import math
+from types import MappingProxyType
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
@@ -12,6 +13,7 @@ from torch_geometric.utils import scatter, softmax
 
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.graph import EdgeTypeTuple, GraphSchema, edge_key
+from heteroshards.trainer.models.convolutions import EdgeLinears
 from heteroshards.trainer.models.stack import HeteroStack, LayerPlan, head_channels
 
 
@@ -28,15 +30,16 @@ class HGTLayer(nn.Module):
         self._outputs = plan.outputs
         width = head_channels(config) * config.heads
         metadata = (plan.inputs, plan.relations)
-        self.conv = StaticHGTConv(width, width, metadata, config.heads) if plan.relations else None
+        self.conv = StaticHGTConv(width, width, metadata, config.heads, plan.edge_widths) if plan.relations else None
 
     def forward(
         self,
         x_dict: Dict[str, Tensor],
         own_dict: Dict[str, Tensor],
         edge_index_dict: Dict[EdgeTypeTuple, Tensor],
+        edge_attr_dict: Optional[Mapping[EdgeTypeTuple, Tensor]] = None,
     ) -> Dict[str, Tensor]:
-        updated = self.conv(x_dict, edge_index_dict, own_dict) if self.conv is not None else {}
+        updated = self.conv(x_dict, edge_index_dict, own_dict, edge_attr_dict) if self.conv is not None else {}
         return {name: updated.get(name, own_dict[name]) for name in self._outputs}
 
 
@@ -48,11 +51,15 @@ class StaticHGTConv(nn.Module):
     all relations into a type. PyG's linear layers hold the parameters, so that lazy and random initialisation are
     PyG's too.
 
+    What PyG's has not: features of edges, through a linear layer of their edge type without bias, are added to the key
+    and to the value of their message.
+
     Args:
         in_channels: features of every type, or of each; -1 takes them from the first input.
         out_channels: width of the output, a multiple of `heads`.
         metadata: (node types, edge types).
         heads: attention heads.
+        edge_widths: of the edge types whose edges have features, how many.
 
     Raises:
         ValueError: `out_channels` is not a multiple of `heads`.
@@ -64,6 +71,7 @@ class StaticHGTConv(nn.Module):
         out_channels: int,
         metadata: Tuple[Sequence[str], Sequence[EdgeTypeTuple]],
         heads: int = 1,
+        edge_widths: Mapping[EdgeTypeTuple, int] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         if out_channels % heads:
@@ -79,6 +87,7 @@ class StaticHGTConv(nn.Module):
         self.k_rel = HeteroLinear(dim, dim, num_products, bias=False, is_sorted=True)
         self.v_rel = HeteroLinear(dim, dim, num_products, bias=False, is_sorted=True)
         self.skip = ParameterDict({name: nn.Parameter(torch.ones(1)) for name in self.node_types})
+        self.of_edges = EdgeLinears(edge_widths, 2 * out_channels)
         self.p_rel = ParameterDict()
         for edge_type in self.edge_types:  # one by one: a dict of them would be sorted, unlike PyG's
             self.p_rel[edge_key(edge_type)] = nn.Parameter(torch.ones(1, heads))
@@ -88,8 +97,10 @@ class StaticHGTConv(nn.Module):
         x_dict: Mapping[str, Tensor],
         edge_index_dict: Mapping[EdgeTypeTuple, Tensor],
         own_dict: Optional[Mapping[str, Tensor]] = None,
+        edge_attr_dict: Optional[Mapping[EdgeTypeTuple, Tensor]] = None,
     ) -> Dict[str, Tensor]:
-        """`x_dict[type]` is `[rows, in_channels]`, `edge_index_dict[edge type]` `[2, columns]`.
+        """`x_dict[type]` is `[rows, in_channels]`, `edge_index_dict[edge type]` `[2, columns]`, and
+        `edge_attr_dict[edge type]` `[columns, width]` for those in `edge_widths`.
 
         `own_dict` holds the rows of `x_dict` that edges lead to (and results are wanted for), where that is not all
         of them.
@@ -104,7 +115,7 @@ class StaticHGTConv(nn.Module):
         attended = {}
         for name in self.node_types:
             if name in own and name in destinations:
-                attended[name] = gelu(self._attend(name, x_dict, own[name], edge_index_dict))
+                attended[name] = gelu(self._attend(name, x_dict, own[name], edge_index_dict, edge_attr_dict or {}))
         return {name: self._gated(name, out, own[name]) for name, out in self.out_lin(attended).items()}
 
     def _attend(
@@ -113,9 +124,10 @@ class StaticHGTConv(nn.Module):
         x_dict: Mapping[str, Tensor],
         x_dst: Tensor,
         edge_index_dict: Mapping[EdgeTypeTuple, Tensor],
+        edge_attr_dict: Mapping[EdgeTypeTuple, Tensor],
     ) -> Tensor:
         """Messages into `dst`, weighted by one softmax over all its relations: `[rows of x_dst, out_channels]`."""
-        query = self._query(dst, x_dst)
+        query, of_edges = self._query(dst, x_dst), self.of_edges.of(edge_attr_dict)
         num_relations = len(self.edge_types)  # matrices lie head by head, and within a head relation by relation
         scores: List[Tensor] = []
         values: List[Tensor] = []
@@ -124,8 +136,11 @@ class StaticHGTConv(nn.Module):
             if edge_type[2] == dst and edge_type in edge_index_dict:
                 source, end = edge_index_dict[edge_type].unbind(dim=0)
                 relation = torch.stack((self.k_rel.weight[i::num_relations], self.v_rel.weight[i::num_relations]))
-                pairs = self._key_and_value(edge_type[0], x_dict[edge_type[0]], relation)
-                key, value = pairs.index_select(0, source).unbind(dim=1)
+                pairs = self._key_and_value(edge_type[0], x_dict[edge_type[0]], relation).index_select(0, source)
+                features = of_edges.get(edge_type)
+                if features is not None and features.linear is not None:
+                    pairs = pairs + features.linear(features.values).view_as(pairs)
+                key, value = pairs.unbind(dim=1)
                 agreement = (query.index_select(0, end) * key).sum(dim=-1)
                 scores.append(agreement * self.p_rel[edge_key(edge_type)] / math.sqrt(query.size(-1)))
                 values.append(value)

@@ -14,6 +14,7 @@ from torch_geometric.nn import GATConv, SAGEConv
 
 SAGE_SHARE = 2 / 3  # two matrices from U(-1 / sqrt(inputs), 1 / sqrt(inputs)), neighbors and own features
 GAT_SHARE = 1.0  # one, by Glorot
+EDGE_SHARE = 1 / 3  # one as the first two, of features of edges
 
 
 def embedding_scale(model: str, width: int) -> float:
@@ -27,22 +28,28 @@ def embedding_scale(model: str, width: int) -> float:
 
 @torch.no_grad()
 def scale_sum(convs: Iterable[nn.Module]) -> None:
-    """Scale the initial weights of the SAGEConvs and GATConvs that are summed up into one type.
+    """Scale the initial weights of what is summed up into one type: SAGEConvs, GATConvs, and linear layers of edges.
 
     All by one factor, at most 1, so that what they add up to has at most the second moment of their inputs. Few
     relations keep PyG's weights. Attention vectors stay as they are.
     """
     convs = list(convs)
-    shares = sum(SAGE_SHARE if isinstance(conv, SAGEConv) else GAT_SHARE for conv in convs)
+    shares = sum(_share(conv) for conv in convs)
     factor = 1 / math.sqrt(max(1.0, shares))
     for conv in convs:
         for parameter in _summed(conv):
             parameter.mul_(factor)
 
 
+def _share(conv: nn.Module) -> float:
+    if isinstance(conv, nn.Linear):
+        return EDGE_SHARE
+    return SAGE_SHARE if isinstance(conv, SAGEConv) else GAT_SHARE
+
+
 def _summed(conv: nn.Module) -> Iterable[nn.Parameter]:
     """The parameters that outputs are linear in."""
-    if isinstance(conv, SAGEConv):
+    if isinstance(conv, (SAGEConv, nn.Linear)):
         return conv.parameters()
     assert isinstance(conv, GATConv)
     lin_src = conv.lin_src if conv.lin_src is not None else conv.lin

@@ -1,6 +1,7 @@
 """What the three built-in models share: which relations each layer needs, and the walk through the layers."""
 
 import re
+from types import MappingProxyType
 from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from torch import Tensor, nn
@@ -17,28 +18,45 @@ _RESERVED = (set(dir(nn.ModuleDict())) | set(dir(nn.ParameterDict()))) - {"to"} 
 
 
 class LayerPlan(NamedTuple):
-    """Types a layer reads, relations it passes messages over, and types it computes, in schema order."""
+    """Types a layer reads, relations it passes messages over, and types it computes, in schema order.
+
+    Attributes:
+        edge_widths: of the relations whose edges have features, how many.
+    """
 
     inputs: Tuple[str, ...]
     relations: Tuple[EdgeTypeTuple, ...]
     outputs: Tuple[str, ...]
+    edge_widths: Mapping[EdgeTypeTuple, int] = MappingProxyType({})
 
     @property
     def destinations(self) -> Set[str]:
         return {dst for _, _, dst in self.relations}
 
 
-def plan_layers(graph: GraphSchema, num_layers: int) -> List[LayerPlan]:
+def edge_widths(graph: GraphSchema, config: ModelConfig) -> Dict[EdgeTypeTuple, int]:
+    """Of the edge types whose features a model is to use, how wide they come."""
+    if config.edge_features == "never":
+        return {}
+    featured = [edge for edge in graph.edge_types if edge.attributes]
+    return {edge.type: edge.plain.width if edge.plain else config.hidden_channels for edge in featured}
+
+
+def plan_layers(
+    graph: GraphSchema, num_layers: int, widths: Mapping[EdgeTypeTuple, int] = MappingProxyType({})
+) -> List[LayerPlan]:
     """Walk back from the seed type, so that no layer computes what never reaches the seed nodes.
 
     With movie <-> actor and two layers, the last layer only uses actor -> movie, the first one both relations.
+    `widths`: see `edge_widths`.
     """
     plans: List[LayerPlan] = []
     needed = {graph.seed_type}
     for _ in range(num_layers):
         relations = tuple(edge.type for edge in graph.edge_types if edge.dst in needed)
         inputs = needed | {src for src, _, _ in relations}
-        plans.append(LayerPlan(_ordered(graph, inputs), relations, _ordered(graph, needed)))
+        featured = {of: widths[of] for of in relations if of in widths}
+        plans.append(LayerPlan(_ordered(graph, inputs), relations, _ordered(graph, needed), featured))
         needed = inputs
     return plans[::-1]
 
@@ -105,14 +123,14 @@ class HeteroStack(nn.Module):
     """Layers after one another, dropout after each, and a linear head on the seed type.
 
     Args:
-        make_layer: builds one layer; its `forward(x_dict, own_dict, edge_index_dict)` takes the sources' features of
-            `plan.inputs`, the destinations' own features of `plan.outputs` (the first rows of the same), and edges
-            from the former into the latter. It returns `plan.outputs`, activated, `[rows of own, hidden_channels]`.
-            Names are those of `with_safe_names`.
+        make_layer: builds one layer; its `forward(x_dict, own_dict, edge_index_dict, edge_attr_dict)` takes the
+            sources' features of `plan.inputs`, the destinations' own features of `plan.outputs` (the first rows of the
+            same), edges from the former into the latter, and features of the edges in `plan.edge_widths`. It returns
+            `plan.outputs`, activated, `[rows of own, hidden_channels]`. Names are those of `with_safe_names`.
         encode: bring every type to `hidden_channels` with a linear layer and a ReLU first.
 
     Attributes:
-        trimmed_layers, sparse_features: see `trainer.models`.
+        trimmed_layers, sparse_features, extra_inputs: see `trainer.models`.
     """
 
     sparse_features = True
@@ -126,7 +144,8 @@ class HeteroStack(nn.Module):
     ) -> None:
         super().__init__()
         safe = with_safe_names(graph)
-        plans = plan_layers(safe, config.num_layers)
+        plans = plan_layers(safe, config.num_layers, edge_widths(safe, config))
+        self.extra_inputs = ("edge_attr",) if any(plan.edge_widths for plan in plans) else ()
         self.trimmed_layers = len(plans)
         self._plans = plans
         self._node_names = dict(zip(safe.node_names, graph.node_names))
@@ -143,6 +162,7 @@ class HeteroStack(nn.Module):
         x_dict: Dict[str, Features],
         edge_index_dict: Dict[EdgeTypeTuple, Tensor],
         trimmer: Optional[LayerTrimmer] = None,
+        edge_attr_dict: Optional[Mapping[EdgeTypeTuple, Tensor]] = None,
     ) -> Tensor:
         """`[rows, graph.task.columns]`, of all rows of the seed type, or with a `trimmer` of those that it keeps."""
         hidden = {name: x_dict[self._node_names[name]] for name in self._plans[0].inputs}
@@ -153,7 +173,8 @@ class HeteroStack(nn.Module):
             own = self._nodes(trimmer, hops - 1, plan.outputs, hidden)
             hidden = self._nodes(trimmer, hops, plan.inputs, hidden)
             edges = self._edges(trimmer, hops, plan.relations, edge_index_dict)
-            hidden = {name: self.dropout(x) for name, x in layer(hidden, own, edges).items()}
+            of_edges = self._edge_features(trimmer, hops, plan, edge_attr_dict or {})
+            hidden = {name: self.dropout(x) for name, x in layer(hidden, own, edges, of_edges).items()}
         return self.head(hidden[self._seed_type])
 
     def scale_initial_weights(self) -> None:
@@ -184,3 +205,18 @@ class HeteroStack(nn.Module):
             index = edge_index_dict[edge_type]
             edges[name] = index if trimmer is None else trimmer.ends(edge_type, index, hops, hops - 1)
         return edges
+
+    def _edge_features(
+        self,
+        trimmer: Optional[LayerTrimmer],
+        hops: int,
+        plan: LayerPlan,
+        edge_attr_dict: Mapping[EdgeTypeTuple, Tensor],
+    ) -> Dict[EdgeTypeTuple, Tensor]:
+        """`[columns, width]`, of the same edges as `_edges`."""
+        features = {}
+        for name in plan.edge_widths:
+            edge_type = self._edge_types[name]
+            values = edge_attr_dict[edge_type]
+            features[name] = values if trimmer is None else values[: trimmer.columns(edge_type, hops)]
+        return features

@@ -1,7 +1,7 @@
 """SAGEConv layers made heterogeneous by PyG's `to_hetero`: means over neighbors, their sum or mean over relations."""
 
 import warnings
-from typing import Dict, Iterator, Tuple
+from typing import Dict, Iterator, Mapping, Optional, Tuple
 
 from torch import Tensor, nn
 from torch_geometric.nn import Linear, SAGEConv
@@ -9,7 +9,7 @@ from torch_geometric.nn import to_hetero as pyg_to_hetero
 
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.graph import EdgeTypeTuple, GraphSchema
-from heteroshards.trainer.models.convolutions import by_destination, sage
+from heteroshards.trainer.models.convolutions import EdgeLinears, by_destination, sage
 from heteroshards.trainer.models.scale import scale_sum
 from heteroshards.trainer.models.sparse import Features, apply_linear
 from heteroshards.trainer.models.stack import HeteroStack, LayerPlan, group_by_destination
@@ -41,15 +41,18 @@ class ToHeteroLayer(nn.Module):
         carried = [name for name in plan.outputs if name not in plan.destinations]
         self.carry = nn.ModuleDict({name: Linear(-1, width) for name in carried})
         self.conv = _convert(_Sage(width), plan, config.aggr) if plan.relations else None
+        self.of_edges = EdgeLinears(plan.edge_widths, width)
 
     def forward(
         self,
         x_dict: Dict[str, Features],
         own_dict: Dict[str, Features],
         edge_index_dict: Dict[EdgeTypeTuple, Tensor],
+        edge_attr_dict: Optional[Mapping[EdgeTypeTuple, Tensor]] = None,
     ) -> Dict[str, Tensor]:
+        edges = self.of_edges.of(edge_attr_dict or {})
         updated = {name: apply_linear(linear, own_dict[name]) for name, linear in self.carry.items()}
-        for name, into in by_destination(self._convolutions(), x_dict, edge_index_dict).items():
+        for name, into in by_destination(self._convolutions(), x_dict, edge_index_dict, edges).items():
             total = sage(into, own_dict[name])
             updated[name] = total / len(into) if self._aggr == "mean" else total
         return {name: updated[name].relu() for name in self._plan.outputs}
@@ -57,7 +60,7 @@ class ToHeteroLayer(nn.Module):
     def scale_initial_weights(self) -> None:
         """See `HeteroStack.scale_initial_weights`."""
         if self._aggr == "sum":
-            for convs in group_by_destination(self._convolutions()).values():
+            for convs in group_by_destination([*self._convolutions(), *self.of_edges.items()]).values():
                 scale_sum(convs)
 
     def _convolutions(self) -> Iterator[Tuple[EdgeTypeTuple, nn.Module]]:
