@@ -73,8 +73,15 @@ def sparse_features(
 
 
 def sparse_types(store: Store, graph: GraphSchema, check_chunks: bool, every: bool = False) -> List[str]:
-    """As `sparse_features`, of a store with feature tables: types that are mostly zeros, or `every` one."""
-    paths = {node.name: layout.feature_path(node.name, node.plain.name) for node in graph.node_types if node.plain}
+    """As `sparse_features`, of a store with feature tables: types that are mostly zeros, or `every` one.
+
+    Not those with ages, which stand beside the features.
+    """
+    paths = {
+        node.name: layout.feature_path(node.name, node.plain.name)
+        for node in graph.node_types
+        if node.plain and not node.has_age
+    }
     return [name for name, path in paths.items() if every or _is_sparse(store, path, check_chunks)]
 
 

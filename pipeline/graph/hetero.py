@@ -211,9 +211,7 @@ def _attributes(of: str, arrays: Mapping[str, np.ndarray], source: "SourceGraph"
     )
 
 
-def _node_schema(
-    name: str, num_nodes: int, attributes: tuple[AttributeSchema, ...], has_age: bool
-) -> NodeTypeSchema:
+def _node_schema(name: str, num_nodes: int, attributes: tuple[AttributeSchema, ...], has_age: bool) -> NodeTypeSchema:
     with _naming(f"node type {name!r}", "Rename the type."):
         return NodeTypeSchema(name=name, num_nodes=num_nodes, attributes=attributes, has_age=has_age)
 

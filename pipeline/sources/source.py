@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -85,57 +85,92 @@ def from_data(
         ConfigError: a type, a label, a mask or a time that the config names does not exist.
         GraphError: sizes, edges, features, labels, masks or times are malformed, splits overlap, or a split is empty.
     """
-    from heteroshards.pipeline.sources.attributes import find_attributes, to_codes
     from heteroshards.pipeline.sources.features import to_floats
     from heteroshards.pipeline.sources.subset import take_subset
-    from heteroshards.pipeline.sources.tensors import plain_copy
-    from heteroshards.pipeline.sources.times import read_times, read_weights
-    from heteroshards.pipeline.sources.unread import source_notes
 
     require(config, DatasetConfig, "config")
     data = as_hetero(data)
     _require_types(data)
     config = with_seed_type(config, data)
-    description = {**description, "seed_type": config.seed_type}
     job = (job or JobConfig(dataset=config)).model_copy(update={"dataset": config})
     _require_seed_type(data, config)
+    read = _read(data, config, job)
+    plain, node_ids = take_subset(read.plain, config)
+    replaced, feature_notes = to_floats(plain, read.numbers, config)
+    rows = plain[config.seed_type] if read.table is None else read.table
+    masks = {split: rows[name].numpy() for split, name in read.masks.items()}
+    seeds = split_seeds(_any_known(rows, read.targets), masks, read.asking)
+    targets, seed_notes = _look_at_seeds(rows, read.targets, job.targets, seeds, read.asking.seed_type)
+    about = None if read.table is None else asked.nodes_asked_about(rows, plain[config.seed_type].num_nodes, job)
+    more = {"replaced_feature_values": replaced} if replaced else {}
+    return SourceGraph(
+        data=plain,
+        seed_type=config.seed_type,
+        targets=targets,
+        answers={target.name: rows[target.name].numpy() for target in targets},
+        seeds=seeds,
+        description={**description, "seed_type": config.seed_type, **more},
+        attributes=read.attributes,
+        cardinalities=read.cardinalities,
+        node_ids=node_ids,
+        told=(*read.told, *seed_notes, *read.code_notes, *feature_notes),
+        asked_of=about,
+        asked_at=asked.times_asked_at(rows, job),
+        times=read.times,
+        weights=read.weights,
+        day=1 if job.sampling.time is None else DAY[job.sampling.time.unit],
+    )
+
+
+class _Read(NamedTuple):
+    """What is read of a graph, before it is cut down; see `SourceGraph`.
+
+    Attributes:
+        plain: the graph. table: of the questions, where they are not the nodes of the seed type.
+        asking: the config, with the type that has labels and masks for a seed type.
+        masks: split -> attribute.
+    """
+
+    plain: HeteroData
+    table: Any
+    asking: DatasetConfig
+    masks: dict[str, str]
+    targets: tuple[TargetSpec, ...]
+    attributes: dict[str, tuple[str, ...]]
+    cardinalities: dict[tuple[str, str], tuple[int, ...]]
+    times: dict[Any, str]
+    weights: dict[Any, str]
+    told: list[Note]
+    code_notes: list[Note]
+
+    @property
+    def numbers(self) -> dict[str, tuple[str, ...]]:
+        """The attributes that are no codes, by type."""
+        attributes = self.attributes.items()
+        return {of: tuple(key for key in keys if (of, key) not in self.cardinalities) for of, keys in attributes}
+
+
+def _read(data: HeteroData, config: DatasetConfig, job: JobConfig) -> _Read:
+    from heteroshards.pipeline.sources.attributes import find_attributes, to_codes
+    from heteroshards.pipeline.sources.tensors import plain_copy
+    from heteroshards.pipeline.sources.times import read_times, read_weights
+    from heteroshards.pipeline.sources.unread import source_notes
+
     graph, asking = asked.without_table(data, job), asked.asked_config(job, config)
-    read, masks = _attributes_of_seeds(data, asking, job)
-    of_graph = read if graph is data else []
+    of_seeds, masks = _attributes_of_seeds(data, asking, job)
+    of_graph = of_seeds if graph is data else []
     attributes = find_attributes(graph, config, of_graph)
     plain = plain_copy(graph, config, of_graph, attributes)
-    table = None if graph is data else asked.plain_table(data, asking.seed_type, read)
+    table = None if graph is data else asked.plain_table(data, asking.seed_type, of_seeds)
     times, weights = read_times(graph, plain, job.sampling), read_weights(graph, plain, job.sampling)
     told = source_notes(graph, plain, config, of_graph, attributes)
     cardinalities, code_notes = to_codes(plain, attributes, config)
     rows = plain[config.seed_type] if table is None else table
-    specs, target_lines = _read_targets(rows, job.targets, masks, asking)
-    plain, node_ids = take_subset(plain, config)
-    numbers = {of: tuple(key for key in keys if (of, key) not in cardinalities) for of, keys in attributes.items()}
-    replaced, feature_notes = to_floats(plain, numbers, config)
-    if replaced:
-        description = {**description, "replaced_feature_values": replaced}
-    rows = plain[config.seed_type] if table is None else table
-    seeds = split_seeds(_any_known(rows, specs), {split: rows[name].numpy() for split, name in masks.items()}, asking)
-    specs, seed_lines = _look_at_seeds(rows, specs, job.targets, seeds, asking.seed_type)
-    about = None if table is None else asked.nodes_asked_about(table, plain[config.seed_type].num_nodes, job)
-    return SourceGraph(
-        data=plain,
-        seed_type=config.seed_type,
-        targets=specs,
-        answers={spec.name: rows[spec.name].numpy() for spec in specs},
-        seeds=seeds,
-        description=description,
-        attributes=attributes,
-        cardinalities=cardinalities,
-        node_ids=node_ids,
-        told=(*told, *target_lines, *seed_lines, *code_notes, *feature_notes),
-        asked_of=about,
-        asked_at=asked.times_asked_at(rows, job),
-        times=times,
-        weights=weights,
-        day=1 if job.sampling.time is None else DAY[job.sampling.time.unit],
-    )
+    targets, target_notes = _read_targets(rows, job.targets, masks, asking)
+    return _Read(
+        plain, table, asking, masks, targets, attributes, cardinalities, times, weights,
+        [*told, *target_notes], code_notes,
+    )  # fmt: skip
 
 
 def _require_seed_type(data: HeteroData, config: DatasetConfig) -> None:

@@ -61,7 +61,7 @@ def job(root: Path, **sections: Any) -> JobConfig:
         task={"kind": "regression", "seeds": "ask", "time": "when", **sections.pop("task", {})},
         sampling=sampling,
         store={"root": str(root), **sections.pop("store", {})},
-        model={"hidden_channels": 8},
+        model={"hidden_channels": 8, **sections.pop("model", {})},
         train={"epochs": 2, "backend": "eager", "root": str(root)},
         **sections,
     )
@@ -166,9 +166,10 @@ def test_verify_finds_what_looks_ahead(tmp_path: Path, tensor: str, change: str,
     assert words in " ".join(verify(store, source, config).lines())
 
 
-def test_training_and_predictions(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["to_hetero", "hetero_conv", "hgt"])
+def test_training_and_predictions(tmp_path: Path, name: str) -> None:
     data = races(3)
-    config = job(tmp_path, dataset={"predict": "all"})
+    config = job(tmp_path, dataset={"predict": "all"}, model={"name": name, "hidden_channels": 8})
     store = prepare_source(source_of(data, config), config).path
     result = fit(config, store, tmp_path / "run")
     assert evaluate(config, tmp_path / "run", "val", store=open_store(store)) == pytest.approx(result["val"])

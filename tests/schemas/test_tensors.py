@@ -14,7 +14,8 @@ from heteroshards.schemas.tensors import (
     part_tensors,
     table_bytes,
 )
-from tests.trainer.store_factory import NUM_HOPS, budget, graph_schema
+from tests.trainer.factory_graph import graph_schema
+from tests.trainer.store_factory import NUM_HOPS, budget
 
 GRAPH, BUDGET = graph_schema(), budget()
 CODECS = {f"features/{name}/x": "none" for name in GRAPH.node_names}

@@ -10,61 +10,30 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import google_crc32c
 import numpy as np
 import zarr
 
 from heteroshards.schemas import FORMAT_VERSION, layout
-from heteroshards.schemas.attributes import AttributeSchema
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import JobConfig
-from heteroshards.schemas.graph import EdgeTypeSchema, GraphSchema, NodeTypeSchema
 from heteroshards.schemas.manifest import Manifest, PartInfo, SplitInfo, dimensions_of
 from heteroshards.schemas.packing import columns, is_packable, pack
 from heteroshards.schemas.sampling import SamplingSpec
 from heteroshards.schemas.store import integrity
 from heteroshards.schemas.store.files import LocalFiles
-from heteroshards.schemas.task import Task
 from heteroshards.schemas.tensors import BatchOptions, TensorSpec, feature_tensors, part_tensors
 from tests.layouts import IS_PACKED
-from tests.trainer.target_cases import PLAIN, values_of
+from tests.trainer.factory_graph import NUM_MOVIES, Source, graph_schema, source
+from tests.trainer.target_cases import PLAIN
 
 ZARR_MAJOR = int(zarr.__version__.split(".")[0])
 ZARR_FORMATS = (2, 3) if ZARR_MAJOR >= 3 else (2,)
-NUM_MOVIES, NUM_CLASSES, MAX_SEEDS, NUM_HOPS = 60, 3, 4, 2
+MAX_SEEDS, NUM_HOPS = 4, 2
 SEEDS = {"train": range(0, 30), "val": range(30, 41), "test": range(41, 60), "predict": range(NUM_MOVIES)}
 PAD_VALUE = 0.5
-
-
-def numbers(name: str, width: int) -> Tuple[AttributeSchema, ...]:
-    """The only attribute of a type."""
-    return (AttributeSchema(name=name, width=width, dtype="float32"),)
-
-
-def codes(name: str, *cardinalities: int) -> Tuple[AttributeSchema, ...]:
-    return (AttributeSchema(name=name, width=len(cardinalities), dtype="int32", cardinalities=cardinalities),)
-
-
-def graph_schema(targets: Tuple[Any, ...] = PLAIN, is_rich: bool = False) -> GraphSchema:
-    """Movies and actors with features, directors without, features on one edge type; some more where it `is_rich`."""
-    more, role = (codes("kinds", 7, 3), codes("role", 4)) if is_rich else ((), ())
-    return GraphSchema(
-        node_types=(
-            NodeTypeSchema(name="movie", num_nodes=NUM_MOVIES, attributes=numbers("x", 6) + more),
-            NodeTypeSchema(name="director", num_nodes=12),
-            NodeTypeSchema(name="actor", num_nodes=25, attributes=numbers("x", 5)),
-        ),
-        edge_types=(
-            EdgeTypeSchema(src="director", relation="to", dst="movie", num_edges=60),
-            EdgeTypeSchema(
-                src="actor", relation="to", dst="movie", num_edges=150, attributes=numbers("edge_attr", 2) + role
-            ),
-            EdgeTypeSchema(src="movie", relation="to", dst="actor", num_edges=150),
-        ),
-        task=Task(seed_type="movie", targets=targets),
-    )
 
 
 def sampling(rounds: Dict[str, int], rng_seed: int) -> SamplingSpec:
@@ -92,38 +61,6 @@ def budget(shape: int = 0) -> Budget:
         hop_nodes={name: (size, size, size) for name, size in nodes.items()},
         hop_edges={key: (size, size) for key, size in edges.items()},
     )
-
-
-class Source(NamedTuple):
-    """Features are by path of their table, what is known of each movie by target."""
-
-    graph: GraphSchema
-    tables: Dict[str, np.ndarray]
-    targets: Dict[str, np.ndarray]
-
-
-def source(rng_seed: int = 0, zeros: float = 0.0, targets: Tuple[Any, ...] = PLAIN, is_rich: bool = False) -> Source:
-    """`zeros`: the share of entries of node features that are zero."""
-    graph, rng = graph_schema(targets, is_rich), np.random.default_rng(rng_seed)
-    tables = {}
-    for node in graph.node_types:
-        for of in node.attributes:
-            x = _values(of, node.num_nodes, rng)
-            if not of.is_codes:
-                x *= np.random.default_rng(rng_seed).random(x.shape) >= zeros
-            tables[layout.feature_path(node.name, of.name)] = x
-    for edge in graph.edge_types:
-        for of in edge.attributes:
-            tables[layout.edge_feature_path(edge.key, of.name)] = _values(of, edge.num_edges, rng)
-    known = {target.name: values_of(target, tables["features/movie/x"]) for target in targets}
-    return Source(graph, tables, known)
-
-
-def _values(of: AttributeSchema, rows: int, rng: Any) -> np.ndarray:
-    """Codes that are not known among them."""
-    if of.is_codes:
-        return rng.integers(-1, of.cardinalities, size=(rows, of.width)).astype("int32")
-    return rng.normal(size=(rows, of.width)).astype("float32")
 
 
 def part_arrays(

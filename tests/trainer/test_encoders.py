@@ -21,7 +21,8 @@ from heteroshards.trainer.reading.dataset import ShardDataset
 from heteroshards.trainer.reading.store import Store, open_store
 from heteroshards.trainer.training import fit
 from tests.trainer.conftest import make_config
-from tests.trainer.store_factory import codes, numbers, source, write_store
+from tests.trainer.factory_graph import codes, numbers, source
+from tests.trainer.store_factory import write_store
 
 HERE = __name__
 MODELS = ("to_hetero", "hetero_conv", "hgt")

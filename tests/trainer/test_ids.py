@@ -14,7 +14,8 @@ from heteroshards.trainer.reading.store import open_store
 from heteroshards.trainer.training import fit
 from tests.layouts import stored_at
 from tests.trainer.conftest import make_config
-from tests.trainer.store_factory import MAX_SEEDS, NUM_CLASSES, NUM_MOVIES, budget, write_store
+from tests.trainer.factory_graph import NUM_CLASSES, NUM_MOVIES
+from tests.trainer.store_factory import MAX_SEEDS, budget, write_store
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,7 +13,8 @@ from heteroshards.trainer.evaluate import answer, evaluate
 from heteroshards.trainer.job import backend_of, open_job
 from heteroshards.trainer.predict import default_splits, predict
 from tests.trainer.conftest import make_config
-from tests.trainer.store_factory import NUM_MOVIES, SEEDS, is_unknown, publish, source
+from tests.trainer.factory_graph import NUM_MOVIES, source
+from tests.trainer.store_factory import SEEDS, is_unknown, publish
 
 pq = pytest.importorskip("pyarrow.parquet")
 ROUNDS = {"train": 2, "test": 1, "predict": 2}

@@ -29,8 +29,9 @@ from heteroshards.trainer.training import fit
 from tests.layouts import stored_at
 from tests.poptorch_double import installed
 from tests.trainer.conftest import make_config
+from tests.trainer.factory_graph import source
 from tests.trainer.run_cases import stop_at
-from tests.trainer.store_factory import source, write_store
+from tests.trainer.store_factory import write_store
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from heteroshards.schemas import FORMAT_VERSION
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import ConfigError, FormatVersionError, ManifestError, StoreError, StoreIncompleteError
 from heteroshards.trainer.reading.store import changed_keys, open_store, resolve_store
-from tests.trainer.store_factory import PAD_VALUE, ZARR_FORMATS, publish, source, write_store
+from tests.trainer.factory_graph import source
+from tests.trainer.store_factory import PAD_VALUE, ZARR_FORMATS, publish, write_store
 
 
 @pytest.mark.parametrize("zarr_format", ZARR_FORMATS)

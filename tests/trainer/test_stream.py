@@ -15,7 +15,8 @@ from heteroshards.trainer.reading.buffers import BufferPool
 from heteroshards.trainer.reading.order import rest_of, sequential_order, shuffled_order
 from heteroshards.trainer.reading.store import open_store
 from heteroshards.trainer.reading.stream import BatchStream
-from tests.trainer.store_factory import PAD_VALUE, chunk_file, source, write_store
+from tests.trainer.factory_graph import source
+from tests.trainer.store_factory import PAD_VALUE, chunk_file, write_store
 
 
 def inputs_of(store, extras=EXTRA_INPUTS):

@@ -23,8 +23,8 @@ from heteroshards.trainer.reading.store import Store
 from heteroshards.trainer.runs.names import BEST
 from heteroshards.trainer.runs.report import read_metrics
 from heteroshards.trainer.training import fit
+from tests.trainer.factory_graph import source
 from tests.trainer.graph_double import CpuGraphDevice
-from tests.trainer.store_factory import source
 from tests.trainer.target_cases import ROUNDS, TARGETS
 from tests.trainer.target_cases import task_job as job
 

@@ -20,8 +20,8 @@ from heteroshards.trainer.runs.names import BEST, LAST
 from heteroshards.trainer.runs.report import Console, read_metrics, result_line
 from heteroshards.trainer.training import fit
 from tests.trainer.conftest import make_config
+from tests.trainer.factory_graph import source
 from tests.trainer.run_cases import losses, stop_at
-from tests.trainer.store_factory import source
 
 
 def test_learns_and_leaves_everything_behind(table_store, tmp_path):

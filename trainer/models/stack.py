@@ -10,6 +10,7 @@ from torch_geometric.nn import Linear
 from heteroshards.schemas.config import ModelConfig
 from heteroshards.schemas.errors import ModelError
 from heteroshards.schemas.graph import EdgeTypeTuple, GraphSchema
+from heteroshards.trainer.models.encoders.ages import AgeEncoder, with_ages
 from heteroshards.trainer.models.sparse import Features, apply_linear
 from heteroshards.trainer.models.trimming import LayerTrimmer
 
@@ -145,7 +146,8 @@ class HeteroStack(nn.Module):
         super().__init__()
         safe = with_safe_names(graph)
         plans = plan_layers(safe, config.num_layers, edge_widths(safe, config))
-        self.extra_inputs = ("edge_attr",) if any(plan.edge_widths for plan in plans) else ()
+        has_edges, has_ages = any(plan.edge_widths for plan in plans), any(node.has_age for node in graph.node_types)
+        self.extra_inputs = ("edge_attr",) * has_edges + ("age",) * has_ages
         self.trimmed_layers = len(plans)
         self._plans = plans
         self._node_names = dict(zip(safe.node_names, graph.node_names))
@@ -155,6 +157,7 @@ class HeteroStack(nn.Module):
         self.encoder = nn.ModuleDict({name: Linear(-1, width) for name in plans[0].inputs} if encode else {})
         self.layers = nn.ModuleList(make_layer(plan, config) for plan in plans)
         self.dropout = nn.Dropout(config.dropout)
+        self.ages = AgeEncoder()
         self.head = Linear(width, graph.task.columns)
 
     def forward(
@@ -163,8 +166,10 @@ class HeteroStack(nn.Module):
         edge_index_dict: Dict[EdgeTypeTuple, Tensor],
         trimmer: Optional[LayerTrimmer] = None,
         edge_attr_dict: Optional[Mapping[EdgeTypeTuple, Tensor]] = None,
+        age_dict: Optional[Mapping[str, Tensor]] = None,
     ) -> Tensor:
         """`[rows, graph.task.columns]`, of all rows of the seed type, or with a `trimmer` of those that it keeps."""
+        x_dict = with_ages(self.ages, x_dict, age_dict or {})
         hidden = {name: x_dict[self._node_names[name]] for name in self._plans[0].inputs}
         for name, linear in self.encoder.items():
             hidden[name] = apply_linear(linear, hidden[name]).relu()
