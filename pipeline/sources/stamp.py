@@ -176,7 +176,7 @@ def _files_below(folder: Path, seen: set[str]) -> Iterator[Path]:
 def _program() -> str:
     """Digest of the code that loads, of the format, and of the versions of the packages that read the source."""
     digest = hashlib.sha256(f"{FORMAT_VERSION}".encode())
-    for path in sorted(CODE.glob("*.py")):
+    for path in sorted(CODE.rglob("*.py")):
         digest.update(path.read_bytes())
     for package in PACKAGES:
         digest.update(f"{package} {_version(package)}".encode())
