@@ -12,8 +12,11 @@ FEATURE_DTYPES = ("float16", "float32", "float64")
 CODE_DTYPE = "int32"
 UNKNOWN_CODE = -1  # also in pad rows
 MAX_CODES = 2**24
-# Of other tensors beside them.
-TAKEN_NAMES = ("n_id", "e_id", "mask", "edge_index", "tree", "age", "original_id", "num_nodes")
+# Of what else a type has, in a store or in a batch as HeteroData.
+TAKEN_NAMES = (
+    *("n_id", "e_id", "mask", "edge_index", "tree", "age", "original_id", "num_nodes"),
+    *("batch", "ptr", "batch_size", "input_id", "seed_time", "nodes_mask", "edges_mask"),
+)
 
 
 class AttributeSchema(Frozen):
@@ -92,9 +95,9 @@ class Attributed(Frozen):
 
 
 def check_attribute_name(name: str) -> str:
-    """Raises ValueError unless it can be a folder beside the other tensors of a type."""
+    """Raises ValueError unless it can be a folder beside what else a type has."""
     if name in TAKEN_NAMES:
-        raise ValueError(f"attribute name {name!r} is that of another tensor of a store; rename the attribute")
+        raise ValueError(f"attribute name {name!r} is that of something else that a type has; rename the attribute")
     return check_name(name, "attribute")
 
 

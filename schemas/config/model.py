@@ -16,7 +16,7 @@ class ModelConfig(Frozen):
         num_layers: message-passing layers; should equal the number of hops.
         heads: attention heads of `hetero_conv` and `hgt`.
         dropout: between layers, while training.
-        featureless: what stands for the features of a type without `x`: a learned `embedding` per global node
+        featureless: what stands for the features of a type without any: a learned `embedding` per global node
             id, of length 1 to begin with, or a `constant` 1.
         edge_features: whether messages carry the attributes of their edges, where a relation has any: `auto` does so,
             `never` does not. A factory of your own asks for them by `extra_inputs`.

@@ -126,7 +126,7 @@ def test_what_cannot_be_is_said(chosen: dict[str, list[str]], error: type[Except
         loaded(chosen, data)
 
 
-@pytest.mark.parametrize("name", ["n_id", "mask", "a/b", "", "zarr.json"])
+@pytest.mark.parametrize("name", ["n_id", "mask", "batch", "a/b", "", "zarr.json"])
 def test_names_that_cannot_be_stored(name: str) -> None:
     with pytest.raises(ValueError, match="attribute name"):
         DatasetConfig(attributes={"paper": [name]})
