@@ -20,7 +20,7 @@ from heteroshards.pipeline.sizing.counting import Counted, count_all
 from heteroshards.pipeline.sizing.sharing import resolve_budgets
 from heteroshards.pipeline.sources import SourceGraph, load_dataset
 from heteroshards.schemas.config import BudgetConfig, JobConfig, load_config
-from heteroshards.schemas.inputs import bytes_to_device, model_inputs
+from heteroshards.schemas.inputs import bytes_to_device, usual_inputs
 
 COLUMNS = ("seeds", "scope", "split", "batches", "node fill", "edge fill", "MiB/batch")
 
@@ -44,7 +44,7 @@ def rows_of(source: SourceGraph, config: JobConfig) -> list[list[str]]:
             budget = budgets[shape_of[split][0]]
             totals = ((sizes.node_totals, budget.num_nodes), (sizes.edge_totals, budget.num_edges))
             fills = [f"{real.sum() / len(sizes) / sum(most.values()):.1%}" for real, most in totals]
-            num_bytes = bytes_to_device(model_inputs(schema, budget))
+            num_bytes = bytes_to_device(usual_inputs(schema, budget))
             cells = [str(config.sampling.batch_size), scope, split, str(len(sizes))]
             rows.append([*cells, *fills, f"{num_bytes / 2**20:.2f}"])
     return rows

@@ -42,7 +42,7 @@ DECIDING = {
         ),
     ),
     "sizing": Deciding(
-        1,
+        2,
         (
             "sizing.budgets",
             "sizing.certificate",

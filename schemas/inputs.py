@@ -89,6 +89,11 @@ def model_inputs(
     return inputs
 
 
+def usual_inputs(graph: GraphSchema, budget: Budget) -> List[InputSpec]:
+    """Those that a built-in model takes as it is by default, dense: what is meant before there is a model."""
+    return model_inputs(graph, budget, ("edge_attr",))
+
+
 def sparse_inputs(node: NodeTypeSchema, rows: int, entries: int) -> List[InputSpec]:
     """Those of `SPARSE_X`, in that order, of a type whose features are plain."""
     starts, columns, values = SPARSE_X
@@ -105,7 +110,7 @@ def device_bytes(inputs: Iterable[InputSpec]) -> Dict[Tuple[str, str], int]:
     """Bytes of one batch of these inputs, as a device receives it: what a budget costs.
 
     By ("nodes", node type), ("edges", edge type key) and ("seeds", ""). Whoever names such bytes before there is a
-    model (plan, inspect, the choice of shapes) means `model_inputs(graph, budget)`: dense features and edge ends.
+    model (plan, inspect, the choice of shapes) means those of `usual_inputs`.
     """
     found: Dict[Tuple[str, str], int] = {}
     for spec in inputs:

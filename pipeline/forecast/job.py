@@ -29,7 +29,7 @@ from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import BudgetConfig, JobConfig
 from heteroshards.schemas.errors import BudgetError, StoreError
 from heteroshards.schemas.graph import GraphSchema
-from heteroshards.schemas.inputs import device_bytes, model_inputs
+from heteroshards.schemas.inputs import device_bytes, usual_inputs
 from heteroshards.schemas.manifest import Manifest
 from heteroshards.schemas.sampling import SamplingSpec
 from heteroshards.schemas.seam import require, require_count, typed
@@ -260,7 +260,7 @@ def _shapes(fitted: Mapping[str, Sequence[Fitted]], manifest: Manifest) -> Itera
     for shape, budget in enumerate(manifest.budgets):
         own = {name: [fit.sizes for fit in fits if fit.shape == shape] for name, fits in fitted.items()}
         sizes = Sizes.concatenate([of_part for parts in own.values() for of_part in parts])
-        by_type = device_bytes(model_inputs(manifest.reached, budget))
+        by_type = device_bytes(usual_inputs(manifest.reached, budget))
         types = tuple(_types(sizes, budget, manifest.graph, by_type))
         yield ShapeForecast(
             tuple(name for name, parts in own.items() if parts), len(sizes) / total, sum(by_type.values()), types

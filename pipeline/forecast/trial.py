@@ -24,7 +24,7 @@ from heteroshards.pipeline.sizing.sharing import resolve_budgets
 from heteroshards.schemas.budget import Budget, OverSizePolicy
 from heteroshards.schemas.config import BudgetConfig, JobConfig
 from heteroshards.schemas.errors import BudgetError
-from heteroshards.schemas.inputs import bytes_to_device, model_inputs
+from heteroshards.schemas.inputs import bytes_to_device, usual_inputs
 
 MAX_BATCHES = 4000
 MAX_ROUNDS = 4
@@ -179,7 +179,7 @@ class Trial:
 
     def _bytes_per_batch(self, counted: Counted, budget: Budget) -> int:
         left = unreached(self.graph.schema, counted.sizes.values())
-        return bytes_to_device(model_inputs(self.graph.schema.without(left.nodes, left.edges), budget))
+        return bytes_to_device(usual_inputs(self.graph.schema.without(left.nodes, left.edges), budget))
 
     def _first_split(self, counted: Counted) -> str:
         return "train" if "train" in counted.plans else next(iter(counted.plans))

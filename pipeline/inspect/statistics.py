@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from heteroshards.pipeline.inspect.ledger import Ledger, LedgerReader
-from heteroshards.schemas.inputs import device_bytes, model_inputs
+from heteroshards.schemas.inputs import device_bytes, usual_inputs
 from heteroshards.schemas.layout import purpose_of
 from heteroshards.schemas.manifest import Manifest, Part, SplitInfo
 
@@ -220,7 +220,7 @@ def _split_use(reader: LedgerReader, split: SplitInfo) -> SplitUse:
 def part_use(manifest: Manifest, part: Part, ledger: Ledger) -> PartUse:
     """Statistics of the batches under one budget."""
     graph, budget = manifest.graph, part.budget
-    found = device_bytes(model_inputs(manifest.reached, budget))
+    found = device_bytes(usual_inputs(manifest.reached, budget))
     nodes = [(name, budget.num_nodes[name], found.get(("nodes", name), 0)) for name in graph.node_names]
     edges = [(key, budget.num_edges[key], found.get(("edges", key), 0)) for key in graph.edge_keys]
     seed_row_bytes = found["seeds", ""] // budget.max_seeds

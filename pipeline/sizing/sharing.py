@@ -14,7 +14,7 @@ from heteroshards.pipeline.sizing.shape_classes import Shaping, shape_batches
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import BudgetConfig
 from heteroshards.schemas.graph import GraphSchema
-from heteroshards.schemas.inputs import device_bytes, model_inputs
+from heteroshards.schemas.inputs import device_bytes, usual_inputs
 from heteroshards.schemas.layout import purpose_of
 
 
@@ -132,6 +132,6 @@ def shape_sizes(schema: GraphSchema, sizes: Mapping[str, Sizes], max_seeds: int,
 def _row_bytes(schema: GraphSchema) -> np.ndarray:
     """int64 [node types + edge types]: bytes of one row as every model receives it."""
     one = raw_budget("exact", dict.fromkeys(schema.node_names, 1), dict.fromkeys(schema.edge_keys, 1), 1)
-    found = device_bytes(model_inputs(schema, one))
+    found = device_bytes(usual_inputs(schema, one))
     types = [("nodes", name) for name in schema.node_names] + [("edges", key) for key in schema.edge_keys]
     return np.array([found[of] for of in types], np.int64)

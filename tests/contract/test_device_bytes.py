@@ -11,7 +11,7 @@ from heteroshards.pipeline.preparation.run import prepare_source
 from heteroshards.pipeline.sampling.batches import Sizes
 from heteroshards.pipeline.sizing.sharing import shape_sizes
 from heteroshards.pipeline.sources import from_data
-from heteroshards.schemas.inputs import bytes_to_device, model_inputs
+from heteroshards.schemas.inputs import bytes_to_device, model_inputs, usual_inputs
 from heteroshards.trainer import open_store
 from heteroshards.trainer.backends.eager import EagerBackend
 from heteroshards.trainer.job import open_job
@@ -27,7 +27,7 @@ TRAIN = {"sparse_features": "never", "backend": "eager"}
 def test_plan_inspect_and_the_trainer_say_the_same(tmp_path, features, edge_dim):
     types = {("a", "to", "b"): 80, ("b", "to", "a"): 120}
     data = random_graph(np.random.default_rng(0), {"a": 60, "b": 30}, types, "a", {"a": 3})
-    if edge_dim:  # which no built-in model takes
+    if edge_dim:  # which built-in models take
         data["b", "to", "a"].edge_attr = torch.ones(120, edge_dim)
     sections = {"sampling": SAMPLING, "store": {"features": features}, "train": {**TRAIN, "cache": str(tmp_path)}}
     config = job(data, tmp_path / "stores", **sections)
@@ -45,7 +45,7 @@ def test_plan_inspect_and_the_trainer_say_the_same(tmp_path, features, edge_dim)
             by_type = {(use.kind, use.name): use.bytes_per_batch for use in split.parts[0].types}
             assert by_type == {(use.kind, use.name): use.bytes_per_batch for use in shape.types}
     own = next(other for other in planned.alternatives if (other.grouping, other.mode) == ("balanced", "exact"))
-    assert own.bytes_per_batch == bytes_to_device(model_inputs(store.manifest.graph, store.manifest.budgets[0]))
+    assert own.bytes_per_batch == bytes_to_device(usual_inputs(store.manifest.graph, store.manifest.budgets[0]))
 
 
 def test_shapes_are_chosen_by_these_bytes(tmp_path):

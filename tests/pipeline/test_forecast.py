@@ -13,7 +13,7 @@ from heteroshards.pipeline.preparation.run import prepare_source
 from heteroshards.pipeline.sources import from_data
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.errors import BudgetError, ConfigError
-from heteroshards.schemas.inputs import SEED_INPUTS, bytes_to_device, model_inputs
+from heteroshards.schemas.inputs import SEED_INPUTS, bytes_to_device, usual_inputs
 from tests.pipeline.build import job
 from tests.pipeline.stores import read
 from tests.strategies import random_graph
@@ -328,7 +328,7 @@ def model_bytes(manifest):
     """Of all padded rows of a store's batches, as a model receives them."""
     total = 0
     for part in (part for split in manifest.splits for part in manifest.parts(split)):
-        inputs = [spec for spec in model_inputs(manifest.graph, part.budget) if spec.kind not in SEED_INPUTS]
+        inputs = [spec for spec in usual_inputs(manifest.graph, part.budget) if spec.kind not in SEED_INPUTS]
         total += part.num_batches * bytes_to_device(inputs)
     return total
 

@@ -22,7 +22,7 @@ from heteroshards.pipeline.inspect.statistics import MAX_BINS, MAX_POINTS, store
 from heteroshards.pipeline.sizing.counting import count_all
 from heteroshards.pipeline.sources import from_data
 from heteroshards.schemas.graph import edge_key
-from heteroshards.schemas.inputs import SEED_INPUTS, model_inputs
+from heteroshards.schemas.inputs import SEED_INPUTS, usual_inputs
 from heteroshards.schemas.manifest import EdgeDraws, Manifest, parse_manifest
 from tests.pipeline.build import hetero_graph, job, sampler
 from tests.pipeline.ledgers import movie_graph, write_ledgers
@@ -127,7 +127,7 @@ def test_bytes_are_those_of_the_tensors(tmp_path, features):
 
 def check_bytes(split, manifest, budget):
     sizes: dict[str, int] = {}
-    for spec in model_inputs(manifest.graph, budget):
+    for spec in usual_inputs(manifest.graph, budget):
         name = "seeds" if spec.kind in SEED_INPUTS else spec.key
         sizes[name] = sizes.get(name, 0) + int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
     for of in (of for part in split.parts for of in part.types):
