@@ -10,6 +10,8 @@
   <part>/all_edges/edge_index               [batches, 2, all edges] packed (+ mask, e_id)
   <part>/seeds/n_id, row, mask              [batches, max_seeds]    row: which one it is of all seeds of the source
   <part>/seeds/targets/<name>               [batches, max_seeds]    its pad value where nothing is known
+  <part>/seeds/time                         [batches, max_seeds]    where seeds ask at a time
+  <part>/nodes/<node type>/tree, age        [batches, nodes]        disjoint samples; types with times
   <part>/stats/...                          [batches, ...]          the ledger: what `inspect` reads
   checksums                                 [all chunks, 2]         crc32c and size of each chunk file
 

@@ -33,6 +33,7 @@ class SyntheticArgs(Frozen):
         scale: multiplies the three numbers of nodes.
         homophily: probability that a person's next movie is of the class that person works in.
         targets: more attributes of the movies to predict, see `synthetic_targets`; `y` is always there.
+        num_asked: so many questions about directors at some time, see `synthetic_questions`; movies then have dates.
         rng_seed: root of every draw.
     """
 
@@ -43,6 +44,7 @@ class SyntheticArgs(Frozen):
     scale: float = Field(default=1.0, gt=0, le=1000)
     homophily: float = Field(default=0.75, ge=0, le=1)
     targets: tuple[Literal["hit", "tags", "rating"], ...] = ()
+    num_asked: int = Field(default=0, ge=0, lt=2**24)
     rng_seed: int = Field(default=0, ge=0, lt=2**63)
 
 
@@ -67,7 +69,8 @@ def synthetic_graph(args: dict[str, Any]) -> HeteroData:
     import torch
     from torch_geometric.data import HeteroData
 
-    arrays = synthetic_arrays(validate(SyntheticArgs, args, ConfigError, "[dataset] args of the synthetic graph"))
+    checked = validate(SyntheticArgs, args, ConfigError, "[dataset] args of the synthetic graph")
+    arrays = synthetic_arrays(checked)
     data = HeteroData()
     for name, x in arrays.features.items():
         data[name].x = torch.from_numpy(x)
@@ -81,7 +84,32 @@ def synthetic_graph(args: dict[str, Any]) -> HeteroData:
     for person, edges in arrays.person_edges.items():
         backward = edges[::-1, np.argsort(edges[1], kind="stable")]
         data[person, "to", "movie"].edge_index = torch.from_numpy(np.ascontiguousarray(backward))
+    if checked.num_asked:
+        date, asked = synthetic_questions(checked, arrays)
+        data["movie"].date = torch.from_numpy(date)
+        for name, values in asked.items():
+            data["ask"][name] = torch.from_numpy(values)
     return data
+
+
+def synthetic_questions(args: SyntheticArgs, arrays: SyntheticArrays) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """When each movie came out, and questions about directors: how many movies they have made by then.
+
+    Returns:
+        int64 [movies], seconds, within 30 years; and of each question `node` and `when`, int64, `y`, float32, and masks
+        of three splits, of which each is later than the one before.
+    """
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(args.rng_seed).spawn(9)[8]))
+    movies, directors = arrays.person_edges["director"]
+    day, num = 86_400, args.num_asked
+    date = (rng.random(len(arrays.y)) * 10_000).astype(np.int64) * day
+    node = (rng.random(num) * (int(directors.max()) + 1)).astype(np.int64)
+    when = np.sort((rng.random(num) * 10_000).astype(np.int64)) * day
+    made = (directors == node[:, None]) & (date[movies] <= when[:, None])
+    cuts = np.array([int(num * 0.6), int(num * 0.8)])
+    of_split = np.searchsorted(cuts, np.arange(num), side="right")
+    masks = {f"{split}_mask": of_split == i for i, split in enumerate(("train", "val", "test"))}
+    return date, {"node": node, "when": when, "y": made.sum(axis=1).astype(np.float32), **masks}
 
 
 def synthetic_arrays(args: SyntheticArgs) -> SyntheticArrays:
