@@ -26,7 +26,7 @@ COLUMNS = ("seeds", "scope", "split", "batches", "node fill", "edge fill", "MiB/
 
 
 def counted_batches(graph: HeteroGraph, config: JobConfig) -> Counted:
-    spec = resolve_sampling(config.sampling, graph)
+    spec = resolve_sampling(config, graph)
     pool = make_executor(graph, spec, "error", os.cpu_count() or 1)
     return count_all(pool, graph, spec, BudgetConfig(), lambda what, done, total: None)
 

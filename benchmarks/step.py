@@ -123,7 +123,7 @@ class Sampled:
 
     def __init__(self, job: JobConfig, source: SourceGraph) -> None:
         graph = build_graph(source)
-        spec = resolve_sampling(job.sampling, graph)
+        spec = resolve_sampling(job, graph)
         self.schema = graph.schema
         self.sampler = NeighborSampler(graph.packed, graph.schema, spec, ids=graph.seeds.ids)
         seeds = {"train": graph.seeds.splits["train"]}

@@ -1,12 +1,14 @@
 """What nodes and edges have that models see: numbers, and codes, which only say which of several values it is."""
 
-from typing import Any, Iterable, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Iterable, Optional, Tuple
 
-import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from heteroshards.schemas.base import Frozen
 from heteroshards.schemas.names import check_name
+
+if TYPE_CHECKING:  # configs are read where there is no numpy, too: by the documents
+    import numpy as np
 
 FEATURE_DTYPES = ("float16", "float32", "float64")
 CODE_DTYPE = "int32"
@@ -58,10 +60,9 @@ class AttributeSchema(Frozen):
     def is_codes(self) -> bool:
         return self.dtype == CODE_DTYPE
 
-    def holds(self, values: np.ndarray) -> bool:
+    def holds(self, values: "np.ndarray") -> bool:
         """Whether codes `[..., width]` are all of its own, or unknown."""
-        ends = np.array(self.cardinalities, np.int32)
-        return bool(((values >= UNKNOWN_CODE) & (values < ends)).all())
+        return bool(((values >= UNKNOWN_CODE) & (values < self.cardinalities)).all())
 
 
 class Attributed(Frozen):

@@ -295,8 +295,9 @@ def test_tables_are_read_once_and_kept_in_one_form(store: Store, tmp_path: Path,
     for _ in range(2):
         with open_job(make_config(tmp_path), store, EagerBackend()) as job:
             assert SPARSE_X[0] in kinds(job)
-    assert sorted(paths) == ["features/actor/x", "features/movie/x"]
-    assert sorted(store._sparse_tables) == sorted(paths) and not store._tables
+    dense = "features/actor__to__movie/edge_attr"
+    assert sorted(paths) == ["features/actor/x", dense, "features/movie/x"]
+    assert sorted(store._sparse_tables) == ["features/actor/x", "features/movie/x"] and list(store._tables) == [dense]
 
 
 def test_auto_takes_what_is_sparse(store_of: Any, store: Store, tmp_path: Path) -> None:
