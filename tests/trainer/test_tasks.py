@@ -28,6 +28,7 @@ from tests.trainer.graph_double import CpuGraphDevice
 from tests.trainer.target_cases import ROUNDS, TARGETS
 from tests.trainer.target_cases import task_job as job
 
+CAN_COMPILE, REASON = InductorBackend(Path()).is_available()
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 # The least, or with errors the most, that a small model of these features comes to on split val in 30 epochs.
@@ -58,6 +59,7 @@ def test_a_model_learns_it(store_with: Any, tmp_path: Path, name: str) -> None:
     json.dumps(result)
 
 
+@pytest.mark.skipif(not CAN_COMPILE, reason=REASON)
 @pytest.mark.parametrize("name", TARGETS)
 def test_inductor_compiles_it_once(store_with: Any, tmp_path: Path, name: str) -> None:
     store, results = store_with(name), []

@@ -27,9 +27,22 @@ def make_optimizer(
     views = {id(matrix): view for matrix, view in transposed}
     optimizer = _make([views.get(id(parameter), parameter) for parameter in parameters], train)
     if transposed:
-        optimizer.register_step_pre_hook(lambda *_: _hand_over_gradients(transposed))
-        optimizer.register_step_post_hook(lambda *_: _drop_gradients(transposed))
+        _surround_steps(optimizer, transposed)
     return optimizer
+
+
+def _surround_steps(optimizer: torch.optim.Optimizer, transposed: "_Pairs") -> None:
+    """Hand gradients over before each step. Not by the optimizer's hooks: torch 2.0 forgets them once its compiler has
+    been imported, and the matrices would never learn."""
+    step = optimizer.step
+
+    def surrounded(*arguments: Any, **options: Any) -> Any:
+        _hand_over_gradients(transposed)
+        result = step(*arguments, **options)
+        _drop_gradients(transposed)
+        return result
+
+    optimizer.step = surrounded  # type: ignore[method-assign]
 
 
 _Pairs = List[Tuple[nn.Parameter, nn.Parameter]]  # a matrix, and its transpose in the same memory
