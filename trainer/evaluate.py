@@ -27,6 +27,7 @@ class Answers:
         loss: the mean over all that is known of all seeds in all rounds, weighted as in training; NaN where nothing is.
         num_batches_left_out: damaged ones; their seeds are answered by other rounds, or not at all.
         times: int64 [seeds], when each asks, in the source's unit; None where times play no part.
+        row: int64 [seeds], which question of its split each is, in the order of their table.
     """
 
     objective: TaskObjective
@@ -36,6 +37,7 @@ class Answers:
     loss: float
     num_batches_left_out: int = 0
     times: Optional[np.ndarray] = None
+    row: Optional[np.ndarray] = None
 
     @property
     def predictions(self) -> Dict[str, np.ndarray]:
@@ -90,6 +92,7 @@ class _Seeds(NamedTuple):
         masks: bool [all batches, max_seeds]; False throughout a batch that is left out.
         places: where each seed of each batch stands in `node_id`, [all batches, max_seeds].
         times: int64 [seeds], when each asks; None where times play no part.
+        row: int64 [seeds], ascending, of the table of all seeds.
     """
 
     batches: np.ndarray
@@ -98,6 +101,7 @@ class _Seeds(NamedTuple):
     masks: np.ndarray
     places: np.ndarray
     times: Optional[np.ndarray]
+    row: np.ndarray
 
     @classmethod
     def read(cls, job: Job, split: str) -> "_Seeds":
@@ -115,7 +119,7 @@ class _Seeds(NamedTuple):
         times = None
         if store.manifest.graph.task.has_time:
             times = store.read_seeds(split, "time", on_corrupt)[masks][first]
-        return cls(np.flatnonzero(~is_out), node_id, targets, masks, np.searchsorted(row, rows), times)
+        return cls(np.flatnonzero(~is_out), node_id, targets, masks, np.searchsorted(row, rows), times, row)
 
 
 def _answer_intact(job: Job, split: str, seeds: _Seeds, console: Console) -> Answers:
@@ -143,7 +147,14 @@ def _answer_intact(job: Job, split: str, seeds: _Seeds, console: Console) -> Ans
             bar.update(group)
     values, loss = total / counts[:, None], objective.mean_loss(losses)
     left_out = len(seeds.masks) - num_batches
-    return Answers(objective, seeds.node_id, seeds.targets, values, loss, left_out, seeds.times)
+    row = seeds.row - _first_row(job, split)
+    return Answers(objective, seeds.node_id, seeds.targets, values, loss, left_out, seeds.times, row)
+
+
+def _first_row(job: Job, split: str) -> int:
+    """Where a split begins in the table of all seeds."""
+    names = [info.name for info in job.store.manifest.splits]
+    return sum(info.num_seeds for info in job.store.manifest.splits[: names.index(split)])
 
 
 def _askable(job: Job, tensors: Sequence[torch.Tensor]) -> List[torch.Tensor]:

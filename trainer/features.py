@@ -90,7 +90,9 @@ def sparse_entries(store: Store, types: Sequence[str], budget: Budget, check_chu
     plain = {node.name: node.plain for node in store.manifest.graph.node_types if node.name in types}
     paths = {name: layout.feature_path(name, of.name) for name, of in plain.items() if of}
     tables = {name: store.sparse_table(path, check_chunks) for name, path in paths.items()}
-    return {name: table.most(budget.num_nodes[name] - 1) for name, table in tables.items()}  # the last row is a pad
+    may_repeat = store.manifest.sampling.is_disjoint  # a node may be in the tree of every seed
+    rows = {name: budget.num_nodes[name] - 1 for name in tables}  # the last one is a pad
+    return {name: table.most(rows[name], may_repeat) for name, table in tables.items()}
 
 
 def _is_sparse(store: Store, path: str, check_chunks: bool) -> bool:

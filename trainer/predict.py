@@ -50,7 +50,7 @@ def predict(job: Job, splits: Sequence[str], output: Union[str, Path], console: 
         answers = answer(job, split, console)
         is_new = np.ones(len(answers.node_id), bool) if is_table else ~np.isin(answers.node_id, written)
         written = np.union1d(written, answers.node_id)
-        tables.append(_table(_names(job, split, answers), answers).filter(pa.array(is_new)))
+        tables.append(_table(_names(job, split, answers), answers, is_table).filter(pa.array(is_new)))
     table = pa.concat_tables(tables)
     path = layout.original_id_path(job.store.manifest.graph.seed_type)
     if job.store.has_tensor(path):
@@ -86,11 +86,13 @@ def _names(job: Job, split: str, answers: Answers) -> np.ndarray:
     return names
 
 
-def _table(splits: np.ndarray, answers: Answers) -> Any:
+def _table(splits: np.ndarray, answers: Answers, is_table: bool) -> Any:
     import pyarrow as pa
 
     columns = answers.objective.columns(answers.values, answers.targets)
     named = {"split": pa.array(splits, pa.string()), "node_id": pa.array(answers.node_id, pa.int64())}
+    if is_table:
+        named["row"] = pa.array(answers.row, pa.int64())
     if answers.times is not None:
         named["time"] = pa.array(answers.times, pa.int64())
     return pa.table({**named, **columns})

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from heteroshards.pipeline.graph.csc import PackedGraph, pack_graph
 from heteroshards.pipeline.graph.seeds import SeedTable, take_rows
 from heteroshards.pipeline.memory import require_memory
+from heteroshards.pipeline.sources.times import TIME, WEIGHT
 from heteroshards.schemas.attributes import AttributeSchema
 from heteroshards.schemas.errors import GraphError
 from heteroshards.schemas.graph import EdgeTypeSchema, EdgeTypeTuple, GraphSchema, NodeTypeSchema, edge_key, type_name
@@ -149,8 +150,8 @@ def build_graph(source: "SourceGraph") -> HeteroGraph:
     types = {**{name: name for name in data.node_types}, **keys}
     features = {of: {name: data[types[of]][name].numpy() for name in source.attributes[of]} for of in types}
     attributes = {of: _attributes(of, arrays, source) for of, arrays in features.items()}
-    times = {type_name(of): data[of][name].numpy() for of, name in source.times.items()}
-    weights = {edge_key(of): data[of][name].numpy() for of, name in source.weights.items()}
+    times = {type_name(of): data[of][TIME].numpy() for of in source.times}
+    weights = {edge_key(of): data[of][WEIGHT].numpy() for of in source.weights}
     nodes = [_node_schema(name, data[name].num_nodes, attributes[name], name in times) for name in data.node_types]
     edges = [_edge_schema(of, edge_index[key], attributes[key]) for key, of in keys.items()]
     task = Task(

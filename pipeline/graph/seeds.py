@@ -69,5 +69,7 @@ class SeedTable:
 
 def take_rows(values: np.ndarray, rows: np.ndarray, pad: float) -> np.ndarray:
     """`values[rows]`, and `pad` for rows that are pads (-1)."""
+    if not len(values):
+        return np.full(rows.shape + values.shape[1:], pad, values.dtype)
     is_pad = (rows == ID_PAD).reshape(rows.shape + (1,) * (values.ndim - 1))
     return np.where(is_pad, values.dtype.type(pad), values[rows])

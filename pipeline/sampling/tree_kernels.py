@@ -9,7 +9,7 @@ import numpy as np
 
 from heteroshards.pipeline.jit import njit
 from heteroshards.pipeline.sampling.draws import mix
-from heteroshards.pipeline.sampling.kernels import forget_batch, sample_batch, write_counts, write_padded
+from heteroshards.pipeline.sampling.kernels import LARGEST, forget_batch, sample_batch, write_counts, write_padded
 from heteroshards.pipeline.sampling.trimming_kernels import exceeds, hop_start, trim_batch
 
 
@@ -31,8 +31,16 @@ def count_trees(graph, seed_type, seeds, rows, times, num_seeds, keys, fanouts, 
             sample_batch(graph, seed_type, seeds[b, one], rows[b, one], times[b, i], keys[b], fanouts, how, work, False)
             write_counts(work, tree_nodes, tree_edges)
             forget_batch(graph, work)
-            num_nodes[b] += tree_nodes
-            num_edges[b] += tree_edges
+            _add(num_nodes[b], tree_nodes)
+            _add(num_edges[b], tree_edges)
+
+
+@njit(cache=True, nogil=True)
+def _add(total, counts):
+    """Add int32 counts, up to the largest that there is."""
+    for i in range(total.shape[0]):
+        for h in range(total.shape[1]):
+            total[i, h] = min(np.int64(total[i, h]) + counts[i, h], LARGEST)
 
 
 @njit(cache=True, nogil=True)

@@ -70,7 +70,7 @@ def _require_attribute(owner: Owner, name: str, config: DatasetConfig, targets: 
         raise ConfigError(what, where=WHERE, hint=nearest(name, owner.store.keys()))
     if owner.name == config.seed_type and name in targets:
         what, hint = (
-            f"'{name}' of {owner.where} is predicted, or a mask",
+            f"'{name}' of {owner.where} is predicted, a mask, or when seeds ask",
             "A model that sees it would learn nothing else.",
         )
         raise ConfigError(what, where=WHERE, hint=hint)

@@ -12,6 +12,7 @@ from heteroshards.pipeline.sources import asked
 from heteroshards.pipeline.sources.homogeneous import as_hetero, with_seed_type
 from heteroshards.pipeline.sources.splits import split_seeds
 from heteroshards.pipeline.sources.words import nearest
+from heteroshards.schemas.attributes import TAKEN_NAMES
 from heteroshards.schemas.config import DatasetConfig, JobConfig, TargetConfig
 from heteroshards.schemas.config.times import DAY
 from heteroshards.schemas.errors import ConfigError, GraphError
@@ -44,8 +45,8 @@ class SourceGraph:
         told: lines worth reading: what was read, what was not, what is odd, and what was changed.
         asked_of: the node that each question is about, int64; None: question i is about node i.
         asked_at: when each question is asked, int64; None: times play no part.
-        times: node or edge type -> its attribute in `data` that says when each came to be, int64.
-        weights: edge type -> its attribute in `data` with weights, float64, likewise.
+        times: node or edge type -> the source's attribute that says when each came to be, in `data` `times.TIME`.
+        weights: edge type -> the source's attribute with weights, in `data` `times.WEIGHT`.
         day: how many units of time are one unit of age.
     """
 
@@ -163,7 +164,9 @@ def _read(data: HeteroData, config: DatasetConfig, job: JobConfig) -> _Read:
     plain = plain_copy(graph, config, of_graph, attributes)
     table = None if graph is data else asked.plain_table(data, asking.seed_type, of_seeds)
     times, weights = read_times(graph, plain, job.sampling), read_weights(graph, plain, job.sampling)
-    told = source_notes(graph, plain, config, of_graph, attributes)
+    others = {of: [names[of] for names in (times, weights) if of in names] for of in (*times, *weights)}
+    told = source_notes(graph, plain, config, of_graph, attributes, others)
+    _require_apart([target.label for target in job.targets], attributes[config.seed_type], asking.seed_type)
     cardinalities, code_notes = to_codes(plain, attributes, config)
     rows = plain[config.seed_type] if table is None else table
     targets, target_notes = _read_targets(rows, job.targets, masks, asking)
@@ -217,6 +220,16 @@ def _read_targets(
         told += notes
     _check_masks(store, masks, config)
     return tuple(specs), told
+
+
+def _require_apart(labels: Sequence[str], attributes: Sequence[str], of: str) -> None:
+    """Raise ConfigError where a batch as HeteroData would have two things under one name."""
+    names = ["y"] if len(labels) == 1 else labels
+    taken = [name for name in names if name in attributes or (len(labels) > 1 and name in TAKEN_NAMES)]
+    if taken:
+        what = f"a target would be called '{taken[0]}' in a batch, as something else of the seed type is"
+        hint = "Keep the attribute, or the label, under another name."
+        raise ConfigError(what, where=f"node type '{of}'", hint=hint)
 
 
 def _require_name(label: str) -> None:

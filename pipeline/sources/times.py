@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch_geometric.data import HeteroData
 
+TIME, WEIGHT = "_time", "_weight"  # under which the graph keeps them, whatever else the attribute is read as
 EARLIEST, LATEST = -(2**61), 2**61  # so that a difference of two is a number, too
+MOST_SPAN, MOST_SUM = 2.0**40, 1e300
 
 
 def read_times(data: HeteroData, plain: HeteroData, config: SamplingConfig) -> dict[Any, str]:
@@ -38,7 +40,7 @@ def read_times(data: HeteroData, plain: HeteroData, config: SamplingConfig) -> d
             what, where = f"no type of {kind} has the attribute '{name}'", f"[sampling] time.{kind}"
             raise ConfigError(what, where=where, hint=nearest(name, there))
         for of in having:
-            plain[of][name] = times_of(data[of][name], name, _size(plain, of), _where(of))
+            plain[of][TIME] = times_of(data[of][name], name, _size(plain, of), _where(of))
         found |= dict.fromkeys(having, name)
     return found
 
@@ -68,8 +70,25 @@ def read_weights(data: HeteroData, plain: HeteroData, config: SamplingConfig) ->
         if len(bad):
             hint = "Weights are numbers from 0; an edge of weight 0 is never drawn."
             raise GraphError(f"{len(bad)} weights are none", actual=bad[0].item(), where=_where(of), hint=hint)
-        plain[of][name] = values
+        plain[of][WEIGHT] = values
+        _require_span(values, _where(of))
     return dict.fromkeys(having, name)
+
+
+def _require_span(weights: Tensor, where: str) -> None:
+    """Weights are drawn from their sums, which must tell the smallest from nothing."""
+    positive = weights[weights > 0]
+    if not len(positive):
+        return
+    least, most = float(positive.min()), float(positive.max())
+    if most > MOST_SPAN * least or most * len(weights) > MOST_SUM:
+        raise GraphError(
+            "weights are too far apart to be drawn exactly",
+            actual=f"{least:g} to {most:g}",
+            limit=f"at most {MOST_SPAN:g} times the smallest one that is not 0, and a sum below {MOST_SUM:g}",
+            where=where,
+            hint="Make very small ones 0, which are never drawn, or draw the latest: strategy = 'last'.",
+        )
 
 
 def times_of(value: Any, name: str, num: int, where: str) -> Tensor:

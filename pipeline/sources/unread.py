@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -52,14 +53,19 @@ class Left(NamedTuple):
 
 
 def source_notes(
-    data: HeteroData, plain: HeteroData, config: DatasetConfig, targets: Collection[str], attributes: Attributes
+    data: HeteroData,
+    plain: HeteroData,
+    config: DatasetConfig,
+    targets: Collection[str],
+    attributes: Attributes,
+    others: Mapping[Any, Sequence[str]] = MappingProxyType({}),
 ) -> list[Note]:
     """Lines on what was read of `data` into `plain`, in which form, and on what was not.
 
     `targets` are the attributes of the seed type that were read as its label and masks, `attributes` those of every
-    type that models see.
+    type that models see, `others` those that say when things came to be, and what they weigh.
     """
-    left = list(_left(data, plain, config.seed_type, targets))
+    left = list(_left(data, plain, config.seed_type, targets, others))
     served = {"", *config.attributes, *(of for of, names in attributes.items() if names)}
     elsewhere = [item for item in left if item.is_like_features and item.owner not in served]
     rest = [item for item in left if item not in elsewhere]
@@ -72,11 +78,13 @@ def source_notes(
     ]
 
 
-def _left(data: HeteroData, plain: HeteroData, seed_type: str, targets: Collection[str]) -> Iterator[Left]:
+def _left(
+    data: HeteroData, plain: HeteroData, seed_type: str, targets: Collection[str], others: Mapping[Any, Sequence[str]]
+) -> Iterator[Left]:
     for kind, types in (("node", data.node_types), ("edge", data.edge_types)):
         for of in types:
             size = plain[of].num_nodes if kind == "node" else plain[of].edge_index.size(1)
-            known = {*plain[of].keys(), *SILENT_NAMES, *(targets if of == seed_type else ())}
+            known = {*plain[of].keys(), *SILENT_NAMES, *(targets if of == seed_type else ()), *others.get(of, ())}
             for name, value in data[of].items():
                 if name not in known and value is not None:
                     yield Left(kind, type_name(of), int(size), name, value)
@@ -88,7 +96,7 @@ def _left(data: HeteroData, plain: HeteroData, seed_type: str, targets: Collecti
 def _read(plain: HeteroData, seed_type: str, targets: Collection[str], attributes: Attributes) -> Note:
     parts = [
         *(_of_types(plain.node_types, attributes) or ["no x"]),
-        f"{listed(list(targets))} of {seed_type}",
+        *([f"{listed(list(targets))} of {seed_type}"] if targets else []),
         f"edge_index of {len(plain.edge_types)} edge types",
         *(_of_types([edge_key(of) for of in plain.edge_types], attributes) or ["no edge_attr"]),
     ]

@@ -47,7 +47,7 @@ class DatasetConfig(Section):
             those in a boolean mask attribute of that name. Its nodes need no label and may belong to other splits.
             Then neither masks nor labels are needed, so that a graph of which nothing is known yet can be prepared.
         num_classes: how many classes there are, where the labels at hand do not tell; default is the largest label + 1.
-            Of a `multilabel` target, how many labels; default is how many columns it has.
+            Of a `multilabel` or `regression` target, how many columns; default is as many as it has.
         attributes: node type or edge type key -> its attributes that models see, in this order,
             `{movie = ["x", "year"]}`; `[]` for none. By default `x`, and of edge types `edge_attr`. Floats and bools
             are numbers. Integers of a type that is listed are codes, each with a learned vector: from 0 up, and -1

@@ -9,7 +9,7 @@ from heteroshards.schemas.config.variants import Section, With, only
 MAX_CLASSES = 2**20
 Kind = Literal["classification", "binary", "multilabel", "regression"]  # see schemas/targets.py
 BALANCED = "balanced"
-COUNTED = ("classification", "multilabel")  # kinds of which one says how many classes, or labels, there are
+COUNTED = ("classification", "multilabel", "regression")  # kinds of which one may say how many columns there are
 Weights = Union[Literal["none", "balanced"], List[float]]
 
 

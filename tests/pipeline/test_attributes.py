@@ -105,7 +105,11 @@ def test_notes_follow_what_is_read() -> None:
         ({"paper": ["yaer"]}, ConfigError, "node type 'paper' has no attribute 'yaer'. Did you mean 'year'"),
         ({KEY: ["wait"]}, ConfigError, f"edge type '{KEY}' has no attribute 'wait'"),
         ({"paper": ["y"]}, ConfigError, "'y' of node type 'paper' is predicted"),
-        ({"paper": ["train_mask"]}, ConfigError, "'train_mask' of node type 'paper' is predicted, or a mask"),
+        (
+            {"paper": ["train_mask"]},
+            ConfigError,
+            "'train_mask' of node type 'paper' is predicted, a mask",
+        ),
         ({"paper": ["low"]}, GraphError, r"low has integers that are no codes; got -2 in low\[4, 1\]; expected 0 to"),
         ({"paper": ["high"]}, GraphError, r"got 16777216 in high\[4, 1\].*torch.unique\(high"),
         ({"paper": ["deep"]}, GraphError, "deep must be a matrix"),

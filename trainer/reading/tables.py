@@ -61,8 +61,10 @@ class SparseTable(NamedTuple):
             first = end
         return cls(begins, lengths, columns, values)
 
-    def most(self, num_nodes: int) -> int:
-        """The most entries that so many different nodes have, at least 1."""
+    def most(self, num_nodes: int, may_repeat: bool = False) -> int:
+        """The most entries that so many nodes have, at least 1; different ones, unless they `may_repeat`."""
+        if may_repeat:
+            return max(1, num_nodes * int(self.lengths.max(initial=0)))
         return max(1, int(np.sort(self.lengths)[::-1][:num_nodes].sum(dtype=np.int64)))
 
     def gather(self, ids: np.ndarray, out: Sequence[np.ndarray]) -> None:

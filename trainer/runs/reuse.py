@@ -204,6 +204,10 @@ def _name(of: Any) -> str:
 
 
 def _words(of: Any) -> str:
+    return _attribute_words(of) + (" and ages" if getattr(of, "has_age", False) else "")
+
+
+def _attribute_words(of: Any) -> str:
     """Its attributes, but for what may differ."""
     if of.plain:
         return f"{of.plain.width} features" + (f" ({of.plain.name})" if of.plain.name not in DEFAULT_NAMES else "")

@@ -108,7 +108,7 @@ def mean_over_labels(
         except UndefinedError as reason:
             reasons.append(str(reason))
     if not values:
-        raise UndefinedError(f"none of {len(reasons)} labels has one: {reasons[0]}")
+        raise UndefinedError(f"none of {len(reasons)} labels has one: {reasons[0]}" if len(reasons) > 1 else reasons[0])
     return float(np.mean(values))
 
 

@@ -24,8 +24,13 @@ def read(
     """The target; its values, float32 [nodes] or [nodes, width]; and lines on what float32 cannot hold."""
     import torch
 
-    if y.dim() not in (1, 2) or len(y) != num_nodes or (y.dim() == 2 and y.size(1) == 0):
-        limit, hint = f"({num_nodes},) or ({num_nodes}, width)", "Unknown numbers are NaN."
+    if y.dim() == 1 and target.num_classes == 1:
+        y = y.unsqueeze(1)
+    wanted = target.num_classes
+    is_fit = y.dim() in (1, 2) and len(y) == num_nodes and (y.dim() == 1 or y.size(1) > 0)
+    if not is_fit or (wanted is not None and (y.dim() == 1 or y.size(1) != wanted)):
+        limit = f"({num_nodes},) or ({num_nodes}, width)" if wanted is None else f"({num_nodes}, {wanted})"
+        hint = "Unknown numbers are NaN."
         what = "a regression target has a number, or a row of them, per node"
         raise GraphError(what, actual=f"shape {tuple(y.shape)}", limit=limit, where=where, hint=hint)
     if y.is_complex() or y.dtype == torch.bool:
@@ -56,7 +61,8 @@ def with_moments(spec: RegressionTarget, train: np.ndarray, where: str) -> Regre
             continue
         means.append(math.fsum(known.tolist()) / len(known))
         variance = math.fsum(((known - means[-1]) ** 2).tolist()) / len(known)
-        stds.append(math.sqrt(variance) or 1.0)
+        std = math.sqrt(variance)
+        stds.append(std if std >= np.finfo(np.float32).tiny else 1.0)
     if empty:
         what = "a number" if spec.width is None else f"column {as_ranges(np.array(empty), 5)}"
         hint = "Leave it out, or put nodes that have it into split train."

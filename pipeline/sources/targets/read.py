@@ -38,10 +38,9 @@ def unlabelled(num_nodes: int, target: TargetConfig) -> Tensor:
     """A target of which nothing is known, as one gives it."""
     import torch
 
-    if target.kind == "regression":
-        return torch.full((num_nodes,), float("nan"))
-    columns = (target.num_classes,) if target.kind == "multilabel" and target.num_classes else ()
-    return torch.full((num_nodes, *columns), -1)
+    is_matrix = target.kind in ("multilabel", "regression") and target.num_classes is not None
+    columns = (target.num_classes,) if is_matrix and target.num_classes else ()
+    return torch.full((num_nodes, *columns), float("nan") if target.kind == "regression" else -1)
 
 
 def read_target(
