@@ -18,8 +18,13 @@ from heteroshards.pipeline.verify import verify
 from heteroshards.schemas import layout
 from heteroshards.schemas.config import JobConfig
 from heteroshards.schemas.errors import ConfigError, GraphError
+from heteroshards.trainer.backends.cuda_graphs import CudaGraphsBackend
+from heteroshards.trainer.backends.inductor import InductorBackend
+from heteroshards.trainer.backends.poptorch import PopTorchBackend
 from heteroshards.trainer.trained import predict
 from tests.pipeline.stores import files_of, read, rewrite
+from tests.poptorch_double import installed
+from tests.trainer.graph_double import CpuGraphDevice
 
 DAY = 86_400
 
@@ -179,6 +184,23 @@ def test_training_and_predictions(tmp_path: Path, name: str) -> None:
     np.testing.assert_allclose(table["label"], data["ask"].y.numpy())
     batch = ShardDataset(open_store(store), "train")[0]
     assert batch["seeds/time"].dtype == torch.int64 and batch["nodes/result/age"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("device", ["inductor", "graph", "ipu"])
+def test_ages_on_every_backend(tmp_path: Path, device: str) -> None:
+    """Compiled once for each purpose, and the scores of eager."""
+    config = job(tmp_path, model={"num_layers": 1, "dropout": 0.0}, sampling={"fanout": [3], "rounds": 1})
+    store = prepare_source(source_of(races(9), config), config).path
+    expected = fit(config, store, tmp_path / "eager")
+    with installed():
+        backend: Any = {
+            "inductor": lambda: InductorBackend(tmp_path / "c"),
+            "graph": lambda: CudaGraphsBackend(CpuGraphDevice()),
+            "ipu": lambda: PopTorchBackend(config.ipu, tmp_path),
+        }[device]()
+        found = fit(config, store, tmp_path / device, backend=backend)
+    assert found["num_compilations"] == {"train": 1, "infer": 1}
+    assert found["test"] == pytest.approx(expected["test"], rel=1e-3)
 
 
 def test_what_a_seed_is_told_does_not_depend_on_who_is_beside_it(tmp_path: Path) -> None:
