@@ -177,7 +177,7 @@ def test_configs_that_contradict_themselves_are_refused() -> None:
         ({"task": {"kind": "binary", "target": [{"label": "a"}]}}, "'kind' stands in each"),
         ({"task": {"target": [{"label": "a"}, {"label": "a"}]}}, "two targets have the label 'a'"),
         ({"task": {"target": [{"label": "a"}]}, "dataset": {"label": "b"}}, "'label' has no meaning beside"),
-        ({"task": {"kind": "regression"}, "dataset": {"num_classes": 3}}, "'num_classes' has no meaning with"),
+        ({"task": {"kind": "binary"}, "dataset": {"num_classes": 3}}, "'num_classes' has no meaning with"),
         ({"task": {"target": [{"label": "a", "lable": 1}]}}, r"unknown key 'lable'. Did you mean 'label'"),
     ):
         with pytest.raises(ConfigError, match=words):

@@ -119,8 +119,11 @@ def test_a_model_that_answers_nan_has_no_curve():
 def test_labels_without_a_value_do_not_count_in_the_mean():
     labels, scores = np.array([[0, 1, -100], [1, 1, 0], [1, 1, 1]]), np.array([[0.1, 0, 9], [0.2, 0, 0], [0.0, 0, 1]])
     assert mean_over_labels(auroc, labels, scores, labels >= 0) == pytest.approx((0.5 + 1.0) / 2)
-    with pytest.raises(UndefinedError, match="none of 1 labels has one: none of 3 seeds has 0"):
+    with pytest.raises(UndefinedError, match="none of 3 seeds has 0"):
         mean_over_labels(auroc, labels[:, 1:2], scores[:, 1:2], labels[:, 1:2] >= 0)
+    twice = labels[:, [1, 1]]
+    with pytest.raises(UndefinedError, match="none of 2 labels has one: none of 3 seeds has 0"):
+        mean_over_labels(auroc, twice, scores[:, [1, 1]], twice >= 0)
 
 
 @pytest.mark.parametrize("monitor", ["accuracy", "macro_f1", "loss", "rating.mae", "genre.auroc"])
