@@ -81,6 +81,14 @@ class Attributed(Frozen):
         return attributes
 
     @property
+    def num_features(self) -> Optional[int]:
+        """Columns of the only attribute, where that is numbers: what a model is handed as `x`, or `edge_attr`.
+
+        None where there is none; and of several, or of codes, which come as `hidden_channels` columns.
+        """
+        return self.plain.width if self.plain else None
+
+    @property
     def plain(self) -> Optional[AttributeSchema]:
         """Its only attribute, where that is numbers: models get it as it is."""
         is_plain = len(self.attributes) == 1 and not self.attributes[0].is_codes

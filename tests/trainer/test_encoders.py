@@ -171,3 +171,9 @@ def test_codes_that_do_not_exist_are_found_before_they_are_followed(tmp_path: Pa
     array[:] = spoilt
     with pytest.raises(CorruptChunkError, match=r"codes of 'kinds' do not exist.*\[7, 3\], by column"):
         fit(make_config(tmp_path, check_chunks=False), open_store(path, False), tmp_path / "run")
+
+
+def test_a_model_may_ask_how_wide_features_are() -> None:
+    assert Attributed(attributes=numbers("x", 6)).num_features == 6
+    assert Attributed(attributes=()).num_features is None
+    assert Attributed(attributes=(*numbers("x", 6), *codes("kinds", 3))).num_features is None
