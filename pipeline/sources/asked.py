@@ -34,6 +34,10 @@ def without_table(data: HeteroData, job: JobConfig) -> HeteroData:
     if name == job.dataset.seed_type:
         hint = "Its nodes are the seeds without that: leave [task] seeds out."
         raise ConfigError("the table of seeds is the seed type itself", actual=name, where="[task] seeds", hint=hint)
+    joined = [of for of in data.edge_types if name in (of[0], of[2])]
+    if joined:
+        hint = f"Leave them out: attribute '{NODE}' says which node a row asks about."
+        raise ConfigError("the type of questions has edges", actual=joined[0], where="[task] seeds", hint=hint)
     graph = copy.copy(data)
     del graph[name]
     return graph

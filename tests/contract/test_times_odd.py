@@ -147,6 +147,13 @@ def test_weights_know_whether_there_were_ages(tmp_path: Path) -> None:
         evaluate(other, tmp_path / "run", "val", store=open_store(store))
 
 
+def test_questions_have_no_edges(tmp_path: Path) -> None:
+    data = races(6)
+    data["ask", "of", "driver"].edge_index = torch.zeros(2, 1, dtype=torch.long)
+    with pytest.raises(ConfigError, match=r"\[task\] seeds: the type of questions has edges; got .*'ask', 'of'"):
+        source_of(data, job(tmp_path))
+
+
 def test_items_of_disjoint_trees_are_named(tmp_path: Path) -> None:
     config = job(tmp_path)
     batch = ShardDataset(open_store(sound(races(5), config)), "train", as_hetero_data=True)[0]
