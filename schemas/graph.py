@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from heteroshards.schemas.attributes import Attributed
 from heteroshards.schemas.base import Frozen
-from heteroshards.schemas.names import MAX_NAME_BYTES, check_name
+from heteroshards.schemas.names import MAX_NAME_BYTES, check_name, repeated
 from heteroshards.schemas.targets import ClassTarget
 from heteroshards.schemas.task import Task
 
@@ -69,9 +69,9 @@ class GraphSchema(Frozen):
         names = [t.name for t in self.node_types]
         keys = [t.key for t in self.edge_types]
         for kind, values in (("node type", names), ("edge type key", keys)):
-            twice = sorted({v for v in values if values.count(v) > 1})
-            if twice:
-                raise ValueError(f"{kind} {twice[0]!r} stands for more than one type")
+            twice = repeated(values)
+            if twice is not None:
+                raise ValueError(f"{kind} {twice!r} stands for more than one type")
         for edge in self.edge_types:
             if len(edge.key.encode()) > MAX_NAME_BYTES:
                 raise ValueError(f"edge type key {edge.key!r} is longer than {MAX_NAME_BYTES} bytes")

@@ -72,6 +72,23 @@ class Target(Frozen):
         """bool, of the shape of `values`: which entries are the pad value."""
         return np.asarray(values == self.pad_value)
 
+    def has_known(self, values: np.ndarray) -> np.ndarray:
+        """bool [N], of values [N, *shape]: which rows say anything."""
+        return np.asarray(self.is_known(values).any(axis=self._columns))
+
+    def says_nothing(self, values: np.ndarray) -> np.ndarray:
+        """bool [N], of values [N, *shape]: which rows are pads throughout."""
+        return np.asarray(self.is_pad(values).all(axis=self._columns))
+
+    def is_same(self, values: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """bool [N], of two times [N, *shape]: which rows say the same, a pad being like a pad."""
+        return np.asarray(((values == others) | (self.is_pad(values) & self.is_pad(others))).all(axis=self._columns))
+
+    @property
+    def _columns(self) -> Tuple[int, ...]:
+        """The dimensions of stored values but for that of seeds."""
+        return tuple(range(1, 1 + len(self.shape)))
+
 
 class ClassTarget(Target):
     """One class of several: int32 [seeds].

@@ -5,6 +5,7 @@ from typing import Tuple
 from pydantic import Field, model_validator
 
 from heteroshards.schemas.base import Frozen
+from heteroshards.schemas.names import repeated
 from heteroshards.schemas.targets import ClassTarget, TargetSpec
 
 
@@ -24,10 +25,9 @@ class Task(Frozen):
 
     @model_validator(mode="after")
     def _check_names(self) -> "Task":
-        names = [target.name for target in self.targets]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"two targets have the name {twice[0]!r}")
+        twice = repeated(target.name for target in self.targets)
+        if twice is not None:
+            raise ValueError(f"two targets have the name {twice!r}")
         return self
 
     @classmethod

@@ -1,7 +1,7 @@
 """In which form node features reach a model: dense, as ids of tables beside it, or as sparse rows."""
 
 import math
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, Iterable, List, Optional, Sequence
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ from heteroshards.schemas import layout
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.config import TrainConfig
 from heteroshards.schemas.errors import ConfigError
-from heteroshards.schemas.graph import GraphSchema
+from heteroshards.schemas.graph import GraphSchema, NodeTypeSchema
 from heteroshards.schemas.tensors import table_bytes
 from heteroshards.trainer.backends import Backend
 from heteroshards.trainer.models.contract import Declared
@@ -77,22 +77,22 @@ def sparse_types(store: Store, graph: GraphSchema, check_chunks: bool, every: bo
 
     Not those with ages, which stand beside the features.
     """
-    paths = {
-        node.name: layout.feature_path(node.name, node.plain.name)
-        for node in graph.node_types
-        if node.plain and not node.has_age
-    }
+    paths = _plain_paths(node for node in graph.node_types if not node.has_age)
     return [name for name, path in paths.items() if every or _is_sparse(store, path, check_chunks)]
 
 
 def sparse_entries(store: Store, types: Sequence[str], budget: Budget, check_chunks: bool) -> Dict[str, int]:
     """Room that every batch of a shape has for the entries of sparse types: for those of its fullest nodes."""
-    plain = {node.name: node.plain for node in store.manifest.graph.node_types if node.name in types}
-    paths = {name: layout.feature_path(name, of.name) for name, of in plain.items() if of}
+    paths = _plain_paths(store.manifest.graph.node(name) for name in types)
     tables = {name: store.sparse_table(path, check_chunks) for name, path in paths.items()}
     may_repeat = store.manifest.sampling.is_disjoint  # a node may be in the tree of every seed
     rows = {name: budget.num_nodes[name] - 1 for name in tables}  # the last one is a pad
     return {name: table.most(rows[name], may_repeat) for name, table in tables.items()}
+
+
+def _plain_paths(nodes: Iterable[NodeTypeSchema]) -> Dict[str, str]:
+    """Where the tables of those types lie whose features are one matrix of numbers."""
+    return {node.name: layout.feature_path(node.name, node.plain.name) for node in nodes if node.plain}
 
 
 def _is_sparse(store: Store, path: str, check_chunks: bool) -> bool:

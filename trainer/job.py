@@ -2,7 +2,6 @@
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, Optional, Sequence, Tuple
 
@@ -64,6 +63,7 @@ class Job:
         quarantine: the batches that are left out because they are damaged.
         pool: the memory of its streams, kept from one to the next.
         graph: of the store's schema the types that the model knows, in its order.
+        objective: what the model is asked.
         extra_inputs: of the model, see `trainer.models`.
         weights: where the present weights were loaded from: `checkpoint`, the store they were `trained_on`, and
             `differences` between that store and this one, in words. Empty while they are the initial ones.
@@ -78,20 +78,15 @@ class Job:
     quarantine: Quarantine
     pool: BufferPool
     graph: GraphSchema
+    objective: TaskObjective
     extra_inputs: Tuple[str, ...] = ()
     weights: Dict[str, Any] = field(default_factory=dict)
     padding_dependence: Optional[str] = None
 
-    @cached_property
-    def objective(self) -> TaskObjective:
-        """What the model is asked."""
-        return objective_of(self.graph.task, self.config)
-
     @property
     def monitor(self) -> str:
         """The score that says which epoch is the best."""
-        train, task = self.config.train, self.config.task
-        return train.monitor or task.metric or self.objective.metric
+        return self.config.monitor or self.objective.metric
 
     def stream(self, split: str, order: np.ndarray, start: int = 0, group: int = 1) -> BatchStream:
         """Batches of a split as the model takes them, `group` a call."""
@@ -169,9 +164,7 @@ def open_job(
         identity = {**identity_of(config, store, backend.name), "shape_signature": shape_signature(shapes)}
         identity["sparse_features"] = sorted(sparse)  # what "auto" came to; `device_features` may change it
         pool = BufferPool(compiled.transfer.allocate)
-        yield Job(
-            config, store, inputs, compiled, identity, quarantine, pool, graph, extras, padding_dependence=dependence
-        )
+        yield Job(config, store, inputs, compiled, identity, quarantine, pool, graph, objective, extras, {}, dependence)
     finally:
         compiled.close()
 

@@ -100,7 +100,7 @@ def _tell_repeats(job: Job, console: Console) -> None:
 
 def _require_splits(config: JobConfig, store: Store) -> None:
     train, objective = config.train, objective_of(store.manifest.graph.task, config)
-    monitor = train.monitor or config.task.metric
+    monitor = config.monitor
     if monitor is not None and monitor not in objective.metrics:
         known, where = ", ".join(objective.metrics), "[train] monitor" if train.monitor else "[task] metric"
         raise ConfigError("the task has no such score", actual=repr(monitor), limit=known, where=where)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from heteroshards.pipeline.sampling.workspace import Padded
 from heteroshards.schemas.budget import Budget
 from heteroshards.schemas.graph import GraphSchema
 
@@ -82,6 +83,18 @@ class PaddedBatches:
             num_batches,
             schema,
             np.empty(num_batches * rows[-1] if with_trees else 0, np.int32),
+        )
+
+    @property
+    def flat(self) -> Padded:
+        """All tensors, as the kernels fill them."""
+        return Padded(
+            self.n_id_flat,
+            self.e_id_flat,
+            self.edge_index_flat,
+            self.row_offset,
+            self.column_offset,
+            self.tree_flat,
         )
 
     def _block(self, flat: np.ndarray, offset: np.ndarray, index: int, factor: int = 1) -> np.ndarray:

@@ -10,7 +10,7 @@ from heteroshards.pipeline.graph.seeds import take_rows
 from heteroshards.pipeline.sampling import kernels
 from heteroshards.pipeline.sampling.batches import PaddedBatches, Sizes
 from heteroshards.pipeline.sampling.kernels import OUTSIDE
-from heteroshards.pipeline.sampling.workspace import Draw, Padded, Workspace
+from heteroshards.pipeline.sampling.workspace import Draw, Workspace
 from heteroshards.schemas.budget import Budget, OverSizePolicy
 from heteroshards.schemas.graph import GraphSchema
 from heteroshards.schemas.sampling import SamplingSpec
@@ -194,17 +194,13 @@ class NeighborSampler:
     def pad(self, seeds: np.ndarray, keys: np.ndarray, budget: Budget) -> PaddedBatches:
         """The batches, padded to the budget. `reserve_edges` must have been called for the untrimmed sizes."""
         padded = PaddedBatches.empty(len(seeds), self.schema, budget)
-        out = Padded(
-            padded.n_id_flat,
-            padded.e_id_flat,
-            padded.edge_index_flat,
-            padded.row_offset,
-            padded.column_offset,
-            padded.tree_flat,
-        )
         with np.errstate(over="ignore"):
             kernels.pad_batches(
-                *self._batch_arguments(seeds, keys), *self._limits(budget), self.trim_nodes, self.trim_edges, out
+                *self._batch_arguments(seeds, keys),
+                *self._limits(budget),
+                self.trim_nodes,
+                self.trim_edges,
+                padded.flat,
             )
         return padded
 

@@ -7,7 +7,7 @@ from heteroshards.pipeline.graph.seeds import SeedTable, take_rows
 from heteroshards.pipeline.sampling import tree_kernels as kernels
 from heteroshards.pipeline.sampling.batches import PaddedBatches, Sizes
 from heteroshards.pipeline.sampling.neighbor import NeighborSampler
-from heteroshards.pipeline.sampling.workspace import Padded, Workspace
+from heteroshards.pipeline.sampling.workspace import Workspace
 from heteroshards.schemas.budget import Budget, OverSizePolicy
 from heteroshards.schemas.graph import GraphSchema
 from heteroshards.schemas.sampling import SamplingSpec
@@ -85,14 +85,6 @@ class TreeSampler(NeighborSampler):
 
     def pad(self, seeds: np.ndarray, keys: np.ndarray, budget: Budget) -> PaddedBatches:
         padded = PaddedBatches.empty(len(seeds), self.schema, budget, with_trees=True)
-        out = Padded(
-            padded.n_id_flat,
-            padded.e_id_flat,
-            padded.edge_index_flat,
-            padded.row_offset,
-            padded.column_offset,
-            padded.tree_flat,
-        )
         with np.errstate(over="ignore"):
-            kernels.pad_trees(*self._trees_and_room(seeds, keys, budget), out)
+            kernels.pad_trees(*self._trees_and_room(seeds, keys, budget), padded.flat)
         return padded

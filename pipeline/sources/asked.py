@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heteroshards.pipeline.sources.tensors import INTEGERS, plain_tensor
+from heteroshards.pipeline.sources.tensors import INTEGERS, plain_column
 from heteroshards.pipeline.sources.times import times_of
 from heteroshards.pipeline.sources.words import nearest
 from heteroshards.schemas.config import DatasetConfig, JobConfig
@@ -45,7 +45,7 @@ def without_table(data: HeteroData, job: JobConfig) -> HeteroData:
 
 def asked_config(job: JobConfig, config: DatasetConfig) -> DatasetConfig:
     """The same config, whose seed type is where labels and masks are."""
-    return config if job.task.seeds is None else config.model_copy(update={"seed_type": job.task.seeds})
+    return config.model_copy(update={"seed_type": job.asking_type})
 
 
 def plain_table(data: HeteroData, name: str, attributes: list[str]) -> Any:
@@ -62,8 +62,7 @@ def plain_table(data: HeteroData, name: str, attributes: list[str]) -> Any:
         raise ConfigError(f"{where} has no attribute '{NODE}'", where="[task] seeds", hint=hint)
     plain = HeteroData()
     for key in (NODE, *attributes):
-        value = plain_tensor(data[name][key], f"'{key}'", where)
-        plain[name][key] = value.squeeze(1) if value.dim() == 2 and value.size(1) == 1 else value
+        plain[name][key] = plain_column(data[name][key], f"'{key}'", where)
     plain[name].num_nodes = len(plain[name][NODE]) if plain[name][NODE].dim() else 0
     return plain[name]
 
@@ -98,8 +97,7 @@ def times_asked_at(rows: Any, job: JobConfig) -> np.ndarray | None:
     name = job.task.time
     if name is None:
         return None
-    of = job.task.seeds or job.dataset.seed_type
-    found: np.ndarray = times_of(rows[name], name, rows.num_nodes, f"node type '{of}'").numpy()
+    found: np.ndarray = times_of(rows[name], name, rows.num_nodes, f"node type '{job.asking_type}'").numpy()
     return found
 
 
@@ -109,7 +107,7 @@ def require_time(data: HeteroData, job: JobConfig) -> list[str]:
     Raises:
         ConfigError: there is no such attribute.
     """
-    name, of = job.task.time, job.task.seeds or job.dataset.seed_type
+    name, of = job.task.time, job.asking_type
     if name is None:
         return []
     if data[of].get(name) is None:

@@ -244,8 +244,7 @@ def _any_known(store: Any, specs: Sequence[TargetSpec]) -> np.ndarray:
     """bool [nodes]: of which nodes anything is known."""
     known = np.zeros(store.num_nodes, bool)
     for spec in specs:
-        values = store[spec.name].numpy()
-        known |= spec.is_known(values).reshape(len(values), spec.columns if spec.shape else 1).any(axis=1)
+        known |= spec.has_known(store[spec.name].numpy())
     return known
 
 

@@ -23,6 +23,7 @@ CLASS_SHARES = (1135, 1584, 1559)  # IMDB's action, comedy and drama
 ACTORS_PER_MOVIE = 3
 MOVIES_PER_SHORT_CAST = 713  # IMDB: 12828 = 3 * 4278 - 6, and 6 = 4278 // 713
 MEAN_WORDS = {"movie": 6, "director": 12, "actor": 14}
+SPAN = 10_000  # days within which movies come out and questions are asked
 TOPIC_SHARE = {"movie": 0.08, "director": 0.25, "actor": 0.25}  # how many of a node's words are about its class
 
 
@@ -102,14 +103,15 @@ def synthetic_questions(args: SyntheticArgs, arrays: SyntheticArrays) -> tuple[n
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(args.rng_seed).spawn(9)[8]))
     movies, directors = arrays.person_edges["director"]
     day, num = 86_400, args.num_asked
-    date = (rng.random(len(arrays.y)) * 10_000).astype(np.int64) * day
+    date = (rng.random(len(arrays.y)) * SPAN).astype(np.int64)
     node = (rng.random(num) * (int(directors.max()) + 1)).astype(np.int64)
-    when = np.sort((rng.random(num) * 10_000).astype(np.int64)) * day
-    made = (directors == node[:, None]) & (date[movies] <= when[:, None])
+    when = np.sort((rng.random(num) * SPAN).astype(np.int64))
+    came_out = np.sort(directors * SPAN + date[movies])  # directors apart, the movies of each by date
+    made = np.searchsorted(came_out, node * SPAN + when, "right") - np.searchsorted(came_out, node * SPAN)
     cuts = np.array([int(num * 0.6), int(num * 0.8)])
     of_split = np.searchsorted(cuts, np.arange(num), side="right")
     masks = {f"{split}_mask": of_split == i for i, split in enumerate(("train", "val", "test"))}
-    return date, {"node": node, "when": when, "y": made.sum(axis=1).astype(np.float32), **masks}
+    return date * day, {"node": node, "when": when * day, "y": made.astype(np.float32), **masks}
 
 
 def synthetic_arrays(args: SyntheticArgs) -> SyntheticArrays:

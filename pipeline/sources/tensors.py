@@ -41,8 +41,8 @@ def plain_copy(data: HeteroData, config: DatasetConfig, targets: Iterable[str], 
         for key in attributes[name]:
             _require_rows(plain[name][key], num_nodes, key, "nodes", where)
     for key in targets:
-        value = plain_tensor(data[config.seed_type][key], f"'{key}'", f"node type '{config.seed_type}'")
-        plain[config.seed_type][key] = value.squeeze(1) if value.dim() == 2 and value.size(1) == 1 else value
+        where = f"node type '{config.seed_type}'"
+        plain[config.seed_type][key] = plain_column(data[config.seed_type][key], f"'{key}'", where)
     for edge_type in data.edge_types:
         store, where = data[edge_type], f"edge type {edge_type}"
         plain[edge_type].edge_index = edges = _edge_index(store, where)
@@ -87,6 +87,12 @@ def plain_tensor(value: Any, what: str, where: str) -> Tensor:
     if value.layout != torch.strided:
         value = to_dense(value, what, where)
     return value.cpu().resolve_conj().resolve_neg()
+
+
+def plain_column(value: Any, what: str, where: str) -> Tensor:
+    """As `plain_tensor`; a matrix of one column is a vector."""
+    values = plain_tensor(value, what, where)
+    return values.squeeze(1) if values.dim() == 2 and values.size(1) == 1 else values
 
 
 def _num_nodes(data: HeteroData, name: str) -> int:

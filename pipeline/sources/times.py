@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from heteroshards.pipeline.sources.tensors import INTEGERS, plain_tensor
+from heteroshards.pipeline.sources.tensors import INTEGERS, plain_column
 from heteroshards.pipeline.sources.words import nearest
 from heteroshards.schemas.config import SamplingConfig
 from heteroshards.schemas.errors import ConfigError, GraphError
@@ -114,8 +114,7 @@ def times_of(value: Any, name: str, num: int, where: str) -> Tensor:
 
 
 def _vector(value: Any, what: str, num: int, where: str) -> Tensor:
-    values = plain_tensor(value, what, where)
-    values = values.squeeze(1) if values.dim() == 2 and values.size(1) == 1 else values
+    values = plain_column(value, what, where)
     if values.shape != (num,):
         raise GraphError(f"{what} has another shape", actual=f"{tuple(values.shape)}", limit=f"({num},)", where=where)
     return values

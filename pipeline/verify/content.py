@@ -205,7 +205,7 @@ def _check_source_edges(view: ShardView, edge: EdgeTypeSchema, graph: HeteroGrap
     source = graph.edge_index[edge.key][:, np.clip(e_id, 0, edge.num_edges - 1)]
     for end, name in enumerate((edge.src, edge.dst)):
         n_id = view.node(name, "n_id")
-        ends = np.take_along_axis(n_id, np.clip(edge_index[:, end], 0, n_id.shape[1] - 1), axis=1)
+        ends = view.at(n_id, edge_index[:, end])
         view.require(path, (ends == source[end]) | ~mask, "an edge joins other nodes than in the source graph")
 
 

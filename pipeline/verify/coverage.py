@@ -112,10 +112,9 @@ class SeedCoverage:
     def _compare(self, name: str, ids: np.ndarray, values: np.ndarray, place: Place) -> None:
         known, of = self.targets[name], self._specs[name]
         if not self._knows:
-            fresh = of.is_pad(known[ids]).reshape(len(ids), -1).all(axis=1)
+            fresh = of.says_nothing(known[ids])
             known[ids[fresh]] = values[fresh]
-        is_same = (known[ids] == values) | (of.is_pad(known[ids]) & of.is_pad(values))
-        is_other = ~is_same.reshape(len(ids), -1).all(axis=1)
+        is_other = ~of.is_same(known[ids], values)
         self._report(f"targets/{name}", ids[is_other], f"have another label than {self._source}", place)
 
     @property

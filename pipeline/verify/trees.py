@@ -26,10 +26,8 @@ def check_trees(view: ShardView, node: NodeTypeSchema, n_id: np.ndarray, mask: n
 
 def check_ends(view: ShardView, edge: EdgeTypeSchema, edge_index: np.ndarray, mask: np.ndarray) -> None:
     """An edge joins nodes of one seed."""
-    trees = []
-    for end, name in enumerate((edge.src, edge.dst)):
-        tree = view.node(name, "tree")
-        trees.append(np.take_along_axis(tree, np.clip(edge_index[:, end], 0, tree.shape[1] - 1), axis=1))
+    ends = enumerate((edge.src, edge.dst))
+    trees = [view.at(view.node(name, "tree"), edge_index[:, end]) for end, name in ends]
     path = layout.edge_path(view.part.path, edge.key, "edge_index")
     view.require(path, (trees[0] == trees[1]) | ~mask, "an edge joins nodes of two seeds")
 
@@ -38,10 +36,8 @@ def check_seed_times(view: ShardView, graph: HeteroGraph) -> None:
     """Seeds ask when the source says."""
     if graph.seeds.times is not None:
         path, rows = layout.seed_path(view.part.path, "time"), view.seeds("row")
-        known = np.where((rows >= 0) & (rows < len(graph.seeds.times)), rows, ID_PAD)
-        view.require(
-            path, view.seeds("time") == take_rows(graph.seeds.times, known, NO_TIME), "a seed asks at another time"
-        )
+        times = _times_of(graph.seeds.times, rows)
+        view.require(path, view.seeds("time") == times, "a seed asks at another time")
 
 
 def check_node_times(view: ShardView, node: NodeTypeSchema, graph: HeteroGraph) -> None:
@@ -49,15 +45,14 @@ def check_node_times(view: ShardView, node: NodeTypeSchema, graph: HeteroGraph) 
     if not node.has_age:
         return
     n_id, tree, mask = (view.node(node.name, name) for name in ("n_id", "tree", "mask"))
-    times = graph.times[node.name]
-    own = take_rows(times, np.where((n_id >= 0) & (n_id < len(times)), n_id, ID_PAD), NO_TIME)
+    own, asked = _times_of(graph.times[node.name], n_id), view.at(view.seeds("time"), tree)
     is_seed = np.zeros(mask.shape, bool)
     if node.name == view.manifest.graph.seed_type:
         is_seed = np.arange(mask.shape[1]) < view.stats("num_seeds")[:, None]
     path = layout.node_path(view.part.path, node.name, "n_id")
-    view.require(path, (own <= _asked(view, tree)) | ~mask | is_seed, "a node is later than its seed")
+    view.require(path, (own <= asked) | ~mask | is_seed, "a node is later than its seed")
     path = layout.node_path(view.part.path, node.name, "age")
-    ages = np.where(mask, ((_asked(view, tree) - own) / graph.day), 0).astype(np.float32)
+    ages = np.where(mask, (asked - own) / graph.day, 0).astype(np.float32)
     view.require(path, view.node(node.name, "age") == ages, "an age is not what is between a node and its seed")
 
 
@@ -67,17 +62,13 @@ def check_edge_times(view: ShardView, edge: EdgeTypeSchema, graph: HeteroGraph) 
     if times is None or path not in view.arrays:
         return
     e_id, mask, edge_index = view.arrays[path], view.edge(edge.key, "mask"), view.edge(edge.key, "edge_index")
-    own = take_rows(times, np.where((e_id >= 0) & (e_id < len(times)), e_id, ID_PAD), NO_TIME)
-    tree = view.node(edge.dst, "tree")
-    tree = np.take_along_axis(tree, np.clip(edge_index[:, 1], 0, tree.shape[1] - 1), axis=1)
-    view.require(path, (own <= _asked(view, tree)) | ~mask, "an edge is later than its seed")
+    asked = view.at(view.seeds("time"), view.at(view.node(edge.dst, "tree"), edge_index[:, 1]))
+    view.require(path, (_times_of(times, e_id) <= asked) | ~mask, "an edge is later than its seed")
 
 
-def _asked(view: ShardView, tree: np.ndarray) -> np.ndarray:
-    """int64: when the seed asks that each node or edge belongs to."""
-    times = view.seeds("time")
-    found: np.ndarray = np.take_along_axis(times, np.clip(tree, 0, times.shape[1] - 1), axis=1)
-    return found
+def _times_of(times: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """int64: of each id its time; NO_TIME of pads, and of what does not exist, which is a finding of others."""
+    return take_rows(times, np.where((ids >= 0) & (ids < len(times)), ids, ID_PAD), NO_TIME)
 
 
 def proven(manifest: Manifest, graph: HeteroGraph) -> list[str]:

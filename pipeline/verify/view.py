@@ -97,6 +97,12 @@ class ShardView:
         """int64 [K, H]: edges of hops 1..h."""
         return self.stats("num_edges")[:, self.manifest.graph.edge_keys.index(key)].cumsum(axis=1, dtype=np.int64)
 
+    def at(self, values: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """[K, M] of values [K, N]: those at the local ids, or seeds, `places` [K, M]; what lies outside is a finding of
+        others."""
+        found: np.ndarray = np.take_along_axis(values, np.clip(places, 0, values.shape[1] - 1), axis=1)
+        return found
+
     def require(self, path: str, holds: np.ndarray, what: str, actual: Any = None, limit: Any = None) -> None:
         """One finding for all batches (bool [K, ...]) in which something does not hold.
 

@@ -88,6 +88,16 @@ class JobConfig(Frozen):
         return self
 
     @property
+    def monitor(self) -> Optional[str]:
+        """The score that decides which epoch is the best, where one is named."""
+        return self.train.monitor or self.task.metric
+
+    @property
+    def asking_type(self) -> str:
+        """The type that has labels, masks and times of the seeds: theirs, or a table of questions."""
+        return self.task.seeds or self.dataset.seed_type
+
+    @property
     def targets(self) -> Tuple[TargetConfig, ...]:
         """What is predicted: each `[[task.target]]`, or the one that `[dataset]` and `[task]` describe."""
         options = {key: getattr(self.task, key) for key in TargetOptions.model_fields}

@@ -5,6 +5,7 @@ from typing import Any, List, Literal, Optional, Union
 from pydantic import Field, field_validator, model_validator
 
 from heteroshards.schemas.config.variants import Section, With, only
+from heteroshards.schemas.names import repeated
 
 MAX_CLASSES = 2**20
 Kind = Literal["classification", "binary", "multilabel", "regression"]  # see schemas/targets.py
@@ -86,10 +87,9 @@ class TaskConfig(TargetOptions):
         given = [key for key in TargetOptions.model_fields if self.target and key in self.model_fields_set]
         if given:
             raise ValueError(f"'{given[0]}' stands in each [[task.target]] where there are several targets")
-        labels = [target.label for target in self.target]
-        twice = sorted({label for label in labels if labels.count(label) > 1})
-        if twice:
-            raise ValueError(f"two targets have the label '{twice[0]}'")
+        twice = repeated(target.label for target in self.target)
+        if twice is not None:
+            raise ValueError(f"two targets have the label '{twice}'")
         return self
 
     @property

@@ -115,3 +115,11 @@ def test_impossible_arguments_are_explained(args: dict, words: str) -> None:
 
 def test_it_is_called_synthetic() -> None:
     assert "synthetic" in load_dataset(DatasetConfig(args={"scale": 0.01})).description["dataset"]
+
+
+def test_answers_to_questions_are_counted_movies() -> None:
+    data = synthetic_graph({"scale": 0.05, "num_features": 8, "num_asked": 40})
+    movies, directors = data["movie", "to", "director"].edge_index.tolist()
+    for node, when, y in zip(*(data["ask"][key].tolist() for key in ("node", "when", "y")), strict=True):
+        made = [m for m, d in zip(movies, directors, strict=True) if d == node and data["movie"].date[m] <= when]
+        assert y == len(made)

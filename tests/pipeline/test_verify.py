@@ -324,3 +324,10 @@ def test_an_unfinished_store_is_not_sound(store):
 
 def test_edge_keys_of_the_graph_are_those_of_the_tests(movies):
     assert KEY in {edge_key(t) for t in movies.edge_types}
+
+
+def test_a_shard_whose_seeds_do_not_exist_is_only_damaged(store):
+    """Nothing is left to compare with elsewhere, which is no error of its own."""
+    rewrite(store, "test/seeds/n_id", lambda rows: np.copyto(rows, 2**30, where=rows >= 0))
+    findings = " ".join(verify(store).lines())
+    assert "a global id lies outside" in findings

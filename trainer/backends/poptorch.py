@@ -163,8 +163,9 @@ class PopTorchModel(CompiledModel):
         (model, *siblings)[find_shape(self._inputs, example)].initialise(example)
         require_supported(model, ipu.replication_factor)
         if ipu.half:
-            for part in (model.model, model.featureless):  # the loss is computed in float32
-                part.half()
+            for part in model.children():
+                if part is not model.objective:  # the loss is computed in float32
+                    part.half()
         for of_shape in (model, *siblings):
             of_shape.mark_loss = partial(poptorch.identity_loss, reduction="none")
         lay_out_for_ipu(model)

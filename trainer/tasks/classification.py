@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from heteroshards.schemas.config import TargetConfig
 from heteroshards.schemas.targets import ClassTarget
-from heteroshards.trainer.tasks.metrics import accuracy, auroc, average_precision, macro_f1, score
+from heteroshards.trainer.tasks.metrics import of_answers, of_shares, score
 from heteroshards.trainer.tasks.objective import Objective, given_weights, lists, masked_mean
 
 
@@ -65,17 +65,8 @@ class Classification(Objective):
         """`accuracy` and `macro_f1`; of two classes also `auroc` and `average_precision` of class 1."""
         known = target >= 0
         answers, target = answers[known], target[known]
-        said = self.predictions(answers)
-        metrics = [
-            ("accuracy", lambda: accuracy(target, said)),
-            ("macro_f1", lambda: macro_f1(target, said)),
-        ]
-        if self.target.num_classes == 2:
-            metrics += [
-                ("auroc", lambda: auroc(target, answers[:, 1])),
-                ("average_precision", lambda: average_precision(target, answers[:, 1])),
-            ]
-        return score(metrics)
+        of_two = of_shares(target, answers[:, 1]) if self.target.num_classes == 2 else []
+        return score([*of_answers(target, self.predictions(answers)), *of_two])
 
     def columns(self, answers: np.ndarray, target: np.ndarray) -> Dict[str, Any]:
         """`label` (null where unknown), `prediction`, and `probability`, a list with one for each class."""

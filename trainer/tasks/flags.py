@@ -14,8 +14,9 @@ from heteroshards.trainer.tasks.metrics import (
     auroc,
     average_precision,
     f1,
-    macro_f1,
     mean_over_labels,
+    of_answers,
+    of_shares,
     score,
 )
 from heteroshards.trainer.tasks.objective import Objective, given_weights, lists, masked_mean
@@ -99,15 +100,7 @@ class Binary(Multilabel):
         """`accuracy`, `macro_f1` (mean of the F1 of ones and of zeros), `auroc` and `average_precision`."""
         known = target >= 0
         answers, target = answers[known], target[known]
-        shares, said = answers[:, 0], self.predictions(answers)
-        return score(
-            [
-                ("accuracy", lambda: accuracy(target, said)),
-                ("macro_f1", lambda: macro_f1(target, said)),
-                ("auroc", lambda: auroc(target, shares)),
-                ("average_precision", lambda: average_precision(target, shares)),
-            ]
-        )
+        return score([*of_answers(target, self.predictions(answers)), *of_shares(target, answers[:, 0])])
 
     def columns(self, answers: np.ndarray, target: np.ndarray) -> Dict[str, Any]:
         """`label` (null where unknown), `prediction`, and `probability` of 1."""

@@ -25,7 +25,10 @@ class UndefinedError(Exception):
     """A metric has no value for these seeds; the text says why."""
 
 
-def score(metrics: Iterable[Tuple[str, Callable[[], float]]]) -> Dict[str, Any]:
+Metric = Tuple[str, Callable[[], float]]  # its name, and what computes it or raises `UndefinedError`
+
+
+def score(metrics: Iterable[Metric]) -> Dict[str, Any]:
     """name -> value of each metric; None where it has none, with the reason under `undefined`."""
     found: Dict[str, Any] = {}
     reasons = {}
@@ -35,6 +38,16 @@ def score(metrics: Iterable[Tuple[str, Callable[[], float]]]) -> Dict[str, Any]:
         except UndefinedError as reason:
             found[name], reasons[name] = None, str(reason)
     return {**found, **({UNDEFINED: reasons} if reasons else {})}
+
+
+def of_answers(labels: np.ndarray, predictions: np.ndarray) -> List[Metric]:
+    """`accuracy` and `macro_f1`, for `score`; both int >= 0 [N]."""
+    return [("accuracy", lambda: accuracy(labels, predictions)), ("macro_f1", lambda: macro_f1(labels, predictions))]
+
+
+def of_shares(labels: np.ndarray, shares: np.ndarray) -> List[Metric]:
+    """`auroc` and `average_precision`, for `score`; labels 0 or 1 [N], shares float [N]."""
+    return [("auroc", lambda: auroc(labels, shares)), ("average_precision", lambda: average_precision(labels, shares))]
 
 
 def accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:

@@ -24,11 +24,13 @@ class Objective(nn.Module):
         row_holds: what the columns of a row are, for errors.
         metrics: what `scores` has; the first decides where none is named.
         is_torch_loss: whether `loss` is what one of torch's loss functions returns, and nothing done to it.
+        weights: what losses are multiplied with, where they are.
     """
 
     row_holds: str = ""
     metrics: Tuple[str, ...] = ()
     is_torch_loss: bool = False
+    weights: Optional[List[float]] = None
 
     def __init__(self, target: Target) -> None:
         super().__init__()
@@ -67,6 +69,10 @@ class Objective(nn.Module):
     def columns(self, answers: np.ndarray, target: np.ndarray) -> Dict[str, Any]:
         """Columns of a table of predictions, as pyarrow arrays."""
         raise NotImplementedError
+
+    def resolved(self) -> Dict[str, Any]:
+        """What was computed from split train, as plain values."""
+        return {"weights": self.weights} if self.weights else {}
 
 
 def masked_mean(losses: Tensor, is_known: Tensor) -> Tensor:

@@ -72,6 +72,9 @@ class Regression(Objective):
             ]
         )
 
+    def resolved(self) -> Dict[str, Any]:
+        return {"mean": self.target.mean, "std": self.target.std}
+
     def columns(self, answers: np.ndarray, target: np.ndarray) -> Dict[str, Any]:
         """`label` (null where unknown) and `prediction`; lists where the target is a matrix."""
         import pyarrow as pa

@@ -79,8 +79,7 @@ class TaskObjective(nn.Module):
 
     def is_known(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
         """bool [N]: of which seeds anything is known."""
-        found = [of.target.is_known(targets[of.target.name]) for of in self.parts]
-        return np.logical_or.reduce([known.reshape(len(known), -1).any(axis=1) for known in found])
+        return np.logical_or.reduce([of.target.has_known(targets[of.target.name]) for of in self.parts])
 
     def loss_sums(self, answers: np.ndarray, targets: Mapping[str, np.ndarray]) -> np.ndarray:
         """float64 [targets, 2]: of each the losses of all known entries, added up, and how many they are."""
@@ -116,11 +115,7 @@ class TaskObjective(nn.Module):
 
     def resolved(self) -> Dict[str, Any]:
         """What was computed from split train, as plain values, by target."""
-        found: Dict[str, Any] = {}
-        for of in self.parts:
-            weights = getattr(of, "weights", None)
-            moments = {"mean": of.target.mean, "std": of.target.std} if isinstance(of, Regression) else {}
-            found[of.target.name] = {**({"weights": weights} if weights else {}), **moments}
+        found = {of.target.name: of.resolved() for of in self.parts}
         return {name: values for name, values in found.items() if values}
 
     def _each(self, answers: np.ndarray) -> List[Tuple[Objective, np.ndarray]]:

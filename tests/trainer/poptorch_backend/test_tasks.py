@@ -10,6 +10,7 @@ from heteroshards.trainer.backends.eager import EagerBackend
 from heteroshards.trainer.backends.poptorch import PopTorchBackend
 from heteroshards.trainer.job import open_job
 from heteroshards.trainer.training import fit
+from tests.trainer.poptorch_backend.cases import ipu_job
 from tests.trainer.target_cases import ROUNDS, TARGETS, task_job
 
 
@@ -36,3 +37,11 @@ def test_half_precision_leaves_the_loss_in_full(store_of: Any, tmp_path: Path, p
     ) as opened:
         buffers = dict(opened.compiled._model.objective.named_buffers())
         assert buffers and {buffer.dtype for buffer in buffers.values()} == {torch.float32}
+
+
+def test_half_precision_takes_encoders_along(store_of: Any, tmp_path: Path, poptorch: Any) -> None:
+    config = ipu_job(tmp_path, {"half": True})
+    with open_job(config, store_of(is_rich=True, chunk_batches=4), PopTorchBackend(config.ipu, tmp_path)) as opened:
+        model = opened.compiled._model
+        encoders = [*model.encoders.parameters(), *model.edge_encoders.parameters()]
+        assert encoders and {parameter.dtype for parameter in encoders} == {torch.float16}
